@@ -1,0 +1,26 @@
+-- derived: the index over a log. Dropped and rebuilt at will.
+CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
+INSERT INTO head VALUES (1, 0);
+
+CREATE TABLE doc (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  state BLOB NOT NULL,
+  first INTEGER NOT NULL,
+  last INTEGER NOT NULL,
+  deleted INTEGER NOT NULL
+) STRICT;
+
+-- Which commits touched which document: its history, and its heads at any point.
+CREATE TABLE touch (doc INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (doc, seq)) STRICT, WITHOUT ROWID;
+
+-- Address to commit. The first 52 bits of a hash are kept: whoever looks reads the commit and
+-- compares the rest, and a row takes 12 bytes where the whole hash would take 40.
+CREATE TABLE address (prefix INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (prefix, seq)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE receipt (
+  principal TEXT NOT NULL,
+  client_tx_id TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  PRIMARY KEY (principal, client_tx_id)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,22 @@
+-- derived: documents as they are at a seq of the log, and saved forms that make cold reads short.
+CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
+INSERT INTO head VALUES (1, 0);
+
+CREATE TABLE document (
+  name TEXT PRIMARY KEY,
+  -- Commit that last touched the document.
+  seq INTEGER NOT NULL,
+  deleted INTEGER NOT NULL,
+  -- NULL when its changes do not load; `problem` then says why.
+  json TEXT,
+  problem TEXT
+) STRICT;
+
+-- A saved form holds every change up to its seq; loading it and viewing it at older heads is how a
+-- point in the past is read.
+CREATE TABLE saved (
+  name TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  bytes BLOB NOT NULL,
+  PRIMARY KEY (name, seq)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,121 @@
+import { SkaldError } from "../errors.ts";
+import { formatScope, parseScope, type Scope } from "./policy.ts";
+
+/** What is kept about tokens and what was done with them, and what a new token may say about itself. */
+
+export interface NewToken {
+  /** For people: 1 to 128 printable characters. */
+  readonly label: string;
+  /** Author name in commits: 1 to 128 printable characters; the token's id when absent. */
+  readonly subject?: string;
+  /** 1 to 256 of them. */
+  readonly scopes: readonly Scope[];
+  /** Milliseconds since 1970, in the future; absent: never. */
+  readonly expires?: number;
+}
+
+/** What is known about a token; times are milliseconds since 1970. */
+export interface TokenRecord {
+  readonly id: string;
+  readonly label: string;
+  readonly subject: string;
+  readonly scopes: readonly Scope[];
+  readonly created: number;
+  readonly expires: number | null;
+  readonly revoked: number | null;
+  readonly lastUsed: number | null;
+}
+
+export interface AuditEntry {
+  /** Id of the token that acted. */
+  readonly principal: string;
+  readonly action: string;
+  readonly db?: string;
+  /** Free text; never a token. */
+  readonly detail?: string;
+}
+
+export interface AuditRecord {
+  readonly id: number;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly principal: string;
+  readonly action: string;
+  readonly db: string | null;
+  readonly detail: string | null;
+}
+
+export interface TokenRow {
+  id: string;
+  label: string;
+  subject: string;
+  scopes: string;
+  created: number;
+  expires: number | null;
+  revoked: number | null;
+  last_used: number | null;
+}
+
+const SCOPES_MAX = 256;
+
+/** A new token as it is stored: `texts` are its scopes. Throws as `Tokens.create` does. */
+export function checkNewToken(
+  wanted: NewToken,
+  id: string,
+  now: number,
+): { label: string; subject: string; texts: string[]; expires: number | null } {
+  const label = checkLine("label", wanted.label);
+  const subject = checkLine("subject", wanted.subject ?? id);
+  const texts = [...new Set(wanted.scopes.map(formatScope))];
+  if (texts.length === 0 || texts.length > SCOPES_MAX) {
+    throw new SkaldError("SCOPE_INVALID", `A token has 1 to ${SCOPES_MAX} scopes.`);
+  }
+  const expires = wanted.expires ?? null;
+  if (expires !== null && !(Number.isSafeInteger(expires) && expires > now)) {
+    throw new SkaldError("BAD_REQUEST", "`expires` is not a time in the future.", {
+      hint: "Give whole milliseconds since 1970.",
+      details: { expires, now },
+    });
+  }
+  return { label, subject, texts, expires };
+}
+
+/** The record of a row. Throws DB_DAMAGED when its scopes do not parse. */
+export function toRecord(row: TokenRow, lastUsed: number | null): TokenRecord {
+  return {
+    id: row.id,
+    label: row.label,
+    subject: row.subject,
+    scopes: scopesOf(row),
+    created: row.created,
+    expires: row.expires,
+    revoked: row.revoked,
+    lastUsed,
+  };
+}
+
+export function scopesOf(row: TokenRow): readonly Scope[] {
+  try {
+    return Object.freeze((JSON.parse(row.scopes) as string[]).map((text) => Object.freeze(parseScope(text))));
+  } catch (cause) {
+    // Not SCOPE_INVALID: that would blame whoever presented the token.
+    throw new SkaldError("DB_DAMAGED", `The scopes of token ${row.id} are damaged.`, { cause });
+  }
+}
+
+// Letters, marks, digits, punctuation, symbols and the plain space: whatever is left out is invisible or
+// changes how its neighbours are shown, and would let one author pass for another.
+const LINE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]{1,128}$/u;
+
+function checkLine(what: string, text: string): string {
+  if (!LINE.test(text) || text !== text.trim()) {
+    throw new SkaldError(
+      "NAME_INVALID",
+      `A ${what} is 1 to 128 printable characters, no space at either end.`,
+      {
+        hint: "See specs/07-auth.md.",
+      },
+    );
+  }
+  return text;
+}

@@ -1,0 +1,246 @@
+import { randomBytes } from "node:crypto";
+import { SkaldError } from "../errors.ts";
+import { fromHex, sha256Hex, toHex } from "../ids/hash.ts";
+import { openSqlite, storageError, type Sqlite, type Statement } from "../store/sqlite.ts";
+import type { Principal } from "./policy.ts";
+import {
+  checkNewToken,
+  scopesOf,
+  toRecord,
+  type AuditEntry,
+  type AuditRecord,
+  type NewToken,
+  type TokenRecord,
+  type TokenRow,
+} from "./token-record.ts";
+
+export type { AuditEntry, AuditRecord, NewToken, TokenRecord } from "./token-record.ts";
+
+/**
+ * The tokens of a server, in its service file.
+ * Invariants: a token's text is stored nowhere, only its SHA-256; what is in memory about a token never
+ * outlives its revocation. The second holds because one process owns the file and this is its only
+ * writer of tokens.
+ */
+
+export interface TokensOptions {
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
+}
+
+interface Known {
+  readonly principal: Principal;
+  /** Infinity for never. */
+  readonly expires: number;
+  used: number | null;
+  /** Value of `last_used` in the file. */
+  written: number | null;
+}
+
+const TOKEN = /^skald_[A-Za-z0-9_-]{43}$/;
+const KNOWN_MAX = 10_000;
+const USES_EVERY_MS = 60_000;
+
+export class Tokens {
+  readonly #file: string;
+  readonly #sqlite: Sqlite;
+  readonly #now: () => number;
+  readonly #find: Statement;
+  readonly #use: Statement;
+  // Keyed by the text itself: hashing it anew would cost each request more than the rest of `verify`.
+  // How long a lookup takes tells nothing: V8 seeds the hashes of its strings at random. Only tokens
+  // that exist get in, so guessing cannot push anything out.
+  readonly #known = new Map<string, Known>();
+  /** Uses, by token id, of tokens that left `#known` before they were written. */
+  readonly #uses = new Map<string, number>();
+  #usesWritten: number;
+
+  /** Opens the service file, new when it is missing. Throws as `openSqlite` does. */
+  constructor(file: string, options: TokensOptions = {}) {
+    this.#file = file;
+    this.#now = options.now ?? Date.now;
+    this.#usesWritten = this.#now();
+    this.#sqlite = openSqlite(file, { kind: "service", create: true });
+    this.#find = this.#sqlite.prepare("SELECT * FROM token WHERE hash = ? AND revoked IS NULL");
+    this.#use = this.#sqlite.prepare("UPDATE token SET last_used = ? WHERE id = ?");
+  }
+
+  /**
+   * Makes a token: `skald_` and 32 random bytes in base64url. `token` is its text, which nothing gives
+   * again. Throws NAME_INVALID (label or subject), SCOPE_INVALID, BAD_REQUEST (`expires` is not in the future).
+   */
+  create(wanted: NewToken): { token: string; record: TokenRecord } {
+    const created = this.#now();
+    const id = `tok_${toHex(randomBytes(10))}`;
+    const { label, subject, texts, expires } = checkNewToken(wanted, id, created);
+    const token = `skald_${randomBytes(32).toString("base64url")}`;
+    const row = {
+      id,
+      label,
+      subject,
+      scopes: JSON.stringify(texts),
+      created,
+      expires,
+      revoked: null,
+      last_used: null,
+    };
+    this.#attempt(() =>
+      this.#sqlite
+        .prepare(
+          "INSERT INTO token (id, label, subject, hash, scopes, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )
+        .run(id, label, subject, hashOf(token), row.scopes, created, expires),
+    );
+    return { token, record: toRecord(row, null) };
+  }
+
+  /** Every token ever made, oldest first, with uses that are not written yet. */
+  list(): TokenRecord[] {
+    const uses = this.#unwritten();
+    const rows = this.#attempt(() =>
+      this.#sqlite.prepare("SELECT * FROM token ORDER BY rowid").all(),
+    ) as TokenRow[];
+    return rows.map((row) => toRecord(row, uses.get(row.id) ?? row.last_used));
+  }
+
+  /** Whether no token was ever made. */
+  isEmpty(): boolean {
+    return this.#attempt(() => this.#sqlite.prepare("SELECT 1 FROM token LIMIT 1").get()) === undefined;
+  }
+
+  /**
+   * From now on the token is refused; a token that already is keeps its time. Throws TOKEN_NOT_FOUND.
+   */
+  revoke(id: string): void {
+    // Before the write: when that fails its outcome is unknown, and the file then decides.
+    for (const [text, known] of this.#known) if (known.principal.id === id) this.#forget(text, known);
+    const { changes } = this.#attempt(() =>
+      this.#sqlite
+        .prepare("UPDATE token SET revoked = coalesce(revoked, ?) WHERE id = ?")
+        .run(this.#now(), id),
+    );
+    // The id is not repeated: some will give the token itself, and errors are logged.
+    if (changes === 0) throw new SkaldError("TOKEN_NOT_FOUND", "No token has this id.");
+  }
+
+  /**
+   * Whose token it is; undefined when it is unknown, revoked or expired. Called for each request: a
+   * known token costs one lookup in memory.
+   */
+  verify(token: string): Principal | undefined {
+    const known = this.#known.get(token) ?? this.#lookUp(token);
+    if (known === undefined) return undefined;
+    const now = this.#now();
+    if (now >= known.expires) return undefined;
+    known.used = now;
+    // The second half: after the clock was set back, the first would stay false for as long.
+    if (now - this.#usesWritten >= USES_EVERY_MS || now < this.#usesWritten) this.#writeUses(now);
+    return known.principal;
+  }
+
+  /** Notes who did what. */
+  audit(entry: AuditEntry): void {
+    this.#attempt(() =>
+      this.#sqlite
+        .prepare("INSERT INTO audit (time, principal, action, db, detail) VALUES (?, ?, ?, ?, ?)")
+        .run(this.#now(), entry.principal, entry.action, entry.db ?? null, entry.detail ?? null),
+    );
+  }
+
+  /** The last `limit` entries, newest first. */
+  auditLog(limit = 100): AuditRecord[] {
+    // SQLite takes a negative limit for none at all.
+    const rows = Math.max(0, Math.trunc(limit));
+    return this.#attempt(() =>
+      this.#sqlite
+        .prepare("SELECT id, time, principal, action, db, detail FROM audit ORDER BY id DESC LIMIT ?")
+        .all(rows),
+    ) as AuditRecord[];
+  }
+
+  /** Writes the uses and closes the file; every other call throws from then on, or finds no token. */
+  close(): void {
+    if (!this.#sqlite.open) return;
+    try {
+      this.#writeUses(this.#now());
+    } finally {
+      this.#known.clear();
+      this.#sqlite.close();
+    }
+  }
+
+  #lookUp(token: string): Known | undefined {
+    if (!TOKEN.test(token)) return undefined;
+    // The index compares hashes byte by byte, and its time may tell how far two agree. That is safe: it
+    // can at most give away a stored hash, from which the 256 random bits behind it cannot be found.
+    const row = this.#attempt(() => this.#find.get(hashOf(token))) as TokenRow | undefined;
+    if (row === undefined) return undefined;
+    const principal: Principal = Object.freeze({ id: row.id, subject: row.subject, scopes: scopesOf(row) });
+    const known: Known = {
+      principal,
+      expires: row.expires ?? Infinity,
+      used: row.last_used,
+      written: row.last_used,
+    };
+    if (this.#known.size >= KNOWN_MAX) {
+      for (const [oldest, entry] of this.#known) {
+        this.#forget(oldest, entry);
+        break;
+      }
+    }
+    // A copy: `token` may be a slice that keeps the whole header it was cut from.
+    this.#known.set(Buffer.from(token, "latin1").toString("latin1"), known);
+    return known;
+  }
+
+  #forget(text: string, known: Known): void {
+    this.#known.delete(text);
+    if (known.used !== null && known.used !== known.written) this.#uses.set(known.principal.id, known.used);
+  }
+
+  #unwritten(): Map<string, number> {
+    // What is in memory now is later than what was when the token left it.
+    const uses = new Map(this.#uses);
+    for (const { principal, used, written } of this.#known.values()) {
+      if (used !== null && used !== written) uses.set(principal.id, used);
+    }
+    return uses;
+  }
+
+  /** All uses of the last minute in one transaction: one fsync a minute, however many tokens there are. */
+  #writeUses(now: number): void {
+    this.#usesWritten = now;
+    const uses = this.#unwritten();
+    if (uses.size === 0) return;
+    try {
+      this.#sqlite.transaction(() => uses.forEach((used, id) => this.#use.run(used, id))).immediate();
+    } catch (error) {
+      // A disk that is full or failing is no reason to refuse a good token; the next minute tries again.
+      if (String((error as { code?: unknown }).code).startsWith("SQLITE_")) return;
+      throw error;
+    }
+    this.#uses.clear();
+    for (const known of this.#known.values()) known.written = known.used;
+  }
+
+  #attempt<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      throw storageError(error, this.#file);
+    }
+  }
+}
+
+/**
+ * The way in on the first start: makes a token that may do everything, labelled and named "admin", and
+ * returns its text, to be shown once. Undefined when a token was ever made, revoked ones included.
+ */
+export function ensureAdmin(tokens: Tokens): string | undefined {
+  if (!tokens.isEmpty()) return undefined;
+  return tokens.create({ label: "admin", subject: "admin", scopes: [{ db: "*", action: "*" }] }).token;
+}
+
+function hashOf(token: string): Uint8Array {
+  return fromHex(sha256Hex(Buffer.from(token, "latin1")));
+}

@@ -1,0 +1,117 @@
+import path from "node:path";
+import { SkaldError } from "./errors.ts";
+
+/** Everything that can be set from outside. Flags win over the environment, which wins over defaults. */
+export interface Config {
+  readonly dir: string;
+  readonly host: string;
+  readonly port: number;
+  readonly logLevel: LogLevel;
+  readonly workers: number | undefined;
+  readonly openDbs: number;
+  readonly cacheMb: number;
+  readonly reserveMb: number;
+}
+
+export type LogLevel = "silent" | "fatal" | "error" | "warn" | "info" | "debug";
+
+export interface Setting {
+  readonly name: keyof Config;
+  readonly flag: string;
+  readonly env: string;
+  readonly fallback: string;
+  readonly help: string;
+}
+
+/** The one list of settings: flags, environment, defaults and help are made from it. */
+export const SETTINGS: readonly Setting[] = [
+  { name: "dir", flag: "--dir <path>", env: "SKALD_DIR", fallback: "./skald_data", help: "data directory" },
+  {
+    name: "host",
+    flag: "--host <address>",
+    env: "SKALD_HOST",
+    fallback: "127.0.0.1",
+    help: "address to listen on",
+  },
+  {
+    name: "port",
+    flag: "--port <number>",
+    env: "SKALD_PORT",
+    fallback: "7600",
+    help: "port to listen on, 0 for any",
+  },
+  {
+    name: "logLevel",
+    flag: "--log-level <level>",
+    env: "SKALD_LOG_LEVEL",
+    fallback: "warn",
+    help: "silent, fatal, error, warn, info or debug",
+  },
+  {
+    name: "workers",
+    flag: "--workers <number>",
+    env: "SKALD_WORKERS",
+    fallback: "auto",
+    help: "threads for Automerge work",
+  },
+  {
+    name: "openDbs",
+    flag: "--open-dbs <number>",
+    env: "SKALD_OPEN_DBS",
+    fallback: "64",
+    help: "dbs kept open at once",
+  },
+  {
+    name: "cacheMb",
+    flag: "--cache-mb <number>",
+    env: "SKALD_CACHE_MB",
+    fallback: "16",
+    help: "memory for documents' JSON, in MiB",
+  },
+  {
+    name: "reserveMb",
+    flag: "--reserve-mb <number>",
+    env: "SKALD_RESERVE_MB",
+    fallback: "32",
+    help: "disk to leave free, in MiB",
+  },
+];
+
+const LEVELS: readonly string[] = ["silent", "fatal", "error", "warn", "info", "debug"];
+
+/** Reads the settings. Throws BAD_REQUEST naming the setting that is wrong. */
+export function readConfig(
+  flags: Readonly<Record<string, string | undefined>> = {},
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): Config {
+  const value = (name: keyof Config): string => {
+    const setting = SETTINGS.find((candidate) => candidate.name === name) as Setting;
+    return flags[name] ?? (env[setting.env] || setting.fallback);
+  };
+  const whole = (name: keyof Config, least: number, most: number): number => {
+    const text = value(name);
+    if (!/^\d{1,9}$/.test(text) || Number(text) < least || Number(text) > most) {
+      throw wrong(name, `a whole number from ${least} to ${most}`, text);
+    }
+    return Number(text);
+  };
+  const logLevel = value("logLevel");
+  if (!LEVELS.includes(logLevel)) throw wrong("logLevel", LEVELS.join(", "), logLevel);
+  return {
+    dir: path.resolve(value("dir")),
+    host: value("host"),
+    port: whole("port", 0, 65535),
+    logLevel: logLevel as LogLevel,
+    workers: value("workers") === "auto" ? undefined : whole("workers", 1, 64),
+    openDbs: whole("openDbs", 1, 10_000),
+    cacheMb: whole("cacheMb", 1, 65_536),
+    reserveMb: whole("reserveMb", 0, 1_048_576),
+  };
+}
+
+function wrong(name: keyof Config, wanted: string, got: string): SkaldError {
+  const setting = SETTINGS.find((candidate) => candidate.name === name) as Setting;
+  return new SkaldError("BAD_REQUEST", `${setting.flag} (${setting.env}) takes ${wanted}, not "${got}".`, {
+    hint: "`skald serve --help` lists the settings.",
+  });
+}

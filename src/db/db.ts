@@ -1,0 +1,253 @@
+import { SkaldError } from "../errors.ts";
+import type { Documents } from "../documents/documents.ts";
+import { toHex } from "../ids/hash.ts";
+import { parseDocName } from "../ids/names.ts";
+import { headsOf, type DocState } from "../log/doc-state.ts";
+import { genesisOf } from "../log/genesis.ts";
+import { Log, type DocPoint, type LogOptions, type Receipt } from "../log/log.ts";
+import { DocumentsProjection } from "../projections/documents.ts";
+import type { CatalogTable, LogStorage } from "../store/contract.ts";
+import type { Views } from "../store/sqlite-views.ts";
+import type { JsonCache } from "./json-cache.ts";
+import { resolvePoint } from "./point.ts";
+import { sourceOf } from "./source.ts";
+import { writeTransaction, type TxRequest, type WriteContext } from "./write.ts";
+
+export interface DbParts {
+  readonly storage: LogStorage;
+  readonly catalog: CatalogTable;
+  readonly views: Views;
+  /** Shared by all dbs of a process. */
+  readonly documents: Documents;
+  readonly cache: JsonCache;
+  readonly onError: (error: unknown) => void;
+  readonly log?: LogOptions;
+}
+
+/** A document as it was at a point. */
+export interface DocumentView {
+  readonly doc: string;
+  /** JSON text. */
+  readonly json: string;
+  /** Commit that last touched it. */
+  readonly seq: number;
+  readonly heads: readonly string[];
+  /** Concurrent values, when asked for. */
+  readonly conflicts?: readonly unknown[];
+}
+
+export interface ReadOptions {
+  /** A seq, a commit's address or an RFC 3339 time; the head otherwise. */
+  readonly at?: string;
+}
+
+export interface HistoryEntry {
+  readonly seq: number;
+  readonly commit: Uint8Array;
+  readonly time: number;
+  readonly author: string;
+  readonly message: string | undefined;
+  readonly heads: readonly string[];
+  readonly changes: number;
+  readonly deleted: boolean;
+}
+
+/** One open db: its log, its projections, and documents as values. Made by `Engine`. */
+export class Db {
+  readonly log: Log;
+  readonly views: Views;
+  readonly projection: DocumentsProjection;
+  readonly #documents: Documents;
+  readonly #cache: JsonCache;
+  readonly #write: WriteContext;
+
+  constructor(parts: DbParts) {
+    this.log = new Log(parts.storage, parts.catalog, { ...parts.log, onError: parts.onError });
+    this.views = parts.views;
+    this.#documents = parts.documents;
+    this.#cache = parts.cache;
+    this.projection = new DocumentsProjection(
+      this.log,
+      this.views,
+      (doc, point) => this.#json(doc, point),
+      parts.onError,
+    );
+    this.log.onCommit(() => this.projection.schedule());
+    this.#write = {
+      log: this.log,
+      documents: this.#documents,
+      docRef: (doc) => this.docRef(doc),
+      source: (doc) => sourceOf(this.log, this.views, doc, this.log.head().seq),
+      authored: (doc, seq, json) => this.#cache.put(this.docRef(doc), seq, json),
+      busy: new Map(),
+    };
+    this.projection.schedule();
+  }
+
+  get id(): string {
+    return this.log.identity.dbId;
+  }
+
+  /** Names a document across dbs: for workers and caches. */
+  docRef(doc: string): string {
+    return `${toHex(this.log.identity.uid)}/${doc}`;
+  }
+
+  /** Writes a transaction; resolves when it is durable. Throws what refuses it; then nothing was kept. */
+  tx(request: TxRequest): Promise<Receipt> {
+    return writeTransaction(this.#write, request);
+  }
+
+  /** A document's JSON. Throws DOC_NOT_FOUND, and what `resolvePoint` throws. */
+  async read(
+    doc: string,
+    options: ReadOptions & { paths?: string[]; conflicts?: boolean } = {},
+  ): Promise<DocumentView> {
+    const point = this.point(doc, options.at);
+    const { paths, conflicts } = options;
+    if (!paths && !conflicts)
+      return { doc, json: await this.#json(doc, point), seq: point.seq, heads: point.heads };
+    const read = await this.#documents.read({
+      ...this.#at(doc, point),
+      ...(paths ? { paths } : {}),
+      ...(conflicts ? { conflicts } : {}),
+    });
+    return {
+      doc,
+      json: read.json,
+      seq: point.seq,
+      heads: point.heads,
+      ...(conflicts ? { conflicts: read.conflicts ?? [] } : {}),
+    };
+  }
+
+  /** `Automerge.save` bytes of a document with its history up to the point. */
+  async save(
+    doc: string,
+    options: ReadOptions = {},
+  ): Promise<{ bytes: Uint8Array; seq: number; heads: readonly string[] }> {
+    const point = this.point(doc, options.at);
+    return { bytes: await this.#documents.save(this.#at(doc, point)), seq: point.seq, heads: point.heads };
+  }
+
+  /** RFC 6902 patch (JSON text) between two points; a document that is not there yet counts as {}. */
+  async diff(
+    doc: string,
+    from: string | undefined,
+    to: string | undefined,
+  ): Promise<{ patch: string; from: number; to: number }> {
+    parseDocName(doc);
+    const a = resolvePoint(this.log, from);
+    const b = resolvePoint(this.log, to);
+    const before = this.log.stateAt(doc, a);
+    const after = this.log.stateAt(doc, b);
+    if (!before && !after) throw notFound(doc, false);
+    const { patch } = await this.#documents.diff({
+      docRef: this.docRef(doc),
+      from: [...(before && !before.deleted ? before.heads : [])],
+      to: [...(after && !after.deleted ? after.heads : [])],
+      source: sourceOf(this.log, this.views, doc, Math.max(a, b)),
+    });
+    return { patch, from: a, to: b };
+  }
+
+  /** Commits that touched a document, newest first. Throws DOC_NOT_FOUND. */
+  history(doc: string, before: number | undefined, limit: number): HistoryEntry[] {
+    parseDocName(doc);
+    if (!this.log.state(doc)) throw notFound(doc, false);
+    return this.log.history(doc, before ?? this.log.head().seq, limit).map((seq) => {
+      const stored = this.log.commit(seq);
+      if (!stored) throw new SkaldError("DB_DAMAGED", `Commit ${seq} is missing.`, { details: { seq } });
+      const entry = this.log.entryOf(doc, seq);
+      const { time, author, message } = stored.commit;
+      return {
+        seq,
+        commit: stored.cid,
+        time,
+        author,
+        message,
+        heads: entry.heads,
+        changes: entry.changes.length,
+        deleted: entry.deleted === true,
+      };
+    });
+  }
+
+  /** Where a document stood. Throws DOC_NOT_FOUND when it was not there or was deleted. */
+  point(doc: string, at?: string): DocPoint {
+    parseDocName(doc);
+    const point = this.log.stateAt(doc, resolvePoint(this.log, at));
+    if (!point || point.deleted) throw notFound(doc, point?.deleted === true);
+    return point;
+  }
+
+  /** The Automerge documentId: 16 bytes. */
+  genesis(doc: string): { actor: string; hash: string; bytes: Uint8Array } {
+    const { collection, key } = parseDocName(doc);
+    return genesisOf(this.log.identity.uid, collection, key);
+  }
+
+  /**
+   * Keeps the saved form of a document when enough changes came since the last one, so that a cold
+   * read loads one compact file and few changes. The saved form is read back before it counts.
+   */
+  async keepSaved(doc: string): Promise<boolean> {
+    const state = this.log.state(doc);
+    if (!state || !wantsSaving(state, this.views.saved(doc)?.seq)) return false;
+    const point = { seq: state.last, heads: headsOf(state) };
+    const at = { ...this.#at(doc, point), deadlineMs: 60_000 };
+    const bytes = await this.#documents.save(at);
+    const [here, back] = await Promise.all([
+      this.#documents.read(at),
+      this.#documents.read({ ...at, docRef: `${at.docRef}#saved`, source: () => ({ chunks: [bytes] }) }),
+    ]);
+    if (here.json !== back.json)
+      throw new SkaldError("DOC_UNREADABLE", `The saved form of ${doc} reads back differently.`);
+    this.views.putSaved(doc, point.seq, bytes);
+    return true;
+  }
+
+  async close(): Promise<void> {
+    await this.projection.close();
+    try {
+      await this.log.close();
+    } finally {
+      this.views.close();
+    }
+  }
+
+  #at(doc: string, point: { seq: number; heads: readonly string[] }) {
+    return {
+      docRef: this.docRef(doc),
+      heads: [...point.heads],
+      source: sourceOf(this.log, this.views, doc, point.seq),
+    };
+  }
+
+  async #json(doc: string, point: { seq: number; heads: readonly string[] }): Promise<string> {
+    const isHead = this.log.state(doc)?.last === point.seq;
+    const cached = isHead ? this.#cache.get(this.docRef(doc), point.seq) : undefined;
+    if (cached !== undefined) return cached;
+    const row = this.views.document(doc);
+    if (row?.seq === point.seq && row.json !== undefined) return row.json;
+    const { json } = await this.#documents.read(this.#at(doc, point));
+    if (isHead) this.#cache.put(this.docRef(doc), point.seq, json);
+    return json;
+  }
+}
+
+/** A saved form costs a pass over the document, so the next one waits for a twentieth of new history. */
+function wantsSaving(state: DocState, savedSeq: number | undefined): boolean {
+  const since = state.last - (savedSeq ?? 0);
+  return state.changes >= 256 && since >= Math.max(256, state.changes / 20);
+}
+
+function notFound(doc: string, deleted: boolean): SkaldError {
+  return new SkaldError(
+    "DOC_NOT_FOUND",
+    `There is no document ${doc}${deleted ? " any more: it was deleted" : ""}.`,
+    {
+      details: { doc, deleted },
+    },
+  );
+}

@@ -1,0 +1,273 @@
+import { rmSync } from "node:fs";
+import path from "node:path";
+import { SkaldError } from "../errors.ts";
+import { Documents, type DocumentsOptions } from "../documents/documents.ts";
+import { checkDbId, dbFolder } from "../ids/names.ts";
+import type { LogStorage } from "../store/contract.ts";
+import { lockDirectory, type DirectoryLock } from "../store/dir-lock.ts";
+import { dropSqliteCatalog, openSqliteCatalog } from "../store/sqlite-catalog.ts";
+import { createSqliteLog, openSqliteLog } from "../store/sqlite-log.ts";
+import { DbTable, type DbRow } from "../store/sqlite-registry.ts";
+import { dropViews, openViews } from "../store/sqlite-views.ts";
+import { Db } from "./db.ts";
+import { JsonCache } from "./json-cache.ts";
+
+export interface EngineOptions {
+  /** Data directory; made when missing. */
+  readonly dir: string;
+  /** Dbs open at once; further ones close the least recently used idle one. Default 64. */
+  readonly openDbs?: number;
+  /** Bytes of documents' JSON kept in memory over all dbs. Default 16 MiB. */
+  readonly cacheBytes?: number;
+  /** Bytes of disk that must stay free; see `SqliteLogOptions`. */
+  readonly reserve?: number;
+  readonly documents?: DocumentsOptions;
+  readonly now?: () => number;
+  /** Told of failures that concern no caller. */
+  readonly onError?: (error: unknown) => void;
+}
+
+/**
+ * All dbs of a data directory, and the one process that may write them. An idle db costs a row in a
+ * table: it is opened on first use and closed when others need its place.
+ */
+export class Engine {
+  readonly dir: string;
+  readonly lock: DirectoryLock;
+  readonly documents: Documents;
+  readonly #table: DbTable;
+  readonly #cache: JsonCache;
+  readonly #options: EngineOptions;
+  readonly #onError: (error: unknown) => void;
+  /** Least recently used first. */
+  readonly #open = new Map<string, OpenDb>();
+  /** Dbs being closed: whoever wants one of them waits for this first. */
+  readonly #closing = new Map<string, Promise<void>>();
+
+  /** Takes the directory. Throws DIR_IN_USE, and what `openSqlite` throws. */
+  constructor(options: EngineOptions) {
+    this.dir = options.dir;
+    this.#options = options;
+    this.#onError = options.onError ?? ((error) => process.emitWarning(error as Error));
+    this.lock = lockDirectory(options.dir);
+    try {
+      this.#table = new DbTable(options.dir);
+      this.#finish();
+    } catch (error) {
+      this.lock.release();
+      throw error;
+    }
+    this.#cache = new JsonCache(options.cacheBytes ?? 16 * 1024 * 1024);
+    this.documents = new Documents(options.documents);
+  }
+
+  /** Makes a db. Gives false when it is there already. Throws NAME_INVALID, STORAGE_FULL. */
+  async create(dbId: string): Promise<boolean> {
+    checkDbId(dbId);
+    await this.#closing.get(dbId);
+    if (this.#table.get(dbId)) return false;
+    const row: DbRow = { dbId, folder: dbFolder(dbId), created: this.#now(), state: "creating" };
+    this.#table.put(row);
+    try {
+      createSqliteLog(this.#folder(row), dbId, this.#storageOptions()).close();
+      this.#table.put({ ...row, state: "ready" });
+    } catch (error) {
+      rmSync(this.#folder(row), { recursive: true, force: true });
+      this.#table.remove(dbId);
+      throw error;
+    }
+    return true;
+  }
+
+  /** Deletes a db and every file of it. Throws DB_NOT_FOUND. */
+  async delete(dbId: string): Promise<void> {
+    const row = this.#row(dbId);
+    this.#table.put({ ...row, state: "deleting" });
+    await this.#shut(dbId);
+    rmSync(this.#folder(row), { recursive: true, force: true });
+    this.#table.remove(dbId);
+  }
+
+  has(dbId: string): boolean {
+    return this.#table.get(dbId)?.state === "ready";
+  }
+
+  /** Dbs in id order after `after`. */
+  list(after: string, limit: number): DbRow[] {
+    return this.#table.page(after, limit);
+  }
+
+  /** Throws STORAGE_FULL or STORAGE_FAILED when the data directory cannot take a write. */
+  checkWritable(): void {
+    this.#table.checkWritable();
+  }
+
+  stats(): { known: number; open: number } {
+    return { known: this.#table.count(), open: this.#open.size };
+  }
+
+  /**
+   * Runs `work` with the db open; it stays open until `work` is done. Throws DB_NOT_FOUND, DB_MISSING
+   * (the file is gone), DB_FOREIGN, DB_NEWER, DB_DAMAGED.
+   */
+  async use<T>(dbId: string, work: (db: Db) => T | Promise<T>): Promise<T> {
+    const held = this.hold(dbId) ?? (await this.#holdSlowly(dbId));
+    try {
+      return await work(held.db);
+    } finally {
+      held.release();
+    }
+  }
+
+  /** The same for whoever needs it longer than one call. Undefined when it must be waited for: then use `use`. */
+  hold(dbId: string): HeldDb | undefined {
+    if (this.#closing.has(dbId)) return undefined;
+    let open = this.#open.get(dbId);
+    if (open) {
+      this.#open.delete(dbId);
+      this.#open.set(dbId, open);
+    } else {
+      open = { db: this.#openDb(this.#row(dbId)), users: 0 };
+      this.#open.set(dbId, open);
+      this.#makeRoom();
+    }
+    const held = open;
+    held.users += 1;
+    let released = false;
+    return {
+      db: held.db,
+      release: () => {
+        if (released) return;
+        released = true;
+        held.users -= 1;
+        if (held.users === 0) held.idle?.();
+      },
+    };
+  }
+
+  async #holdSlowly(dbId: string): Promise<HeldDb> {
+    for (;;) {
+      await this.#closing.get(dbId);
+      const held = this.hold(dbId);
+      if (held) return held;
+    }
+  }
+
+  /** Drops everything derived of a db and makes it anew from the log. */
+  async rebuild(dbId: string, onProgress?: (seq: number, of: number) => void): Promise<void> {
+    const row = this.#row(dbId);
+    await this.#shut(dbId, () => {
+      dropSqliteCatalog(this.#folder(row));
+      dropViews(this.#folder(row));
+    });
+    await this.use(dbId, (db) => db.projection.catchUp(onProgress));
+  }
+
+  /** Where a db's files are. Throws DB_NOT_FOUND. */
+  folderOf(dbId: string): string {
+    return this.#folder(this.#row(dbId));
+  }
+
+  /** Lets what is under way finish, closes every db and gives the directory back. */
+  async close(): Promise<void> {
+    const failures: unknown[] = [];
+    for (const dbId of [...this.#open.keys()])
+      await this.#shut(dbId).catch((error: unknown) => failures.push(error));
+    await Promise.all(this.#closing.values());
+    await this.documents.close();
+    this.#table.close();
+    this.lock.release();
+    if (failures.length > 0) throw failures[0];
+  }
+
+  #now(): number {
+    return (this.#options.now ?? Date.now)();
+  }
+
+  #row(dbId: string): DbRow {
+    const row = this.#table.get(checkDbId(dbId));
+    if (row?.state !== "ready")
+      throw new SkaldError("DB_NOT_FOUND", `There is no db ${dbId}.`, { details: { db: dbId } });
+    return row;
+  }
+
+  #folder(row: DbRow): string {
+    return path.join(this.dir, "dbs", row.folder);
+  }
+
+  #storageOptions() {
+    const { reserve, now } = this.#options;
+    return { ...(reserve === undefined ? {} : { reserve }), ...(now === undefined ? {} : { now }) };
+  }
+
+  #openDb(row: DbRow): Db {
+    const folder = this.#folder(row);
+    const storage: LogStorage = openSqliteLog(folder, row.dbId, this.#storageOptions());
+    try {
+      return new Db({
+        storage,
+        catalog: openSqliteCatalog(folder),
+        views: openViews(folder),
+        documents: this.documents,
+        cache: this.#cache,
+        onError: this.#onError,
+        log: this.#options.now ? { now: this.#options.now } : {},
+      });
+    } catch (error) {
+      storage.close();
+      throw error;
+    }
+  }
+
+  #makeRoom(): void {
+    const most = this.#options.openDbs ?? 64;
+    for (const [dbId, open] of this.#open) {
+      if (this.#open.size <= most) return;
+      if (open.users === 0) this.#shut(dbId).catch(this.#onError);
+    }
+  }
+
+  /** Closes a db once nobody uses it; `then` runs before anyone can open it again. */
+  async #shut(dbId: string, then: () => void = () => {}): Promise<void> {
+    await this.#closing.get(dbId);
+    const open = this.#open.get(dbId);
+    this.#open.delete(dbId);
+    const closed = (async () => {
+      if (open) {
+        if (open.users > 0) {
+          await new Promise<void>((resolve) => {
+            open.idle = resolve;
+          });
+        }
+        await open.db.close();
+      }
+      then();
+    })().finally(() => this.#closing.delete(dbId));
+    this.#closing.set(
+      dbId,
+      closed.catch(() => {}),
+    );
+    await closed;
+  }
+
+  /** Ends what a crash left half done: neither step was ever acknowledged. */
+  #finish(): void {
+    for (const row of this.#table.unfinished()) {
+      rmSync(this.#folder(row), { recursive: true, force: true });
+      this.#table.remove(row.dbId);
+    }
+  }
+}
+
+export interface HeldDb {
+  readonly db: Db;
+  /** Must be called once; the db may close after it. */
+  release(): void;
+}
+
+interface OpenDb {
+  readonly db: Db;
+  users: number;
+  /** Set by whoever waits for the last user to go. */
+  idle?: () => void;
+}

@@ -1,0 +1,40 @@
+import type { SourceCallback } from "../documents/documents.ts";
+import { parseDocName } from "../ids/names.ts";
+import { genesisOf } from "../log/genesis.ts";
+import type { Log } from "../log/log.ts";
+import type { Views } from "../store/sqlite-views.ts";
+
+/**
+ * Where the document workers get a document's bytes up to commit `upTo`: what they lack when they
+ * hold the document as it was after some commit, else the saved form and what came after it.
+ */
+export function sourceOf(log: Log, views: Views, doc: string, upTo: number): SourceCallback {
+  return (haveHeads) => {
+    const held = haveHeads.length > 0 ? seqOfHeads(log, doc, haveHeads) : undefined;
+    if (held !== undefined) return { chunks: log.changes(doc, held, upTo) };
+    const saved = views.saved(doc);
+    if (saved) return { chunks: [saved.bytes, ...log.changes(doc, saved.seq, upTo)] };
+    return { chunks: [genesisBytes(log, doc), ...log.changes(doc, 0, upTo)] };
+  };
+}
+
+/** The commit after which the document had exactly these heads, if there was one. */
+function seqOfHeads(log: Log, doc: string, heads: readonly string[]): number | undefined {
+  let seq = 0;
+  for (const head of heads) {
+    const at = log.seqOfChange(doc, head);
+    if (at === undefined) return undefined;
+    seq = Math.max(seq, at);
+  }
+  const point = log.stateAt(doc, seq);
+  const wanted = new Set(heads);
+  return point && point.heads.length === wanted.size && point.heads.every((head) => wanted.has(head))
+    ? seq
+    : undefined;
+}
+
+/** The change that every copy of the document starts from. */
+export function genesisBytes(log: Log, doc: string): Uint8Array {
+  const { collection, key } = parseDocName(doc);
+  return genesisOf(log.identity.uid, collection, key).bytes;
+}

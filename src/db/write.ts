@@ -1,0 +1,214 @@
+import { SkaldError, isSkaldError } from "../errors.ts";
+import type { Documents, Edit, SourceCallback } from "../documents/documents.ts";
+import { toHex } from "../ids/hash.ts";
+import { checkTxId, parseDocName } from "../ids/names.ts";
+import { readChange, type ChangeHeader } from "../log/change.ts";
+import { headsOf } from "../log/doc-state.ts";
+import { genesisOf } from "../log/genesis.ts";
+import type { Log, Receipt } from "../log/log.ts";
+import type { DocWrite, Transaction } from "../log/transaction.ts";
+
+/**
+ * The write: from what a caller asks to a durable receipt. Whatever needs Automerge or waiting
+ * happens first, against the heads as they are; then the log checks that they still are and commits.
+ * Heads that moved meanwhile: prepare again, unless the caller named what it builds on.
+ */
+export interface TxRequest {
+  /** Name of who writes; becomes the commit's author. */
+  readonly author: string;
+  /** Makes repeating safe: a second request with the same id gets the first receipt. */
+  readonly clientTxId?: string;
+  readonly message?: string;
+  readonly reads?: readonly { readonly doc: string; readonly heads: readonly string[] }[];
+  readonly expectSeq?: number;
+  readonly writes: readonly TxWrite[];
+  /** Answer as if written, keep nothing. */
+  readonly dryRun?: boolean;
+  /** Take changes of actors that belong to others, as an import by the db's owner does. */
+  readonly anyActor?: boolean;
+}
+
+/** A write to one document. `base`: refuse with HEADS_CONFLICT unless the document is at these heads. */
+export type TxWrite =
+  | { readonly doc: string; readonly base?: readonly string[]; readonly changes: readonly Uint8Array[] }
+  | { readonly doc: string; readonly base?: readonly string[]; readonly edit: Edit }
+  | { readonly doc: string; readonly base?: readonly string[]; readonly delete: true };
+
+export interface WriteContext {
+  readonly log: Log;
+  readonly documents: Documents;
+  readonly docRef: (doc: string) => string;
+  readonly source: (doc: string) => SourceCallback;
+  /** Told the JSON of a document whose authored change is durable. */
+  readonly authored: (doc: string, seq: number, json: string) => void;
+  /** Documents being authored: the last of each one's queue. */
+  readonly busy: Map<string, Promise<unknown>>;
+}
+
+export const MAX_WRITES = 1000;
+/** Another writer has to win each time for one more try to be needed. */
+const MAX_TRIES = 16;
+
+export async function writeTransaction(context: WriteContext, request: TxRequest): Promise<Receipt> {
+  check(request);
+  const { writes } = request;
+  if (writes.every(isChanges))
+    return commit(
+      context,
+      request,
+      writes.map((write) => changesWrite(context, write)),
+    );
+  const authoredDocs = writes.filter((write) => !isChanges(write)).map((write) => write.doc);
+  return inTurn(context.busy, authoredDocs, () => writeAuthored(context, request));
+}
+
+async function writeAuthored(context: WriteContext, request: TxRequest): Promise<Receipt> {
+  for (let tries = 1; ; tries += 1) {
+    const prepared = await Promise.all(request.writes.map((write) => prepare(context, request, write)));
+    try {
+      const receipt = await commit(
+        context,
+        // The server's own actor writes for everyone.
+        { ...request, anyActor: true },
+        prepared.map(({ write }) => write),
+      );
+      if (!request.dryRun && !receipt.duplicate) {
+        for (const { write, json } of prepared) {
+          if (json !== undefined) context.authored(write.doc, receipt.seq, json);
+        }
+      }
+      return receipt;
+    } catch (error) {
+      if (!isSkaldError(error) || error.code !== "HEADS_CONFLICT" || tries === MAX_TRIES) throw error;
+      const moved = error.details["doc"];
+      const named = request.writes.some((write) => write.doc === moved && write.base !== undefined);
+      if (named || !prepared.some(({ write }) => write.doc === moved)) throw error;
+    }
+  }
+}
+
+interface Prepared {
+  readonly write: DocWrite;
+  readonly json?: string;
+}
+
+async function prepare(context: WriteContext, request: TxRequest, write: TxWrite): Promise<Prepared> {
+  if (isChanges(write)) return { write: changesWrite(context, write) };
+  const { doc } = write;
+  const { log } = context;
+  const state = log.state(doc);
+  const base = state ? headsOf(state) : [];
+  const deleted = "delete" in write;
+  if (write.base && !sameHeads(write.base, base, () => genesis(log, doc).hash)) {
+    throw new SkaldError("HEADS_CONFLICT", `The document ${doc} is not at the heads this builds on.`, {
+      details: { doc, current_heads: base },
+    });
+  }
+  if (deleted && (!state || state.deleted)) {
+    throw new SkaldError("DOC_NOT_FOUND", `There is no document ${doc}.`, { details: { doc } });
+  }
+  const edit: Edit = deleted ? { kind: "clear" } : write.edit;
+  if (edit.kind === "json-patch" && (!state || state.deleted)) {
+    throw new SkaldError("DOC_NOT_FOUND", `There is no document ${doc} to patch.`, { details: { doc } });
+  }
+  const heads = base.length > 0 ? base : [genesis(log, doc).hash];
+  const authored = await context.documents.author({
+    docRef: context.docRef(doc),
+    heads,
+    source: context.source(doc),
+    actor: toHex(log.identity.actor),
+    time: Math.floor(Date.now() / 1000),
+    ...(request.message === undefined ? {} : { message: request.message }),
+    edit,
+  });
+  let changes: ChangeHeader[] = authored.change ? [readChange(authored.change)] : [];
+  // An empty document has no change of its own yet: its first one is the genesis that all copies share.
+  if (changes.length === 0 && base.length === 0) changes = [readChange(genesis(log, doc).bytes)];
+  return {
+    write: { doc, changes, base, ...(deleted ? { deleted } : {}) },
+    ...(deleted ? {} : { json: authored.json }),
+  };
+}
+
+function commit(context: WriteContext, request: TxRequest, writes: readonly DocWrite[]): Promise<Receipt> {
+  const tx: Transaction = {
+    author: request.author,
+    clientTxId: request.clientTxId ?? "",
+    writes,
+    ...(request.message === undefined ? {} : { message: request.message }),
+    ...(request.reads === undefined ? {} : { reads: request.reads }),
+    ...(request.expectSeq === undefined ? {} : { expectSeq: request.expectSeq }),
+    ...(request.anyActor === undefined ? {} : { anyActor: request.anyActor }),
+  };
+  return request.dryRun ? Promise.resolve(context.log.dryRun(tx)) : context.log.write(tx);
+}
+
+function changesWrite(
+  context: WriteContext,
+  write: TxWrite & { readonly changes: readonly Uint8Array[] },
+): DocWrite {
+  const own = toHex(context.log.identity.actor);
+  const changes = write.changes.map((bytes) => {
+    const header = readChange(bytes);
+    if (header.actor === own) {
+      throw new SkaldError("CHANGE_ACTOR", "The actor of this change is the server's own.", {
+        details: { doc: write.doc, actor: header.actor, change: header.hash },
+      });
+    }
+    return header;
+  });
+  return { doc: write.doc, changes, ...(write.base === undefined ? {} : { base: write.base }) };
+}
+
+function isChanges(write: TxWrite): write is TxWrite & { readonly changes: readonly Uint8Array[] } {
+  return "changes" in write;
+}
+
+function check(request: TxRequest): void {
+  const { writes } = request;
+  if (request.clientTxId !== undefined) checkTxId(request.clientTxId);
+  if (writes.length === 0) throw new SkaldError("TX_EMPTY", "The transaction has no writes.");
+  if (writes.length > MAX_WRITES) {
+    throw new SkaldError(
+      "TOO_LARGE",
+      `A transaction has at most ${MAX_WRITES} writes, not ${writes.length}.`,
+    );
+  }
+  for (const write of writes) parseDocName(write.doc);
+  if (writes.length > 1 && new Set(writes.map((write) => write.doc)).size < writes.length) {
+    throw new SkaldError("BAD_REQUEST", "A transaction writes a document once.", {
+      hint: "Put all changes of a document into one write.",
+    });
+  }
+}
+
+function sameHeads(
+  wanted: readonly string[],
+  current: readonly string[],
+  genesisHash: () => string,
+): boolean {
+  if (wanted.length === current.length && wanted.every((head) => current.includes(head))) return true;
+  return current.length === 0 && wanted.length === 1 && wanted[0] === genesisHash();
+}
+
+function genesis(log: Log, doc: string): { hash: string; bytes: Uint8Array } {
+  const { collection, key } = parseDocName(doc);
+  return genesisOf(log.identity.uid, collection, key);
+}
+
+/** Runs `work` after everything before it in the queues of `docs`: one author at a time per document. */
+async function inTurn<T>(
+  queues: Map<string, Promise<unknown>>,
+  docs: readonly string[],
+  work: () => Promise<T>,
+): Promise<T> {
+  const before = docs.map((doc) => queues.get(doc)).filter((turn) => turn !== undefined);
+  const turn = (before.length > 0 ? Promise.allSettled(before) : Promise.resolve()).then(work);
+  const settled = turn.catch(() => {});
+  for (const doc of docs) queues.set(doc, settled);
+  try {
+    return await turn;
+  } finally {
+    for (const doc of docs) if (queues.get(doc) === settled) queues.delete(doc);
+  }
+}

@@ -1,0 +1,198 @@
+import { align, textSplices } from "./align.ts";
+import type { Edit } from "./jobs.ts";
+import type { Handle } from "./handle.ts";
+import { applyJsonPatch, applyMergePatch } from "./json-patch.ts";
+import {
+  depthOf,
+  isObject,
+  type Json,
+  type JsonObject,
+  MAX_DEPTH,
+  parseJson,
+  refuseProblems,
+  sameJson,
+  stringifyJson,
+  toPointer,
+  type ValueProblem,
+} from "./json-value.ts";
+import { bytesOf, documentJson } from "./materialise.ts";
+
+/**
+ * Writes into `handle` the operations that make its root what `edit` wants, and no others: what is equal is
+ * not touched, so that it keeps its identity, its conflicts and its Automerge type. Does not commit.
+ * @throws SkaldError BAD_JSON, VALUE_INVALID, PATCH_INVALID, PATCH_FAILED; the handle must then be thrown away
+ */
+export function writeEdit(handle: Handle, edit: Edit): void {
+  const before = documentJson(handle);
+  const after = wanted(before, edit);
+  if (!isObject(after)) return refuseProblems([{ pointer: "", detail: "a document is an object" }]);
+  const writer = new Writer(handle);
+  writer.editMap("_root", before, after, []);
+  refuseProblems(writer.problems);
+}
+
+function wanted(before: JsonObject, edit: Edit): Json {
+  switch (edit.kind) {
+    case "put":
+      return parseJson(edit.value);
+    case "merge-patch":
+      return applyMergePatch(before, parseJson(edit.patch));
+    case "json-patch":
+      // The list and the operation around each value are not levels of the document.
+      return applyJsonPatch(before, parseJson(edit.patch, 2));
+    case "clear":
+      return {};
+  }
+}
+
+type Path = readonly (string | number)[];
+
+class Writer {
+  readonly problems: ValueProblem[] = [];
+  readonly #handle: Handle;
+
+  constructor(handle: Handle) {
+    this.#handle = handle;
+  }
+
+  editMap(map: string, before: JsonObject, after: JsonObject, path: Path): void {
+    for (const key of Object.keys(before)) {
+      if (!Object.hasOwn(after, key)) this.#handle.delete(map, key);
+    }
+    for (const key of Object.keys(after)) {
+      const value = after[key] as Json;
+      const here = [...path, key];
+      if (Object.hasOwn(before, key)) this.#edit(map, key, before[key] as Json, value, here);
+      else if (this.#allowed(value, here)) this.#write(map, key, value, false);
+    }
+  }
+
+  #editList(list: string, before: Json[], after: Json[], path: Path): void {
+    // From the last gap to the first, so that the indices of those still to come hold.
+    for (const gap of align(before.map(stringifyJson), after.map(stringifyJson)).reverse()) {
+      const removed = gap.oldEnd - gap.oldStart;
+      const added = gap.newEnd - gap.newStart;
+      const paired = Math.min(removed, added);
+      for (let i = 0; i < paired; i++) {
+        const at = gap.oldStart + i;
+        const value = after[gap.newStart + i] as Json;
+        this.#edit(list, at, before[at] as Json, value, [...path, gap.newStart + i]);
+      }
+      for (let i = removed - 1; i >= paired; i--) this.#handle.delete(list, gap.oldStart + i);
+      if (added > paired) {
+        const values = after.slice(gap.newStart + paired, gap.newEnd);
+        const fine = values.every((value, i) => this.#allowed(value, [...path, gap.newStart + paired + i]));
+        if (fine) this.#insert(list, gap.oldStart + paired, values);
+      }
+    }
+  }
+
+  #edit(object: string, prop: string | number, before: Json, after: Json, path: Path): void {
+    if (sameJson(before, after)) return;
+    const current = this.#handle.getWithType(object, prop);
+    const type = current?.[0];
+    if (type === "map" && isObject(before) && isObject(after)) {
+      return this.editMap(String(current?.[1]), before, after, path);
+    }
+    if (type === "list" && Array.isArray(before) && Array.isArray(after)) {
+      return this.#editList(String(current?.[1]), before, after, path);
+    }
+    if (!this.#allowed(after, path)) return;
+    if (typeof after === "string") {
+      // A conflict between texts is settled by a new value; an edit inside one of them would leave it open.
+      if (type === "text" && typeof before === "string" && this.#handle.getAll(object, prop).length === 1) {
+        for (const splice of textSplices(before, after)) {
+          this.#handle.splice(String(current?.[1]), splice.at, splice.remove, splice.insert);
+        }
+        return;
+      }
+      if (type === "str") return this.#handle.put(object, prop, after, "str");
+      if (type === "timestamp") {
+        const time = Date.parse(after);
+        if (!Number.isNaN(time) && new Date(time).toISOString() === after) {
+          return this.#handle.put(object, prop, time, "timestamp");
+        }
+      }
+    }
+    if (type === "counter" && Number.isSafeInteger(before) && Number.isSafeInteger(after)) {
+      const step = (after as number) - (before as number);
+      if (Number.isSafeInteger(step)) return this.#handle.increment(object, prop, step);
+    }
+    const bytes = type === "bytes" ? bytesOf(after) : undefined;
+    if (bytes !== undefined) return this.#handle.put(object, prop, bytes, "bytes");
+    this.#write(object, prop, after, false);
+  }
+
+  /** Puts a new value under a key or in place of a list element, or inserts it before that element. */
+  #write(object: string, prop: string | number, value: Json, insert: boolean): void {
+    const handle = this.#handle;
+    const index = prop as number;
+    if (typeof value === "string") {
+      if (insert) handle.insertObject(object, index, value);
+      else handle.putObject(object, prop, value);
+      return;
+    }
+    if (typeof value === "bigint") throw new Error("an integer that #allowed should have refused");
+    if (typeof value !== "object" || value === null) {
+      const type = datatype(value);
+      if (insert) handle.insert(object, index, value, type);
+      else handle.put(object, prop, value, type);
+      return;
+    }
+    if (hasHugeFloat(value)) return this.#writeStepwise(object, prop, value, insert);
+    if (insert) handle.insertObjectFromHydrate(object, index, value);
+    else handle.putObjectFromHydrate(object, prop, value);
+  }
+
+  /** Automerge's batch insertion takes every whole number for an integer and cuts 1e21 off at 2^63 - 1. */
+  #writeStepwise(object: string, prop: string | number, value: Json[] | JsonObject, insert: boolean): void {
+    const handle = this.#handle;
+    const empty = Array.isArray(value) ? [] : {};
+    const created = insert
+      ? handle.insertObject(object, prop as number, empty)
+      : handle.putObject(object, prop, empty);
+    if (Array.isArray(value)) this.#insert(created, 0, value);
+    else for (const key of Object.keys(value)) this.#write(created, key, value[key] as Json, false);
+  }
+
+  #insert(list: string, at: number, values: Json[]): void {
+    if (values.some(hasHugeFloat)) values.forEach((value, i) => this.#write(list, at + i, value, true));
+    else this.#handle.spliceFromHydrate(list, at, 0, values);
+  }
+
+  /** Notes what cannot be stored. Checked here and not on the text: what is not written need not be storable. */
+  #allowed(value: Json, path: Path): boolean {
+    const before = this.problems.length;
+    if (path.length + depthOf(value) > MAX_DEPTH) {
+      this.problems.push({ pointer: toPointer(path), detail: `more than ${MAX_DEPTH} levels` });
+    } else {
+      this.#findBigIntegers(value, path);
+    }
+    return this.problems.length === before;
+  }
+
+  #findBigIntegers(value: Json, path: Path): void {
+    if (typeof value === "bigint") {
+      this.problems.push({
+        pointer: toPointer(path),
+        detail: "an integer outside ±9007199254740991; send it as a string",
+      });
+    } else if (Array.isArray(value)) {
+      value.forEach((item, i) => this.#findBigIntegers(item, [...path, i]));
+    } else if (isObject(value)) {
+      for (const key of Object.keys(value)) this.#findBigIntegers(value[key] as Json, [...path, key]);
+    }
+  }
+}
+
+function datatype(value: null | boolean | number): "null" | "boolean" | "int" | "f64" {
+  if (value === null) return "null";
+  if (typeof value === "boolean") return "boolean";
+  return Number.isSafeInteger(value) && !Object.is(value, -0) ? "int" : "f64";
+}
+
+function hasHugeFloat(value: Json): boolean {
+  if (typeof value === "number") return Number.isInteger(value) && !Number.isSafeInteger(value);
+  if (typeof value !== "object" || value === null) return false;
+  return (Array.isArray(value) ? value : Object.values(value)).some(hasHugeFloat);
+}

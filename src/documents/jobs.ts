@@ -1,0 +1,135 @@
+/**
+ * What a caller asks of the document workers and what it gets back. The same records travel to the
+ * threads (without the callbacks), so everything here is plain data or bytes.
+ */
+
+/** Automerge bytes to load in order: saved documents and single changes (chunk types 0, 1 and 2). */
+export interface DocumentSource {
+  chunks: Uint8Array[];
+}
+
+/**
+ * Gives the chunks of a document that lead to the heads of the job. `haveHeads` are heads a worker
+ * holds already ([] when it holds nothing): the answer may leave out every ancestor of these, or be
+ * everything. Chunks may bring more than the heads asked for; the answer is for the heads all the same.
+ * It is called on the main thread, once for a try, and again when the job is repeated on a new thread.
+ */
+export type SourceCallback = (haveHeads: string[]) => DocumentSource | Promise<DocumentSource>;
+
+/** A document at a point: its opaque id, the heads (64 hex digits each, any order) and where its bytes are. */
+export interface DocumentAt {
+  /** Unique over all dbs and for one life of a document; jobs of one docRef run in order on one thread. */
+  docRef: string;
+  /** [] is the empty document before any change. */
+  heads: string[];
+  source: SourceCallback;
+  /** Milliseconds of work on the thread after which it is ended; the pool's default otherwise. */
+  deadlineMs?: number;
+}
+
+export interface ReadJob extends DocumentAt {
+  /** JSON pointers; the answer's JSON is then an object {pointer: value} of those that exist. */
+  paths?: string[];
+  conflicts?: boolean;
+}
+
+/** A map key or list element with more than one concurrent value; the first is the one the JSON shows. */
+export interface Conflict {
+  /** JSON pointer */
+  path: string;
+  values: ConflictValue[];
+}
+
+export interface ConflictValue {
+  /** JSON text */
+  json: string;
+  /** Automerge id of the operation that wrote it: `<counter>@<actor>`. */
+  op: string;
+}
+
+export interface ReadResult {
+  /** JSON text; map keys in Unicode code point order, no spaces. */
+  json: string;
+  /** Present when the job asked for conflicts: in document order, those below a shown value only. */
+  conflicts?: Conflict[];
+}
+
+/** The values travel as the JSON text that the client sent. */
+export type Edit =
+  | { kind: "put"; value: string }
+  | { kind: "merge-patch"; patch: string }
+  | { kind: "json-patch"; patch: string }
+  | { kind: "clear" };
+
+export interface AuthorJob extends DocumentAt {
+  /** Actor id in hex, even number of digits. */
+  actor: string;
+  /** Seconds since 1970, kept in the change. */
+  time: number;
+  message?: string;
+  edit: Edit;
+}
+
+export interface AuthorResult {
+  /** Uncompressed (chunk type 1); undefined when the document already is what the edit wants. */
+  change: Uint8Array | undefined;
+  /** The heads after the change: its hash alone, or the job's heads when nothing changed. */
+  heads: string[];
+  /** The document at these heads, as ReadResult.json. */
+  json: string;
+}
+
+export interface CheckJob extends DocumentAt {
+  changes: Uint8Array[];
+}
+
+export interface CheckResult {
+  /** The first change that Automerge refuses, and why; absent when all apply. */
+  refused?: { index: number; reason: string };
+}
+
+export interface DiffJob extends Omit<DocumentAt, "heads"> {
+  from: string[];
+  to: string[];
+}
+
+export interface DiffResult {
+  /** JSON text of an RFC 6902 patch with `add`, `remove` and `replace` only. */
+  patch: string;
+}
+
+export interface SplitJob {
+  bytes: Uint8Array;
+  deadlineMs?: number;
+}
+
+export interface SplitResult {
+  /** Uncompressed single changes, every change after those it depends on. */
+  changes: Uint8Array[];
+  heads: string[];
+}
+
+export interface DocumentsStats {
+  /** Threads alive now. */
+  workers: number;
+  /** Threads ended for a deadline, an abort or their memory, and replaced, since the start. */
+  restarts: number;
+  /** Jobs waiting or running. */
+  queued: number;
+  cachedDocuments: number;
+  /** Estimate; see specs/04-documents.md. */
+  cachedBytes: number;
+}
+
+export interface DocumentsOptions {
+  /** Threads; default cores - 1, at least 1 and at most 4. */
+  workers?: number;
+  /** Estimated bytes of loaded documents a thread keeps; default 64 MiB. */
+  cacheBytesPerWorker?: number;
+  /** WASM memory of a thread above which it is replaced between jobs; default 512 MiB. */
+  maxWorkerMemory?: number;
+  /** Default deadline of a job in milliseconds of work; default 10 000. */
+  deadlineMs?: number;
+  /** Jobs waiting on one thread beyond which WORK_BUSY is answered; default 1 000. */
+  queueLimit?: number;
+}

@@ -1,0 +1,148 @@
+/**
+ * Every refusal Skald makes is a SkaldError with a code from the table below. Codes are part of the
+ * public surface: they never change their meaning and are never reused.
+ */
+
+/** HTTP status and default hint of each stable code. Grouped by the folder that raises them. */
+export const ERROR_CODES = {
+  // requests
+  BAD_REQUEST: { status: 400, hint: "Compare the request with the OpenAPI document at /api/openapi.json." },
+  BAD_JSON: { status: 400, hint: "Send one JSON value in UTF-8." },
+  BAD_CBOR: { status: 400, hint: "Send one map in CBOR, as specs/05-http.md describes." },
+  NAME_INVALID: { status: 400, hint: "See specs/01-ids.md for what a name may hold." },
+  POINT_INVALID: { status: 400, hint: "`at` takes a seq, a commit CID or an RFC 3339 time." },
+  POINT_IN_FUTURE: { status: 400, hint: "The db has not got that far; its last seq is in `seq`." },
+  PATH_INVALID: { status: 400, hint: "A path is a JSON pointer (RFC 6901), such as /a/b/0." },
+  UNAUTHENTICATED: {
+    status: 401,
+    hint: "Send `Authorization: Bearer <token>`; `skald token create` makes one.",
+  },
+  FORBIDDEN: { status: 403, hint: "The token lacks the action for this db or resource." },
+  NOT_FOUND: { status: 404, hint: "GET /docs lists the routes." },
+  METHOD_NOT_ALLOWED: { status: 405, hint: "The `Allow` header lists the methods of this route." },
+  NOT_ACCEPTABLE: { status: 406, hint: "The detail lists the media types this route can answer with." },
+  PRECONDITION_FAILED: { status: 412, hint: "The document changed; read it again and repeat with its ETag." },
+  TOO_LARGE: { status: 413, hint: "The detail names the limit; split the request." },
+  UNSUPPORTED_MEDIA_TYPE: { status: 415, hint: "The detail lists the media types this route takes." },
+  RATE_LIMITED: { status: 429, hint: "Wait for the seconds in Retry-After." },
+  INTERNAL: { status: 500, hint: "The log has the cause under the request id." },
+  UNAVAILABLE: { status: 503, hint: "Try again in a moment." },
+  // dbs
+  DB_NOT_FOUND: {
+    status: 404,
+    hint: "PUT /api/v1/db/<db_id> creates it; GET /api/v1/db lists those you may see.",
+  },
+  DB_EXISTS: { status: 409, hint: "Choose another id, or delete the db first." },
+  DB_CONFIRM: { status: 400, hint: "Deleting a db needs ?confirm=<its id>." },
+  DB_MISSING: {
+    status: 503,
+    hint: "The db is registered but its file is gone; put the file back or delete the db.",
+  },
+  DB_FOREIGN: { status: 503, hint: "The file was not written by Skald; nothing in it was touched." },
+  DB_NEWER: { status: 503, hint: "A newer Skald wrote this file; start that version." },
+  DB_DAMAGED: { status: 503, hint: "Run `skald verify` to see what is wrong, then restore from a backup." },
+  DIR_IN_USE: {
+    status: 503,
+    hint: "Another Skald runs on this directory; stop it, or give --dir another path.",
+  },
+  STORAGE_FULL: {
+    status: 507,
+    hint: "Free space on the disk; nothing was kept of this write and no restart is needed.",
+  },
+  STORAGE_FAILED: {
+    status: 503,
+    hint: "The disk reported an error; the outcome of this write is unknown until the restart: repeat it with the same client_tx_id.",
+  },
+  // documents
+  DOC_NOT_FOUND: { status: 404, hint: "PUT creates it." },
+  DOC_TOO_LARGE: { status: 413, hint: "Split the document; the detail names the limit." },
+  DOC_UNREADABLE: {
+    status: 500,
+    hint: "Its changes do not load; `skald verify` names the one that is wrong.",
+  },
+  VALUE_INVALID: {
+    status: 422,
+    hint: "The pointer in `errors` says where; see specs/04-documents.md for what a value may hold.",
+  },
+  PATCH_INVALID: { status: 400, hint: "See RFC 6902 (json-patch) or RFC 7396 (merge-patch)." },
+  PATCH_FAILED: { status: 409, hint: "The patch does not apply to the document as it is; read it again." },
+  WORK_TIMEOUT: { status: 422, hint: "The document took longer than its time limit; send less at once." },
+  WORK_FAILED: { status: 422, hint: "The document's worker ended on this input; nothing of it was kept." },
+  WORK_BUSY: { status: 503, hint: "Too much document work is waiting; try again in a moment." },
+  // changes
+  CHANGE_MALFORMED: {
+    status: 400,
+    hint: "Send Automerge changes as A.getLastLocalChange or A.getChanges give them.",
+  },
+  CHANGE_CHECKSUM: { status: 400, hint: "The bytes do not match their checksum; send them again." },
+  CHANGE_TOO_LARGE: { status: 413, hint: "The detail names the limit; make smaller changes." },
+  CHANGE_DEPS_MISSING: {
+    status: 422,
+    hint: "Send the changes named in `missing` first or in the same request.",
+  },
+  CHANGE_SEQ: { status: 422, hint: "An actor's changes count 1, 2, 3 without gaps; `expected` is the next." },
+  CHANGE_START_OP: {
+    status: 422,
+    hint: "startOp is one more than the largest op the change builds on; `expected` has it.",
+  },
+  CHANGE_EQUIVOCATION: {
+    status: 422,
+    hint: "This actor already has another change with this seq; give each copy of a document its own actor id.",
+  },
+  CHANGE_ACTOR: { status: 403, hint: "The actor id belongs to another principal; use one of your own." },
+  CHANGE_REFUSED: {
+    status: 422,
+    hint: "Automerge refuses the change on this document; nothing of it was kept.",
+  },
+  // writes
+  HEADS_CONFLICT: { status: 409, hint: "The document moved on; `current_heads` has where it is." },
+  SEQ_CONFLICT: { status: 409, hint: "The db moved on; `seq` has where it is." },
+  TX_EMPTY: { status: 400, hint: "A transaction needs at least one write." },
+  TX_ID_REUSED: {
+    status: 409,
+    hint: "This client_tx_id was used for a different request; choose a fresh one.",
+  },
+  BRANCH_NOT_FOUND: { status: 404, hint: "Only `main` exists in this db." },
+  // log
+  COMMIT_NOT_FOUND: { status: 404, hint: "GET …/commits lists them." },
+  BLOCK_NOT_FOUND: { status: 404, hint: "No block of this db has that address." },
+  CID_INVALID: { status: 400, hint: "An address is a CIDv1 in base32 with a blake3-256 multihash." },
+  CURSOR_INVALID: { status: 400, hint: "Use the cursor as the server gave it." },
+  // import
+  IMPORT_INVALID: { status: 422, hint: "The detail says which record; nothing after it was read." },
+  // tokens
+  TOKEN_NOT_FOUND: { status: 404, hint: "`skald token list` shows the ids." },
+  SCOPE_INVALID: { status: 400, hint: "A scope is db:action[:prefix]; see specs/07-auth.md." },
+} as const satisfies Record<string, { status: number; hint: string }>;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+/** What the reader of an error needs to act: merged into the problem document as it is. */
+export type ErrorDetails = Readonly<Record<string, unknown>>;
+
+export class SkaldError extends Error {
+  override readonly name = "SkaldError";
+  readonly code: ErrorCode;
+  readonly hint: string;
+  readonly details: ErrorDetails;
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { hint?: string; details?: ErrorDetails; cause?: unknown } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.hint = options.hint ?? ERROR_CODES[code].hint;
+    this.details = options.details ?? {};
+  }
+
+  get status(): number {
+    return ERROR_CODES[this.code].status;
+  }
+}
+
+/** Realms differ under test runners and across threads, so the name decides, never `instanceof`. */
+export function isSkaldError(error: unknown): error is SkaldError {
+  return typeof error === "object" && error !== null && (error as { name?: unknown }).name === "SkaldError";
+}

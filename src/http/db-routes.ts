@@ -1,0 +1,154 @@
+import * as z from "zod";
+import { allows, prefixesFor } from "../auth/policy.ts";
+import type { Db } from "../db/db.ts";
+import { SkaldError } from "../errors.ts";
+import { cidToString } from "../ids/cid.ts";
+import { toHex } from "../ids/hash.ts";
+import { DbInfo, DbList } from "../protocol/wire.ts";
+import { cursorAt, iso, nextLink, pageQuery, pointHeaders } from "./point.ts";
+import { json, type Call, type Route } from "./route.ts";
+
+const tag = "dbs";
+
+export const dbRoutes: readonly Route[] = [
+  {
+    method: "GET",
+    path: "/db",
+    summary: "List the dbs the caller may see",
+    tag,
+    access: "any",
+    query: z.strictObject(pageQuery),
+    answers: { 200: { description: "A page.", types: { "application/json": DbList } } },
+    handle: (call) => {
+      const { limit, cursor } = call.query as { limit: number; cursor?: string };
+      const { engine } = call.services;
+      const dbs: { db: string; created: string }[] = [];
+      let after = cursor ?? "";
+      let more = true;
+      while (dbs.length < limit && more) {
+        const page = engine.list(after, limit);
+        more = page.length === limit;
+        for (const row of page) {
+          if (dbs.length === limit) {
+            more = true;
+            break;
+          }
+          after = row.dbId;
+          if (maySee(call, row.dbId)) dbs.push({ db: row.dbId, created: iso(row.created) });
+        }
+      }
+      const next = more && dbs.length === limit ? after : null;
+      return json(200, { dbs, cursor: next }, nextLink("/api/v1/db", call.query, next));
+    },
+  },
+  {
+    method: "PUT",
+    path: "/db/:db",
+    summary: "Make a db",
+    tag,
+    access: "db.admin",
+    answers: {
+      200: { description: "It was there.", types: { "application/json": DbInfo } },
+      201: { description: "Made.", types: { "application/json": DbInfo } },
+    },
+    handle: async (call) => {
+      const dbId = call.params["db"] as string;
+      const made = await call.services.engine.create(dbId);
+      if (made) call.services.tokens.audit({ principal: call.principal.id, action: "db.create", db: dbId });
+      return call.db((db) => json(made ? 201 : 200, info(db), pointHeaders(db, db.log.head().seq)));
+    },
+  },
+  {
+    method: "GET",
+    path: "/db/:db",
+    summary: "What a db holds",
+    tag,
+    access: "doc.read",
+    partial: true,
+    answers: { 200: { description: "Its numbers.", types: { "application/json": DbInfo } } },
+    handle: (call) => call.db((db) => json(200, info(db), pointHeaders(db, db.log.head().seq))),
+  },
+  {
+    method: "DELETE",
+    path: "/db/:db",
+    summary: "Delete a db and all of its history",
+    tag,
+    access: "db.admin",
+    query: z.strictObject({ confirm: z.string().optional().meta({ description: "The db's id again." }) }),
+    answers: { 204: { description: "Gone." } },
+    handle: async (call) => {
+      const dbId = call.params["db"] as string;
+      if (!call.services.engine.has(dbId)) throw new SkaldError("DB_NOT_FOUND", `There is no db ${dbId}.`);
+      if (call.query["confirm"] !== dbId) throw new SkaldError("DB_CONFIRM", `Deleting ${dbId} is for ever.`);
+      await call.services.engine.delete(dbId);
+      call.services.tokens.audit({ principal: call.principal.id, action: "db.delete", db: dbId });
+      return { status: 204 };
+    },
+  },
+  {
+    method: "POST",
+    path: "/db/:db/rebuild",
+    summary: "Make everything derived anew from the log",
+    tag,
+    access: "db.admin",
+    answers: {
+      200: { description: "Lines of progress, then the result.", types: { "application/x-ndjson": "raw" } },
+    },
+    handle: (call) => ({
+      status: 200,
+      headers: { "content-type": "application/x-ndjson" },
+      body: progressLines((onProgress) =>
+        call.services.engine.rebuild(call.params["db"] as string, onProgress),
+      ),
+    }),
+  },
+];
+
+function maySee(call: Call, dbId: string): boolean {
+  return prefixesFor(call.principal, "doc.read", dbId) !== "none" || allows(call.principal, "db.admin", dbId);
+}
+
+function info(db: Db): z.infer<typeof DbInfo> {
+  const { identity } = db.log;
+  const { seq, cid } = db.log.head();
+  return {
+    db: identity.dbId,
+    uid: toHex(identity.uid),
+    created: iso(identity.created),
+    seq,
+    commit: cid ? cidToString(cid) : null,
+    branches: ["main"],
+    ...db.log.counts(),
+    bytes: db.log.bytes(),
+    cursor: cursorAt(db, seq),
+  };
+}
+
+/** Turns a long task into lines: `{done, of}` as it goes, `{ok: true}` at its end. */
+async function* progressLines(
+  task: (onProgress: (done: number, of: number) => void) => Promise<void>,
+): AsyncGenerator<string> {
+  let latest: { done: number; of: number } | undefined;
+  let wake = (): void => {};
+  let finished = false;
+  const running = task((done, of) => {
+    latest = { done, of };
+    wake();
+  }).finally(() => {
+    finished = true;
+    wake();
+  });
+  running.catch(() => {});
+  while (!finished) {
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+      if (finished || latest) resolve();
+    });
+    if (latest) {
+      yield `${JSON.stringify(latest)}\n`;
+      latest = undefined;
+    }
+  }
+  await running;
+  yield `${JSON.stringify({ ok: true })}\n`;
+}

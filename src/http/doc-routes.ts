@@ -1,0 +1,348 @@
+import * as z from "zod";
+import { prefixesFor } from "../auth/policy.ts";
+import type { Db } from "../db/db.ts";
+import type { Edit } from "../documents/documents.ts";
+import { SkaldError } from "../errors.ts";
+import { cidToString } from "../ids/cid.ts";
+import { decodeCursor } from "../ids/cursor.ts";
+import { toBase58Check } from "../ids/document-id.ts";
+import { checkCollection, parseDocName } from "../ids/names.ts";
+import { readChanges } from "../log/change.ts";
+import { headsOf } from "../log/doc-state.ts";
+import { documentIdOf } from "../log/genesis.ts";
+import { DiffAnswer, DocList, HistoryList, Receipt } from "../protocol/wire.ts";
+import { etagOf, expectedHeads, notModified } from "./etag.ts";
+import { checkBranchIsMain, cursorAt, iso, nextLink, pageQuery, pointHeaders, pointQuery } from "./point.ts";
+import { resolvePoint } from "../db/point.ts";
+import { json, type Answer, type Call, type Params, type Route } from "./route.ts";
+import { dryRunQuery, idempotencyKey, isOwner, receiptJson } from "./tx-routes.ts";
+
+const AUTOMERGE = "application/automerge";
+const path = "/db/:db/docs/:collection/:key";
+const resource = (params: Params): string => docOf(params);
+const tag = "documents";
+const writeAnswers = {
+  200: { description: "Durable, or nothing to change.", types: { "application/json": Receipt } },
+  201: { description: "Created.", types: { "application/json": Receipt } },
+};
+
+export const docRoutes: readonly Route[] = [
+  {
+    method: "GET",
+    path: "/db/:db/docs",
+    summary: "List documents by name",
+    tag,
+    access: "doc.read",
+    partial: true,
+    query: z.strictObject({
+      ...pageQuery,
+      ...pointQuery,
+      collection: z.string().max(128).optional(),
+      prefix: z.string().max(512).optional().meta({ description: "Start of the key; needs `collection`." }),
+      values: z.enum(["true", "false"]).optional().meta({ description: "Include each document's JSON." }),
+    }),
+    answers: { 200: { description: "A page.", types: { "application/json": DocList } } },
+    handle: (call) => call.db((db) => listDocs(call, db)),
+  },
+  {
+    method: "GET",
+    path,
+    summary: "Read a document",
+    description:
+      "`Accept: application/automerge` gives the document's bytes with its history up to the point. `path` (a JSON pointer, repeatable) gives an object of pointers and values.",
+    tag,
+    access: "doc.read",
+    resource,
+    query: z.strictObject({
+      ...pointQuery,
+      path: z.union([z.string(), z.array(z.string()).max(100)]).optional(),
+      conflicts: z.enum(["0", "1"]).optional().meta({ description: "Also give the concurrent values." }),
+    }),
+    answers: {
+      200: {
+        description: "The document.",
+        types: { "application/json": z.looseObject({}), [AUTOMERGE]: "raw" },
+      },
+      304: { description: "Still what If-None-Match names." },
+    },
+    handle: (call) => call.db((db) => readDoc(call, db)),
+  },
+  {
+    method: "PUT",
+    path,
+    summary: "Replace a document, or make it",
+    tag,
+    access: "doc.write",
+    resource,
+    query: z.strictObject(dryRunQuery),
+    body: { types: { "application/json": "raw" } },
+    answers: writeAnswers,
+    handle: (call) => writeDoc(call, { edit: { kind: "put", value: call.body.bytes.toString("utf8") } }),
+  },
+  {
+    method: "PATCH",
+    path,
+    summary: "Change a document",
+    description:
+      "A merge patch (RFC 7396), a JSON patch (RFC 6902), or Automerge change bytes. Each becomes the smallest change that does it.",
+    tag,
+    access: "doc.write",
+    resource,
+    query: z.strictObject(dryRunQuery),
+    body: {
+      types: {
+        "application/merge-patch+json": "raw",
+        "application/json-patch+json": "raw",
+        [AUTOMERGE]: "raw",
+      },
+    },
+    answers: writeAnswers,
+    handle: (call) => {
+      const { type, bytes } = call.body;
+      if (type === AUTOMERGE)
+        return writeDoc(call, { changes: readChanges(bytes).map((change) => change.bytes) });
+      const patch = bytes.toString("utf8");
+      return writeDoc(call, {
+        edit: { kind: type === "application/json-patch+json" ? "json-patch" : "merge-patch", patch },
+      });
+    },
+  },
+  {
+    method: "DELETE",
+    path,
+    summary: "Delete a document",
+    description: "Leaves a tombstone: its history stays, and PUT brings it back.",
+    tag,
+    access: "doc.write",
+    resource,
+    query: z.strictObject(dryRunQuery),
+    answers: { 200: writeAnswers[200] },
+    handle: (call) => writeDoc(call, { delete: true }),
+  },
+  {
+    method: "GET",
+    path: `${path}/history`,
+    summary: "Commits that touched a document, newest first",
+    tag,
+    access: "doc.read",
+    resource,
+    query: z.strictObject(pageQuery),
+    answers: { 200: { description: "A page.", types: { "application/json": HistoryList } } },
+    handle: (call) => call.db((db) => history(call, db)),
+  },
+  {
+    method: "GET",
+    path: `${path}/diff`,
+    summary: "JSON patch between two points",
+    tag,
+    access: "doc.read",
+    resource,
+    query: z.strictObject({
+      from: z.string().max(128).optional(),
+      to: z.string().max(128).optional(),
+      branch: pointQuery.branch,
+    }),
+    answers: { 200: { description: "An RFC 6902 patch.", types: { "application/json": DiffAnswer } } },
+    handle: (call) =>
+      call.db(async (db) => {
+        checkBranchIsMain(call.query["branch"]);
+        const { from, to } = call.query as { from?: string; to?: string };
+        const diff = await db.diff(docOf(call.params), from ?? "0", to);
+        return {
+          status: 200,
+          headers: { "content-type": "application/json", ...pointHeaders(db, diff.to) },
+          body: `{"from":${diff.from},"to":${diff.to},"patch":${diff.patch}}`,
+        };
+      }),
+  },
+];
+
+function docOf(params: Params): string {
+  const doc = `${params["collection"]}/${params["key"]}`;
+  parseDocName(doc);
+  return doc;
+}
+
+async function readDoc(call: Call, db: Db): Promise<Answer> {
+  checkBranchIsMain(call.query["branch"]);
+  const doc = docOf(call.params);
+  const {
+    at,
+    path: given,
+    conflicts,
+  } = call.query as { at?: string; path?: string | string[]; conflicts?: string };
+  const options = at === undefined ? {} : { at };
+  const seq = resolvePoint(db.log, at);
+  const point = db.point(doc, at);
+  const { collection, key } = parseDocName(doc);
+  const automerge = wantsAutomerge(call.header("accept"));
+  const headers = {
+    ...pointHeaders(db, seq),
+    etag: etagOf(point.heads, automerge ? "automerge" : "json"),
+    vary: "accept",
+    "automerge-url": `automerge:${toBase58Check(documentIdOf(db.log.identity.uid, collection, key))}`,
+  };
+  if (notModified(call.header("if-none-match"), headers.etag)) return { status: 304, headers };
+  if (automerge) {
+    const { bytes } = await db.save(doc, options);
+    return { status: 200, headers: { ...headers, "content-type": AUTOMERGE }, body: bytes };
+  }
+  const paths = given === undefined ? undefined : [given].flat();
+  const read = await db.read(doc, {
+    at: String(seq),
+    ...(paths === undefined ? {} : { paths }),
+    ...(conflicts === "1" ? { conflicts: true } : {}),
+  });
+  const body = read.conflicts
+    ? `{"value":${read.json},"conflicts":${JSON.stringify(read.conflicts)}}`
+    : read.json;
+  return { status: 200, headers: { ...headers, "content-type": "application/json" }, body };
+}
+
+/** JSON unless the client prefers bytes; a client that takes neither hears so. */
+function wantsAutomerge(accept: string | undefined): boolean {
+  if (accept === undefined) return false;
+  let best = { json: 0, automerge: 0 };
+  for (const part of accept.split(",")) {
+    const [type = "", ...params] = part.split(";").map((piece) => piece.trim().toLowerCase());
+    const q = Number(params.find((param) => param.startsWith("q="))?.slice(2) ?? 1);
+    if (type === AUTOMERGE) best = { ...best, automerge: Math.max(best.automerge, q + 0.001) };
+    else if (type === "application/json") best = { ...best, json: Math.max(best.json, q + 0.001) };
+    else if (type === "*/*" || type === "application/*") best = { ...best, json: Math.max(best.json, q) };
+  }
+  if (best.json === 0 && best.automerge === 0) {
+    throw new SkaldError("NOT_ACCEPTABLE", `A document comes as application/json or ${AUTOMERGE}.`);
+  }
+  return best.automerge > best.json;
+}
+
+type WriteOf =
+  { readonly edit: Edit } | { readonly changes: readonly Uint8Array[] } | { readonly delete: true };
+
+function writeDoc(call: Call, write: WriteOf): Promise<Answer> {
+  const doc = docOf(call.params);
+  return call.db(async (db) => {
+    const before = db.log.state(doc);
+    const existed = before !== undefined && !before.deleted;
+    const base = expectedHeads(call, before && existed ? headsOf(before) : undefined);
+    const clientTxId = idempotencyKey(call);
+    const receipt = await db
+      .tx({
+        author: call.principal.subject,
+        writes: [{ doc, ...write, ...(base === undefined ? {} : { base: before ? headsOf(before) : base }) }],
+        dryRun: call.query["dry_run"] === "true",
+        anyActor: isOwner(call, call.params["db"] as string),
+        ...(clientTxId === undefined ? {} : { clientTxId }),
+      })
+      .catch((error: unknown) => {
+        // The caller named no heads but an ETag, so it hears of an ETag.
+        if (base !== undefined && (error as { code?: unknown }).code === "HEADS_CONFLICT") {
+          const heads = (error as SkaldError).details["current_heads"];
+          throw new SkaldError("PRECONDITION_FAILED", `The document ${doc} changed.`, {
+            details: { current_heads: heads },
+          });
+        }
+        throw error;
+      });
+    const heads = receipt.heads[doc] ?? [];
+    const headers = { ...("delete" in write ? {} : { etag: etagOf(heads, "json") }) };
+    return json(existed || "delete" in write ? 200 : 201, receiptJson(db, receipt), headers);
+  });
+}
+
+function history(call: Call, db: Db): Answer {
+  const doc = docOf(call.params);
+  const { limit, cursor } = call.query as { limit: number; cursor?: string };
+  const before = cursor === undefined ? undefined : decodeCursor(db.log.identity.uid, cursor).seq;
+  const entries = db.history(doc, before, limit + 1);
+  const more = entries.length > limit;
+  const last = entries[limit];
+  const next = more && last ? cursorAt(db, last.seq) : null;
+  return json(
+    200,
+    {
+      doc,
+      history: entries.slice(0, limit).map((entry) => ({
+        seq: entry.seq,
+        commit: cidToString(entry.commit),
+        time: iso(entry.time),
+        author: entry.author,
+        message: entry.message,
+        heads: entry.heads,
+        changes: entry.changes,
+        deleted: entry.deleted,
+      })),
+      cursor: next,
+    },
+    { ...pointHeaders(db, db.log.head().seq), ...nextLink(urlOf(call, "/history"), call.query, next) },
+  );
+}
+
+async function listDocs(call: Call, db: Db): Promise<Answer> {
+  checkBranchIsMain(call.query["branch"]);
+  const { limit, cursor, at, collection, prefix, values } = call.query as {
+    limit: number;
+    cursor?: string;
+    at?: string;
+    collection?: string;
+    prefix?: string;
+    values?: string;
+  };
+  if (prefix !== undefined && collection === undefined) {
+    throw new SkaldError("BAD_REQUEST", "`prefix` is of a key, so it needs `collection`.");
+  }
+  const start = collection === undefined ? "" : `${checkCollection(collection)}/${prefix ?? ""}`;
+  const seen = prefixesFor(call.principal, "doc.read", call.params["db"] as string);
+  const seq = resolvePoint(db.log, at);
+  const docs: Record<string, unknown>[] = [];
+  let after = cursor === undefined ? "" : nameFromCursor(cursor);
+  let next: string | null = null;
+  while (docs.length < limit) {
+    const page = db.log.list(start, after, limit, true);
+    for (const state of page) {
+      after = state.name;
+      if (seen !== "all" && !(seen !== "none" && seen.some((allowed) => state.name.startsWith(allowed))))
+        continue;
+      const point = state.first <= seq ? db.log.stateAt(state.name, seq) : undefined;
+      if (!point || point.deleted) continue;
+      const name = parseDocName(state.name);
+      docs.push({ doc: state.name, ...name, seq: point.seq, heads: point.heads });
+      if (docs.length === limit) break;
+    }
+    if (page.length < limit) break;
+  }
+  if (docs.length === limit && db.log.list(start, after, 1, true).length > 0) {
+    next = Buffer.from(after).toString("base64url");
+  }
+  if (values === "true") {
+    await Promise.all(
+      docs.map(async (entry) => {
+        const { json: text } = await db.read(entry["doc"] as string, { at: String(seq) });
+        entry["value"] = JSON.parse(text) as unknown;
+      }),
+    );
+  }
+  return json(
+    200,
+    { docs, seq, cursor: next },
+    {
+      ...pointHeaders(db, seq),
+      ...nextLink(urlOf(call, ""), { ...call.query, at: String(seq) }, next),
+    },
+  );
+}
+
+function nameFromCursor(cursor: string): string {
+  const name = Buffer.from(cursor, "base64url").toString("utf8");
+  if (Buffer.from(name).toString("base64url") !== cursor) {
+    throw new SkaldError("CURSOR_INVALID", "The cursor is not one that this server gives.");
+  }
+  return name;
+}
+
+function urlOf(call: Call, tail: string): string {
+  const { db, collection, key } = call.params;
+  const doc =
+    collection === undefined ? "" : `/${encodeURIComponent(collection)}/${encodeURIComponent(key ?? "")}`;
+  return `/api/v1/db/${encodeURIComponent(db ?? "")}/docs${doc}${tail}`;
+}

@@ -1,0 +1,149 @@
+import * as z from "zod";
+import type { Db } from "../db/db.ts";
+import { resolvePoint } from "../db/point.ts";
+import { SkaldError } from "../errors.ts";
+import { CODEC_DAG_CBOR, cidCodec, cidFromString, cidToString } from "../ids/cid.ts";
+import { decodeCursor } from "../ids/cursor.ts";
+import { toHex } from "../ids/hash.ts";
+import type { StoredCommit } from "../log/log.ts";
+import { CommitJson, CommitList, VerifyLine } from "../protocol/wire.ts";
+import { checkBranchIsMain, cursorAt, iso, nextLink, pageQuery, pointHeaders } from "./point.ts";
+import { json, type Answer, type Call, type Route } from "./route.ts";
+
+const DAG_CBOR = "application/vnd.ipld.dag-cbor";
+const RAW = "application/vnd.ipld.raw";
+const tag = "log";
+/** Content never changes under its address, but who may see it does, so only the client's own cache keeps it. */
+const IMMUTABLE = "private, max-age=31536000, immutable";
+
+export const logRoutes: readonly Route[] = [
+  {
+    method: "GET",
+    path: "/db/:db/commits",
+    summary: "Commits after a seq, oldest first",
+    tag,
+    access: "doc.read",
+    query: z.strictObject({
+      ...pageQuery,
+      branch: z.string().max(128).optional(),
+      since: z
+        .string()
+        .max(128)
+        .optional()
+        .meta({ description: "A seq, commit address or time; 0 when left out." }),
+    }),
+    answers: { 200: { description: "A page.", types: { "application/json": CommitList } } },
+    handle: (call) => call.db((db) => listCommits(call, db)),
+  },
+  {
+    method: "GET",
+    path: "/db/:db/commits/:cid",
+    summary: "One commit",
+    tag,
+    access: "doc.read",
+    answers: {
+      200: { description: "The commit.", types: { "application/json": CommitJson, [DAG_CBOR]: "raw" } },
+    },
+    handle: (call) =>
+      call.db((db) => {
+        const text = call.params["cid"] as string;
+        const stored = findCommit(db, text);
+        const { accept } = { accept: call.header("accept") ?? "" };
+        const headers = { etag: `"${cidToString(stored.cid)}"`, "cache-control": IMMUTABLE, vary: "accept" };
+        if (accept.includes(DAG_CBOR)) {
+          return { status: 200, headers: { ...headers, "content-type": DAG_CBOR }, body: stored.bytes };
+        }
+        return json(200, commitJson(stored), headers);
+      }),
+  },
+  {
+    method: "GET",
+    path: "/db/:db/blocks/:cid",
+    summary: "The bytes behind an address",
+    tag,
+    access: "doc.read",
+    answers: {
+      200: {
+        description: "Exactly the bytes that hash to the address.",
+        types: { [RAW]: "raw", [DAG_CBOR]: "raw" },
+      },
+    },
+    handle: (call) =>
+      call.db((db) => {
+        const text = call.params["cid"] as string;
+        const cid = cidFromString(text);
+        const bytes = db.log.block(cid);
+        if (!bytes) throw new SkaldError("BLOCK_NOT_FOUND", `No block of this db has the address ${text}.`);
+        const type = cidCodec(cid) === CODEC_DAG_CBOR ? DAG_CBOR : RAW;
+        return {
+          status: 200,
+          headers: { "content-type": type, etag: `"${text}"`, "cache-control": IMMUTABLE },
+          body: bytes,
+        };
+      }),
+  },
+  {
+    method: "GET",
+    path: "/db/:db/verify",
+    summary: "Check every byte of the log",
+    description: "Lines of progress; the last one has the verdict and names what is wrong.",
+    tag,
+    access: "doc.read",
+    answers: {
+      200: { description: "One JSON object a line.", types: { "application/x-ndjson": VerifyLine } },
+    },
+    handle: (call) => ({
+      status: 200,
+      headers: { "content-type": "application/x-ndjson" },
+      body: call.services.verify(call.params["db"] as string, call.signal),
+    }),
+  },
+];
+
+function listCommits(call: Call, db: Db): Answer {
+  checkBranchIsMain(call.query["branch"]);
+  const { limit, cursor, since } = call.query as { limit: number; cursor?: string; since?: string };
+  const after =
+    cursor === undefined ? resolvePoint(db.log, since ?? "0") : decodeCursor(db.log.identity.uid, cursor).seq;
+  const commits = db.log.commits(after + 1, limit);
+  const last = commits.at(-1)?.commit.seq ?? after;
+  const more = last < db.log.head().seq;
+  return json(
+    200,
+    { commits: commits.map(commitJson), seq: db.log.head().seq, cursor: cursorAt(db, last) },
+    {
+      ...pointHeaders(db, db.log.head().seq),
+      ...nextLink(`/api/v1/db/${call.params["db"]}/commits`, { limit }, more ? cursorAt(db, last) : null),
+    },
+  );
+}
+
+function findCommit(db: Db, text: string): StoredCommit {
+  const cid = cidFromString(text);
+  const seq = db.log.findCommit(cid);
+  const stored = seq === undefined ? undefined : db.log.commit(seq);
+  if (!stored) throw new SkaldError("COMMIT_NOT_FOUND", `No commit of this db has the address ${text}.`);
+  return stored;
+}
+
+export function commitJson({ cid, commit }: StoredCommit): z.infer<typeof CommitJson> {
+  return {
+    cid: cidToString(cid),
+    version: commit.version,
+    db: toHex(commit.db),
+    branch: commit.branch,
+    seq: commit.seq,
+    parents: commit.parents.map(cidToString),
+    time: iso(commit.time),
+    author: commit.author,
+    ...(commit.message === undefined ? {} : { message: commit.message }),
+    entries: commit.entries.map((entry) => ({
+      doc: entry.doc,
+      base: [...entry.base],
+      changes: entry.changes.map(cidToString),
+      heads: [...entry.heads],
+      ...(entry.deleted ? { deleted: true } : {}),
+    })),
+    events: commit.events.map(cidToString),
+  };
+}

@@ -1,0 +1,93 @@
+import type * as z from "zod";
+import type { Action } from "../auth/actions.ts";
+import type { Principal } from "../auth/policy.ts";
+import type { Tokens } from "../auth/tokens.ts";
+import type { Db } from "../db/db.ts";
+import type { Engine } from "../db/engine.ts";
+
+/**
+ * A route as data: what it matches, who may call it, what it takes and gives, and the function that
+ * answers. Express, the hot path and the OpenAPI document are all made from the same list, so they
+ * cannot disagree. Handlers know nothing of sockets or Express.
+ */
+export interface Route {
+  readonly method: "GET" | "PUT" | "PATCH" | "POST" | "DELETE";
+  /** Express path below the mount point, such as `/db/:db`. */
+  readonly path: string;
+  readonly summary: string;
+  readonly description?: string;
+  readonly tag: string;
+  /** `public` needs no credential, `any` any valid one; an action is checked for the db of the path. */
+  readonly access: "public" | "any" | Action;
+  /** What the action is done to, for tokens limited to a prefix; none means the whole db. */
+  readonly resource?: (params: Params) => string;
+  /** The handler checks what a limited token may see; the route only asks that it may see something. */
+  readonly partial?: boolean;
+  readonly query?: z.ZodObject;
+  readonly body?: BodySpec;
+  readonly answers: Readonly<Record<number, AnswerSpec>>;
+  readonly handle: (call: Call) => Promise<Answer> | Answer;
+}
+
+export interface BodySpec {
+  /** Media types taken, each with its schema when it is JSON that the route has a shape for. */
+  readonly types: Readonly<Record<string, z.ZodType | "raw">>;
+  readonly maxBytes?: number;
+}
+
+export interface AnswerSpec {
+  readonly description: string;
+  readonly types?: Readonly<Record<string, z.ZodType | "raw">>;
+}
+
+export type Params = Readonly<Record<string, string>>;
+
+/** What all handlers work with. */
+export interface Services {
+  readonly engine: Engine;
+  readonly tokens: Tokens;
+  readonly version: string;
+  readonly automerge: string;
+  readonly started: number;
+  /** The OpenAPI document as JSON text. */
+  readonly openApi: () => string;
+  readonly metrics: () => Promise<{ type: string; text: string }>;
+  /** Checks a db's log: lines of progress, then the verdict. */
+  readonly verify: (dbId: string, signal: AbortSignal) => AsyncIterable<string>;
+  /** Whether new work is taken: false while the server drains. */
+  readonly accepting: () => boolean;
+}
+
+/** One request, checked. */
+export interface Call {
+  readonly services: Services;
+  readonly principal: Principal;
+  readonly params: Params;
+  /** As the route's schema gives it. */
+  readonly query: Readonly<Record<string, unknown>>;
+  readonly body: Body;
+  readonly header: (name: string) => string | undefined;
+  readonly requestId: string;
+  /** Aborted when the client goes away. */
+  readonly signal: AbortSignal;
+  /** Runs `work` with the db of the path open. */
+  readonly db: <T>(work: (db: Db) => T | Promise<T>) => Promise<T>;
+}
+
+export interface Body {
+  /** Media type without parameters, lower case; "" when there was no body. */
+  readonly type: string;
+  readonly bytes: Buffer;
+  /** What the schema gave, for types that have one. */
+  readonly value: unknown;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string | Uint8Array | AsyncIterable<string | Uint8Array>;
+}
+
+export function json(status: number, value: unknown, headers: Readonly<Record<string, string>> = {}): Answer {
+  return { status, headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(value) };
+}

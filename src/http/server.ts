@@ -1,0 +1,114 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import express from "express";
+import helmet from "helmet";
+import type { Principal } from "../auth/policy.ts";
+import { SkaldError } from "../errors.ts";
+import { dbRoutes } from "./db-routes.ts";
+import { dispatch, type RequestLog } from "./dispatch.ts";
+import { docRoutes } from "./doc-routes.ts";
+import { logRoutes } from "./log-routes.ts";
+import { openApiOf } from "./openapi.ts";
+import { opsRoutes } from "./ops-routes.ts";
+import { problemOf } from "./problem.ts";
+import type { Route, Services } from "./route.ts";
+import { tokenRoutes } from "./token-routes.ts";
+import { txRoute } from "./tx-routes.ts";
+
+const API = "/api/v1";
+
+/** Every route of the server, by the path it is mounted at. */
+export const MOUNTS: readonly { readonly base: string; readonly routes: readonly Route[] }[] = [
+  { base: "", routes: opsRoutes },
+  { base: API, routes: [...dbRoutes, ...docRoutes, txRoute, ...logRoutes, ...tokenRoutes] },
+];
+
+export function openApiDocument(version: string): string {
+  return openApiOf(MOUNTS, version);
+}
+
+/**
+ * The HTTP server. `POST …/tx` is matched by hand before Express sees it, because Express costs 0.3 ms
+ * of CPU a request where the rest of a write costs 0.1; it goes through the same `dispatch`, so checks,
+ * errors and answers are the same. `ambient` is who a request without a credential is.
+ */
+export function createHttpServer(services: Services, log: RequestLog, ambient?: Principal): Server {
+  const context = { services, log, ambient };
+  const app = expressApp(services, log, ambient);
+  const server = createServer(
+    { keepAliveTimeout: 65_000, requestTimeout: 300_000, headersTimeout: 30_000 },
+    (req, res) => {
+      const hot = hotMatch(req);
+      if (hot) void dispatch(txRoute, hot.params, hot.search, req, res, context);
+      else app(req, res);
+    },
+  );
+  // Answers that follow each other on one connection must not wait for each other's acknowledgement.
+  server.on("connection", (socket) => socket.setNoDelay(true));
+  return server;
+}
+
+const TX_PATH = /^\/api\/v1\/db\/([A-Za-z0-9._-]+)\/branches\/([A-Za-z0-9._-]+)\/tx(?:\?(.*))?$/;
+
+function hotMatch(
+  req: IncomingMessage,
+): { params: { db: string; branch: string }; search: string } | undefined {
+  if (req.method !== "POST") return undefined;
+  const match = TX_PATH.exec(req.url ?? "");
+  return match
+    ? { params: { db: match[1] as string, branch: match[2] as string }, search: match[3] ?? "" }
+    : undefined;
+}
+
+function expressApp(services: Services, log: RequestLog, ambient: Principal | undefined) {
+  const context = { services, log, ambient };
+  const app = express();
+  app.disable("x-powered-by");
+  app.set("etag", false);
+  app.set("case sensitive routing", true);
+  app.use(
+    helmet({
+      strictTransportSecurity: false,
+      contentSecurityPolicy: { useDefaults: false, directives: { "default-src": ["'none'"] } },
+    }),
+  );
+  const methods = new Map<string, Set<string>>();
+  for (const { base, routes } of MOUNTS) {
+    for (const route of routes) {
+      const path = base + route.path;
+      methods.set(path, (methods.get(path) ?? new Set()).add(route.method));
+      const handler = (req: express.Request, res: express.Response): Promise<void> =>
+        dispatch(route, req.params as Record<string, string>, searchOf(req.url), req, res, context);
+      if (route.method === "GET") app.get(path, handler);
+      else app[route.method.toLowerCase() as "put" | "patch" | "post" | "delete"](path, handler);
+    }
+  }
+  for (const [path, allowed] of methods) {
+    app.all(path, (req, res) => {
+      const allow = [...allowed].join(", ");
+      refuse(
+        req,
+        res,
+        new SkaldError("METHOD_NOT_ALLOWED", `${req.method} is not for ${path}.`, { details: { allow } }),
+      );
+    });
+  }
+  app.use((req, res) => refuse(req, res, new SkaldError("NOT_FOUND", "There is no such route.")));
+  app.use((error: unknown, req: express.Request, res: express.Response, _next: express.NextFunction) => {
+    const malformed = (error as { status?: unknown } | null)?.status === 400;
+    if (!malformed) log.failure(error, "");
+    refuse(req, res, malformed ? new SkaldError("BAD_REQUEST", "The URL is malformed.") : error);
+  });
+  return app;
+}
+
+function refuse(req: IncomingMessage, res: ServerResponse, error: unknown): void {
+  const given = req.headers["x-request-id"];
+  const answer = problemOf(error, typeof given === "string" ? given.slice(0, 64) : "");
+  res.writeHead(answer.status, answer.headers);
+  res.end(req.method === "HEAD" ? undefined : (answer.body as string));
+}
+
+function searchOf(url: string): string {
+  const at = url.indexOf("?");
+  return at < 0 ? "" : url.slice(at + 1);
+}

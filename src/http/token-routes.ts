@@ -1,0 +1,86 @@
+import type * as z from "zod";
+import { formatScope, mayMint, parseScope } from "../auth/policy.ts";
+import type { TokenRecord } from "../auth/tokens.ts";
+import { SkaldError } from "../errors.ts";
+import { TokenList, TokenMade, TokenRequest, type TokenInfo } from "../protocol/wire.ts";
+import { iso } from "./point.ts";
+import { json, type Route } from "./route.ts";
+
+const tag = "tokens";
+
+export const tokenRoutes: readonly Route[] = [
+  {
+    method: "POST",
+    path: "/admin/tokens",
+    summary: "Make a token",
+    description: "The token is in this answer and nowhere else: only its hash is kept.",
+    tag,
+    access: "admin.token",
+    body: { types: { "application/json": TokenRequest } },
+    answers: { 201: { description: "Made.", types: { "application/json": TokenMade } } },
+    handle: ({ services, principal, body }) => {
+      const wanted = body.value as z.infer<typeof TokenRequest>;
+      const scopes = wanted.scopes.map(parseScope);
+      if (!mayMint(principal, scopes)) {
+        throw new SkaldError("FORBIDDEN", "A token can only give what its maker has.", {
+          details: { scopes: wanted.scopes },
+        });
+      }
+      const { token, record } = services.tokens.create({
+        label: wanted.label,
+        scopes,
+        ...(wanted.subject === undefined ? {} : { subject: wanted.subject }),
+        ...(wanted.expires === undefined ? {} : { expires: expiry(wanted.expires) }),
+      });
+      services.tokens.audit({ principal: principal.id, action: "token.create", detail: record.id });
+      return json(201, { ...tokenInfo(record), token }, { "cache-control": "no-store" });
+    },
+  },
+  {
+    method: "GET",
+    path: "/admin/tokens",
+    summary: "List tokens",
+    tag,
+    access: "admin.token",
+    answers: { 200: { description: "All of them.", types: { "application/json": TokenList } } },
+    handle: ({ services }) =>
+      json(200, { tokens: services.tokens.list().map(tokenInfo) }, { "cache-control": "no-store" }),
+  },
+  {
+    method: "DELETE",
+    path: "/admin/tokens/:id",
+    summary: "Revoke a token, at once",
+    tag,
+    access: "admin.token",
+    answers: { 204: { description: "Revoked." } },
+    handle: ({ services, principal, params }) => {
+      services.tokens.revoke(params["id"] as string);
+      services.tokens.audit({
+        principal: principal.id,
+        action: "token.revoke",
+        detail: params["id"] as string,
+      });
+      return { status: 204 };
+    },
+  },
+];
+
+function expiry(text: string): number {
+  const time = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) : NaN;
+  if (Number.isNaN(time)) throw new SkaldError("BAD_REQUEST", "`expires` is an RFC 3339 time.");
+  return time;
+}
+
+function tokenInfo(record: TokenRecord): z.infer<typeof TokenInfo> {
+  const time = (ms: number | null): string | null => (ms === null ? null : iso(ms));
+  return {
+    id: record.id,
+    label: record.label,
+    subject: record.subject,
+    scopes: record.scopes.map(formatScope),
+    created: iso(record.created),
+    expires: time(record.expires),
+    revoked: time(record.revoked),
+    last_used: time(record.lastUsed),
+  };
+}

@@ -1,0 +1,109 @@
+import * as z from "zod";
+import { allows } from "../auth/policy.ts";
+import type { TxWrite } from "../db/write.ts";
+import type { Db } from "../db/db.ts";
+import { SkaldError } from "../errors.ts";
+import { checkTxId } from "../ids/names.ts";
+import type { Receipt as LogReceipt } from "../log/log.ts";
+import { Receipt, TxRequest } from "../protocol/wire.ts";
+import { checkBranchIsMain, cursorAt, iso } from "./point.ts";
+import { json, type Call, type Route } from "./route.ts";
+
+export const dryRunQuery = {
+  dry_run: z
+    .enum(["true", "false"])
+    .optional()
+    .meta({ description: "Answer as if written and keep nothing." }),
+};
+
+export const txRoute: Route = {
+  method: "POST",
+  path: "/db/:db/branches/:branch/tx",
+  summary: "Write several documents in one commit",
+  description:
+    "All of it is written or nothing. A write with `base_heads` is refused when the document has moved on; without, it merges.",
+  tag: "documents",
+  access: "doc.write",
+  partial: true,
+  query: z.strictObject(dryRunQuery),
+  body: { types: { "application/json": TxRequest } },
+  answers: {
+    200: { description: "Durable.", types: { "application/json": Receipt } },
+  },
+  handle: async (call) => {
+    checkBranchIsMain(call.params["branch"]);
+    const request = call.body.value as z.infer<typeof TxRequest>;
+    const db = call.params["db"] as string;
+    for (const write of request.writes) mayWrite(call, db, write.doc);
+    for (const read of request.reads ?? []) {
+      if (!allows(call.principal, "doc.read", db, read.doc)) throw forbidden("doc.read", db, read.doc);
+    }
+    const clientTxId = request.client_tx_id ?? idempotencyKey(call);
+    return call.db(async (open) => {
+      const receipt = await open.tx({
+        author: call.principal.subject,
+        writes: request.writes.map(writeOf),
+        dryRun: call.query["dry_run"] === "true",
+        anyActor: isOwner(call, db),
+        ...(clientTxId === undefined ? {} : { clientTxId }),
+        ...(request.message === undefined ? {} : { message: request.message }),
+        ...(request.reads === undefined ? {} : { reads: request.reads }),
+        ...(request.expect_seq === undefined ? {} : { expectSeq: request.expect_seq }),
+      });
+      return json(200, receiptJson(open, receipt));
+    });
+  },
+};
+
+export function receiptJson(db: Db, receipt: LogReceipt): Record<string, unknown> {
+  return {
+    commit: receipt.commit,
+    seq: receipt.seq,
+    time: iso(receipt.time),
+    heads: receipt.heads,
+    duplicate: receipt.duplicate,
+    cursor: cursorAt(db, receipt.seq),
+  };
+}
+
+/** The `Idempotency-Key` header, which is another way to give a client_tx_id. */
+export function idempotencyKey(call: Call): string | undefined {
+  const key = call.header("idempotency-key");
+  // The draft writes it as a quoted string; most clients send it bare.
+  return key === undefined ? undefined : checkTxId(key.replace(/^"(.*)"$/, "$1"));
+}
+
+/** Whoever administers a db may bring in changes that others made. */
+export function isOwner(call: Call, db: string): boolean {
+  return allows(call.principal, "db.admin", db);
+}
+
+function mayWrite(call: Call, db: string, doc: string): void {
+  if (!allows(call.principal, "doc.write", db, doc)) throw forbidden("doc.write", db, doc);
+}
+
+function forbidden(action: string, db: string, doc: string): SkaldError {
+  return new SkaldError("FORBIDDEN", `The token does not allow ${action} on ${doc}.`, {
+    details: { action, db, doc },
+  });
+}
+
+function writeOf(write: z.infer<typeof TxRequest>["writes"][number]): TxWrite {
+  const { doc, base_heads: base } = write;
+  const target = { doc, ...(base === undefined ? {} : { base }) };
+  if ("changes" in write) return { ...target, changes: write.changes.map(fromBase64) };
+  if ("value" in write) return { ...target, edit: { kind: "put", value: JSON.stringify(write.value) } };
+  if ("patch" in write)
+    return { ...target, edit: { kind: "merge-patch", patch: JSON.stringify(write.patch) } };
+  return { ...target, delete: true };
+}
+
+/** Buffer.from takes any text for base64 and drops what it does not like, so the length tells. */
+function fromBase64(text: string): Uint8Array {
+  const bytes = Buffer.from(text, "base64");
+  const stripped = text.endsWith("==") ? text.length - 2 : text.endsWith("=") ? text.length - 1 : text.length;
+  if (bytes.length === 0 || Math.ceil((bytes.length * 4) / 3) !== stripped) {
+    throw new SkaldError("BAD_REQUEST", "A change is not base64.");
+  }
+  return bytes;
+}

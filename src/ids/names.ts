@@ -1,0 +1,103 @@
+import { SkaldError } from "../errors.ts";
+
+const DB_ID = /^[A-Za-z0-9._-]{1,128}$/;
+
+/**
+ * Checks a db id. `.` and `..` fit the alphabet but name folders, so they are refused.
+ * Throws NAME_INVALID.
+ */
+export function checkDbId(id: string): string {
+  if (!DB_ID.test(id) || id === "." || id === "..") {
+    throw new SkaldError(
+      "NAME_INVALID",
+      `A db id is 1 to 128 of A-Z a-z 0-9 . _ - and neither "." nor "..".`,
+    );
+  }
+  return id;
+}
+
+/**
+ * The folder name of a db. File systems that fold case would give "A" and "a" one folder, and a
+ * leading dot hides it, so capitals and leading dots are escaped with "=", which no id can hold.
+ */
+export function dbFolder(id: string): string {
+  return checkDbId(id)
+    .replace(/[A-Z]/g, (c) => `=${c.toLowerCase()}`)
+    .replace(/^\./, "=.");
+}
+
+const COLLECTION = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/;
+export const KEY_BYTES = 512;
+
+/** Checks a collection name: letters, digits, `. _ -`, first one no dot or dash. Throws NAME_INVALID. */
+export function checkCollection(name: string): string {
+  if (!COLLECTION.test(name)) {
+    throw new SkaldError(
+      "NAME_INVALID",
+      "A collection is 1 to 128 of A-Z a-z 0-9 . _ - and starts with a letter, a digit or _.",
+    );
+  }
+  return name;
+}
+
+/** Checks a document key: 1 to 512 bytes of UTF-8 without control characters. Throws NAME_INVALID. */
+export function checkKey(key: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are what is refused here
+  if (
+    key === "" ||
+    Buffer.byteLength(key) > KEY_BYTES ||
+    /[\u0000-\u001f\u007f]/.test(key) ||
+    !key.isWellFormed()
+  ) {
+    throw new SkaldError(
+      "NAME_INVALID",
+      `A document key is 1 to ${KEY_BYTES} bytes of UTF-8 without control characters.`,
+    );
+  }
+  return key;
+}
+
+export interface DocName {
+  readonly collection: string;
+  readonly key: string;
+}
+
+// Names repeat far more often than they change, and checking one costs more than finding it here.
+const checked = new Map<string, DocName>();
+const CHECKED_MAX = 10_000;
+
+/** Splits `collection/key`; the key may hold further slashes. Throws NAME_INVALID. */
+export function parseDocName(doc: string): DocName {
+  const known = checked.get(doc);
+  if (known) return known;
+  const slash = doc.indexOf("/");
+  if (slash < 0) throw new SkaldError("NAME_INVALID", "A document is named collection/key.");
+  const name = { collection: checkCollection(doc.slice(0, slash)), key: checkKey(doc.slice(slash + 1)) };
+  if (checked.size >= CHECKED_MAX) checked.clear();
+  checked.set(doc, name);
+  return name;
+}
+
+const BRANCH = /^[A-Za-z0-9_][A-Za-z0-9._/-]{0,127}$/;
+
+/** Checks a branch name. Throws NAME_INVALID. */
+export function checkBranch(name: string): string {
+  if (!BRANCH.test(name)) {
+    throw new SkaldError(
+      "NAME_INVALID",
+      "A branch is 1 to 128 of A-Z a-z 0-9 . _ - / and starts with a letter, a digit or _.",
+    );
+  }
+  return name;
+}
+
+/** Checks a client_tx_id: 1 to 128 printable ASCII characters. Throws NAME_INVALID. */
+export function checkTxId(id: string): string {
+  if (!/^[\x21-\x7e]{1,128}$/.test(id)) {
+    throw new SkaldError(
+      "NAME_INVALID",
+      "A client_tx_id is 1 to 128 printable ASCII characters without spaces.",
+    );
+  }
+  return id;
+}

@@ -1,0 +1,250 @@
+import type { CatalogTable } from "../store/contract.ts";
+import { copyDocState, decodeDocState, encodeDocState, newDocState, type DocState } from "./doc-state.ts";
+
+/**
+ * The index over the log: where each document, address and receipt is. New entries gather in memory
+ * and go to the table in batches, which costs a third of writing them commit by commit and keeps
+ * random page writes off the acknowledged path; after a crash the log's tail is read again. Lookups
+ * see both. Invariant: table head <= log head, and everything between is in memory.
+ */
+export class Catalog {
+  readonly #table: CatalogTable;
+  readonly #dirty = new Map<string, Touched>();
+  /** Least recently used first. */
+  readonly #clean = new Map<string, DocState>();
+  readonly #cleanMax: number;
+  #addresses = new AddressMap();
+  readonly #receipts = new Map<string, number>();
+  #head: number;
+
+  constructor(table: CatalogTable, options: { cachedDocs?: number } = {}) {
+    this.#table = table;
+    this.#cleanMax = options.cachedDocs ?? 10_000;
+    this.#head = table.head();
+  }
+
+  /** The seq up to which commits were absorbed. */
+  head(): number {
+    return this.#head;
+  }
+
+  /** The state of a document, or undefined when it was never written. Not to be changed by the caller. */
+  doc(name: string): DocState | undefined {
+    const dirty = this.#dirty.get(name);
+    if (dirty) return dirty.state;
+    const clean = this.#clean.get(name);
+    if (clean) {
+      this.#clean.delete(name);
+      this.#clean.set(name, clean);
+      return clean;
+    }
+    const row = this.#table.doc(name);
+    if (!row) return undefined;
+    const state = decodeDocState(row);
+    this.#keep(state);
+    return state;
+  }
+
+  /** Seqs of commits that may hold the address or change hash with this prefix. */
+  find(prefix: number): number[] {
+    return [...this.#addresses.find(prefix), ...this.#table.find(prefix)];
+  }
+
+  receipt(principal: string, clientTxId: string): number | undefined {
+    return (
+      this.#receipts.get(receiptKey(principal, clientTxId)) ?? this.#table.receipt(principal, clientTxId)
+    );
+  }
+
+  /** Seqs of commits that touched a document, at or below `before`, newest first. */
+  touches(name: string, before: number, limit: number): number[] {
+    const state = this.doc(name);
+    if (!state) return [];
+    const fresh = (this.#dirty.get(name)?.touches ?? []).filter((seq) => seq <= before).reverse();
+    if (fresh.length >= limit) return fresh.slice(0, limit);
+    if (state.id === undefined) return fresh;
+    return [...fresh, ...this.#table.touches(state.id, before, limit - fresh.length)];
+  }
+
+  /** Seqs of commits that touched a document in (after, upTo], oldest first. */
+  touchesAfter(name: string, after: number, upTo: number): number[] {
+    const state = this.doc(name);
+    if (!state) return [];
+    const fresh = (this.#dirty.get(name)?.touches ?? []).filter((seq) => seq > after && seq <= upTo);
+    if (state.id === undefined) return fresh;
+    return [...this.#table.touchesAfter(state.id, after, upTo), ...fresh];
+  }
+
+  /** Documents in name order, after `after`, whose names start with `prefix`. Writes what is pending first. */
+  list(prefix: string, after: string, limit: number, withDeleted: boolean): DocState[] {
+    this.flush();
+    return this.#table.list(prefix, after, limit, withDeleted).map(decodeDocState);
+  }
+
+  counts(): { documents: number; deleted: number } {
+    this.flush();
+    return this.#table.counts();
+  }
+
+  /** Takes over what a group of durable commits staged. */
+  absorb(stage: Stage, head: number): void {
+    for (const [name, staged] of stage.docs) {
+      const touched = this.#dirty.get(name);
+      if (touched) {
+        touched.state = staged.state;
+        touched.touches.push(...staged.touches);
+      } else {
+        this.#clean.delete(name);
+        this.#dirty.set(name, staged);
+      }
+    }
+    this.#addresses.addAll(stage.addresses);
+    for (const [key, seq] of stage.receipts) this.#receipts.set(key, seq);
+    this.#head = head;
+  }
+
+  pending(): number {
+    return this.#head - this.#tableHead();
+  }
+
+  /** Writes everything that is only in memory to the table. */
+  flush(): void {
+    if (this.pending() === 0) return;
+    this.#table.write({
+      head: this.#head,
+      docs: [...this.#dirty.values()].map(({ state, touches }) => ({
+        id: state.id,
+        name: state.name,
+        state: encodeDocState(state),
+        first: state.first,
+        last: state.last,
+        deleted: state.deleted,
+        touches,
+      })),
+      addresses: this.#addresses.entries(),
+      receipts: [...this.#receipts].map(([key, seq]) => [...splitReceiptKey(key), seq] as const),
+    });
+    this.#written = this.#head;
+    for (const { state } of this.#dirty.values()) {
+      if (state.id !== undefined) this.#keep(state);
+    }
+    this.#dirty.clear();
+    this.#addresses = new AddressMap();
+    this.#receipts.clear();
+  }
+
+  close(): void {
+    this.#table.close();
+  }
+
+  #written: number | undefined;
+
+  #tableHead(): number {
+    this.#written ??= this.#table.head();
+    return this.#written;
+  }
+
+  #keep(state: DocState): void {
+    this.#clean.set(state.name, state);
+    if (this.#clean.size > this.#cleanMax) {
+      const oldest = this.#clean.keys().next();
+      if (!oldest.done) this.#clean.delete(oldest.value);
+    }
+  }
+}
+
+interface Touched {
+  state: DocState;
+  readonly touches: number[];
+}
+
+/** What a group of commits will add to the catalog once it is durable; dropped when it is not. */
+export class Stage {
+  readonly docs = new Map<string, Touched>();
+  readonly addresses = new AddressMap();
+  readonly receipts = new Map<string, number>();
+  readonly #catalog: Catalog;
+
+  constructor(catalog: Catalog) {
+    this.#catalog = catalog;
+  }
+
+  doc(name: string): DocState | undefined {
+    return this.docs.get(name)?.state ?? this.#catalog.doc(name);
+  }
+
+  /** The state to advance: a copy, so that dropping the stage undoes it. */
+  touch(name: string, seq: number): DocState {
+    let touched = this.docs.get(name);
+    if (!touched) {
+      const known = this.#catalog.doc(name);
+      touched = { state: known ? copyDocState(known) : newDocState(name), touches: [] };
+      this.docs.set(name, touched);
+    }
+    const { state } = touched;
+    if (state.first === 0) state.first = seq;
+    state.last = seq;
+    touched.touches.push(seq);
+    return state;
+  }
+
+  find(prefix: number): number[] {
+    return [...this.addresses.find(prefix), ...this.#catalog.find(prefix)];
+  }
+
+  receipt(principal: string, clientTxId: string): number | undefined {
+    return (
+      this.receipts.get(receiptKey(principal, clientTxId)) ?? this.#catalog.receipt(principal, clientTxId)
+    );
+  }
+
+  addReceipt(principal: string, clientTxId: string, seq: number): void {
+    this.receipts.set(receiptKey(principal, clientTxId), seq);
+  }
+}
+
+/** Several commits can share a prefix; nearly always there is one, so that case holds a plain number. */
+class AddressMap {
+  readonly #map = new Map<number, number | number[]>();
+
+  add(prefix: number, seq: number): void {
+    const known = this.#map.get(prefix);
+    if (known === undefined) this.#map.set(prefix, seq);
+    else if (typeof known === "number") {
+      if (known !== seq) this.#map.set(prefix, [known, seq]);
+    } else if (!known.includes(seq)) known.push(seq);
+  }
+
+  addAll(other: AddressMap): void {
+    for (const [prefix, seq] of other.entries()) this.add(prefix, seq);
+  }
+
+  find(prefix: number): readonly number[] {
+    const known = this.#map.get(prefix);
+    if (known === undefined) return [];
+    return typeof known === "number" ? [known] : known;
+  }
+
+  entries(): [number, number][] {
+    const all: [number, number][] = [];
+    for (const [prefix, known] of this.#map) {
+      if (typeof known === "number") all.push([prefix, known]);
+      else for (const seq of known) all.push([prefix, seq]);
+    }
+    return all;
+  }
+}
+
+/** The first 52 bits of a hash in hex. */
+export function prefixOf(hex: string): number {
+  return Number.parseInt(hex.slice(0, 13), 16);
+}
+
+function receiptKey(principal: string, clientTxId: string): string {
+  return `${principal}\0${clientTxId}`;
+}
+
+function splitReceiptKey(key: string): [string, string] {
+  const at = key.indexOf("\0");
+  return [key.slice(0, at), key.slice(at + 1)];
+}

@@ -1,0 +1,257 @@
+import { SkaldError } from "../errors.ts";
+import { CODEC_RAW, cidDigest, cidOf } from "../ids/cid.ts";
+import { toHex } from "../ids/hash.ts";
+import { parseDocName } from "../ids/names.ts";
+import { prefixOf, type Stage } from "./catalog.ts";
+import type { ChangeHeader } from "./change.ts";
+import type { CommitEntry } from "./commit.ts";
+import { advance, headsOf, newDocState, type DocState } from "./doc-state.ts";
+import { genesisOf } from "./genesis.ts";
+
+/** One atomic write, its changes already read and guarded. */
+export interface Transaction {
+  /** The principal; author of the commit and owner of actors it is the first to use. */
+  readonly author: string;
+  /** Makes repeating safe: the first receipt comes back. Empty for none. */
+  readonly clientTxId: string;
+  readonly message?: string;
+  readonly writes: readonly DocWrite[];
+  /** Refused with HEADS_CONFLICT unless these documents are still at these heads. */
+  readonly reads?: readonly { readonly doc: string; readonly heads: readonly string[] }[];
+  /** Refused with SEQ_CONFLICT unless the db is still at this seq. */
+  readonly expectSeq?: number;
+  /** Takes changes whose actors belong to others, as an import does. */
+  readonly anyActor?: boolean;
+}
+
+export interface DocWrite {
+  readonly doc: string;
+  readonly changes: readonly ChangeHeader[];
+  /** Refused with HEADS_CONFLICT unless the document is still here; undefined merges. */
+  readonly base?: readonly string[];
+  readonly deleted?: boolean;
+}
+
+/** What the checks need to know of the log beside the stage. */
+export interface LogLookup {
+  readonly uid: Uint8Array;
+  readonly seq: number;
+  /** The header of a change of `doc` by its hash, looked up in the commits `seqs`. */
+  findChange(doc: string, hash: string, seqs: readonly number[]): ChangeHeader | undefined;
+  /** A change of `doc` by its actor and seq: for naming an equivocation. */
+  findByActor(doc: string, actor: string, seq: number): ChangeHeader | undefined;
+}
+
+/** A write that passed every check: nothing can refuse it any more but the disk. */
+export interface PlannedWrite {
+  readonly doc: string;
+  readonly fresh: readonly ChangeHeader[];
+  readonly cids: readonly Uint8Array[];
+  readonly deleted: boolean;
+}
+
+/**
+ * Checks a transaction against the stage without changing it. Gives the writes that do something, or
+ * an empty list when all of it is in the log already. Throws the first refusal; then nothing was kept.
+ */
+export function planTransaction(tx: Transaction, stage: Stage, lookup: LogLookup): PlannedWrite[] {
+  if (tx.expectSeq !== undefined && tx.expectSeq !== lookup.seq) {
+    throw new SkaldError("SEQ_CONFLICT", `The db is at seq ${lookup.seq}, not ${tx.expectSeq}.`, {
+      details: { seq: lookup.seq },
+    });
+  }
+  for (const read of tx.reads ?? []) expectHeads(read.doc, read.heads, stage.doc(read.doc), lookup.uid);
+  const planned: PlannedWrite[] = [];
+  for (const write of tx.writes) {
+    const state = stage.doc(write.doc);
+    const fresh = planChanges(tx, write, state ?? newDocState(write.doc), stage, lookup);
+    // A write whose changes are all here already is a repeat, and a repeat is never a conflict.
+    if (write.base && (fresh.length > 0 || write.changes.length === 0)) {
+      expectHeads(write.doc, write.base, state, lookup.uid);
+    }
+    const deleted = write.deleted === true;
+    const nowDeleted = state?.deleted ?? false;
+    if (fresh.length === 0 && deleted === nowDeleted) continue;
+    if (fresh.length === 0 && !deleted && write.changes.length > 0) continue;
+    planned.push({
+      doc: write.doc,
+      fresh,
+      cids: fresh.map((change) => cidOf(CODEC_RAW, change.bytes)),
+      deleted,
+    });
+  }
+  return planned;
+}
+
+/** Puts planned writes on the stage and gives the commit's entries. Cannot fail. */
+export function stageWrites(
+  planned: readonly PlannedWrite[],
+  author: string,
+  seq: number,
+  stage: Stage,
+): CommitEntry[] {
+  return planned.map(({ doc, fresh, cids, deleted }) => {
+    const state = stage.touch(doc, seq);
+    const base = headsOf(state);
+    for (const change of fresh) {
+      advance(state, change, author);
+      stage.addresses.add(prefixOf(change.hash), seq);
+    }
+    for (const cid of cids) stage.addresses.add(prefixOf(toHex(cidDigest(cid))), seq);
+    state.deleted = deleted;
+    return { doc, base, changes: cids, heads: headsOf(state), ...(deleted ? { deleted } : {}) };
+  });
+}
+
+function expectHeads(
+  doc: string,
+  heads: readonly string[],
+  state: DocState | undefined,
+  uid: Uint8Array,
+): void {
+  const current = state ? headsOf(state) : [];
+  const wanted = heads.toSorted();
+  if (wanted.length === current.length && wanted.every((head, i) => head === current[i])) return;
+  // A new document's copies all start from its genesis, so that is a right name for "nothing yet".
+  if (current.length === 0 && wanted.length === 1 && wanted[0] === genesisHash(doc, uid)) return;
+  throw new SkaldError("HEADS_CONFLICT", `The document ${doc} is not at the heads this builds on.`, {
+    details: { doc, current_heads: current },
+  });
+}
+
+function genesisHash(doc: string, uid: Uint8Array): string {
+  const { collection, key } = parseDocName(doc);
+  return genesisOf(uid, collection, key).hash;
+}
+
+/**
+ * The checks that keep a document loadable for ever and converging everywhere: every dependency is
+ * here, an actor's changes count 1, 2, 3, no two differ under one (actor, seq), and op counters grow
+ * with the graph. All of it costs the change's own size: nothing is materialised.
+ */
+function planChanges(
+  tx: Transaction,
+  write: DocWrite,
+  state: DocState,
+  stage: Stage,
+  lookup: LogLookup,
+): readonly ChangeHeader[] {
+  if (write.changes.length === 1 && isNext(write.changes[0] as ChangeHeader, state, tx)) return write.changes;
+  const fresh: ChangeHeader[] = [];
+  const within = new Map<string, ChangeHeader>();
+  const seqs = new Map<string, number>();
+  let { maxOp } = state;
+  for (const change of write.changes) {
+    const known = state.actors.get(change.actor);
+    const expected = (seqs.get(change.actor) ?? known?.seq ?? 0) + 1;
+    if (within.has(change.hash)) continue;
+    if (change.seq < expected) {
+      if (lookup.findChange(write.doc, change.hash, stage.find(prefixOf(change.hash)))) continue;
+      throw equivocation(write.doc, change, within, lookup);
+    }
+    if (known && known.principal !== tx.author && !tx.anyActor) {
+      throw new SkaldError(
+        "CHANGE_ACTOR",
+        `The actor ${change.actor} is not ${tx.author}'s in ${write.doc}.`,
+        {
+          details: { doc: write.doc, actor: change.actor, change: change.hash },
+        },
+      );
+    }
+    const depsMaxOp = largestOpOfDeps(write.doc, change, state, within, stage, lookup);
+    if (change.seq > expected) {
+      throw new SkaldError("CHANGE_SEQ", `The actor's next change is ${expected}, not ${change.seq}.`, {
+        details: { doc: write.doc, actor: change.actor, change: change.hash, expected, got: change.seq },
+      });
+    }
+    checkStartOp(write.doc, change, depsMaxOp, maxOp);
+    within.set(change.hash, change);
+    seqs.set(change.actor, change.seq);
+    if (change.maxOp > maxOp) maxOp = change.maxOp;
+    fresh.push(change);
+  }
+  return fresh;
+}
+
+/** The common case: one change, the owner's next, on exactly the current heads. */
+function isNext(change: ChangeHeader, state: DocState, tx: Transaction): boolean {
+  const known = state.actors.get(change.actor);
+  if (!known || change.seq !== known.seq + 1) return false;
+  if (known.principal !== tx.author && !tx.anyActor) return false;
+  if (change.deps.length !== state.heads.size) return false;
+  let largest = 0;
+  for (const dep of change.deps) {
+    const maxOp = state.heads.get(dep);
+    if (maxOp === undefined) return false;
+    if (maxOp > largest) largest = maxOp;
+  }
+  return change.startOp > largest && change.startOp <= state.maxOp + 1;
+}
+
+function largestOpOfDeps(
+  doc: string,
+  change: ChangeHeader,
+  state: DocState,
+  within: ReadonlyMap<string, ChangeHeader>,
+  stage: Stage,
+  lookup: LogLookup,
+): number {
+  let largest = 0;
+  const missing: string[] = [];
+  for (const dep of change.deps) {
+    let maxOp = state.heads.get(dep) ?? within.get(dep)?.maxOp;
+    if (maxOp === undefined) maxOp = lookup.findChange(doc, dep, stage.find(prefixOf(dep)))?.maxOp;
+    if (maxOp === undefined && dep === genesisHash(doc, lookup.uid)) maxOp = 0;
+    if (maxOp === undefined) missing.push(dep);
+    else if (maxOp > largest) largest = maxOp;
+  }
+  if (missing.length > 0) {
+    throw new SkaldError(
+      "CHANGE_DEPS_MISSING",
+      `The change ${change.hash} builds on changes that are not here.`,
+      {
+        details: { doc, change: change.hash, missing, current_heads: headsOf(state) },
+      },
+    );
+  }
+  return largest;
+}
+
+/**
+ * Automerge starts a change one after the largest op it knows: its deps' when they are all it has
+ * seen, up to the document's when it edits an older point (`changeAt`). More would let one change
+ * use up the 32-bit counter and make the document unloadable for ever.
+ */
+function checkStartOp(doc: string, change: ChangeHeader, depsMaxOp: number, docMaxOp: number): void {
+  if (change.startOp > depsMaxOp && change.startOp <= docMaxOp + 1) return;
+  throw new SkaldError(
+    "CHANGE_START_OP",
+    `The change starts at op ${change.startOp}, not ${depsMaxOp + 1}.`,
+    {
+      details: { doc, change: change.hash, expected: depsMaxOp + 1, got: change.startOp },
+    },
+  );
+}
+
+function equivocation(
+  doc: string,
+  change: ChangeHeader,
+  within: ReadonlyMap<string, ChangeHeader>,
+  lookup: LogLookup,
+): SkaldError {
+  const here =
+    [...within.values()].find((other) => other.actor === change.actor && other.seq === change.seq) ??
+    lookup.findByActor(doc, change.actor, change.seq);
+  return new SkaldError(
+    "CHANGE_EQUIVOCATION",
+    `The actor ${change.actor} already has another change ${change.seq} in ${doc}.`,
+    {
+      details: {
+        doc,
+        actor: change.actor,
+        seq: change.seq,
+        hashes: [here?.hash, change.hash].filter(Boolean),
+      },
+    },
+  );
+}

@@ -1,0 +1,110 @@
+import { isSkaldError } from "../errors.ts";
+import type { Log } from "../log/log.ts";
+import type { DocumentRow, Views } from "../store/sqlite-views.ts";
+
+/**
+ * The `documents` projection: every document's JSON as of one seq of the log.
+ *
+ * It follows the log in batches: however many commits touched a document since the last batch, it is
+ * read once. A row is a function of the log alone, so dropping the table and following the log from
+ * the start gives the same rows. The rows and the seq they hold for are written together.
+ */
+export class DocumentsProjection {
+  readonly #log: Log;
+  readonly #views: Views;
+  readonly #read: ReadDocument;
+  readonly #onError: (error: unknown) => void;
+  #running: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #waitingSince = 0;
+  #closed = false;
+
+  constructor(log: Log, views: Views, read: ReadDocument, onError: (error: unknown) => void) {
+    this.#log = log;
+    this.#views = views;
+    this.#read = read;
+    this.#onError = onError;
+  }
+
+  /** The seq up to which every commit is in. */
+  head(): number {
+    return this.#views.head();
+  }
+
+  /**
+   * Follows the log before long: once writers have paused, or at the latest after LAG_MS. Writers
+   * come first, because a burst of commits to one document costs one read of it however late.
+   */
+  schedule(): void {
+    if (this.#closed || this.#running) return;
+    const now = Date.now();
+    if (!this.#timer) this.#waitingSince = now;
+    else if (now - this.#waitingSince > LAG_MS) return;
+    else clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.catchUp().catch(this.#onError);
+    }, PAUSE_MS);
+    this.#timer.unref();
+  }
+
+  /** Resolves when the projection holds at least everything that was in the log at the call. */
+  async catchUp(onProgress?: (seq: number, of: number) => void): Promise<void> {
+    const target = this.#log.head().seq;
+    while (!this.#closed && this.head() < target) {
+      this.#running ??= this.#batch().finally(() => {
+        this.#running = undefined;
+        if (this.head() < this.#log.head().seq) this.schedule();
+      });
+      await this.#running;
+      onProgress?.(this.head(), target);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    await this.#running?.catch(() => {});
+  }
+
+  async #batch(): Promise<void> {
+    const from = this.head() + 1;
+    const docs = new Set<string>();
+    let upTo = from - 1;
+    // A batch ends between commits: the rows of one commit are never split.
+    scan: for (;;) {
+      const page = this.#log.commits(upTo + 1, PAGE);
+      if (page.length === 0) break;
+      for (const { commit } of page) {
+        if (docs.size >= BATCH_DOCS) break scan;
+        for (const entry of commit.entries) docs.add(entry.doc);
+        upTo = commit.seq;
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const rows = await Promise.all([...docs].map((doc) => this.#row(doc, upTo)));
+    if (!this.#closed) this.#views.write(rows, upTo);
+  }
+
+  async #row(doc: string, upTo: number): Promise<DocumentRow> {
+    const point = this.#log.stateAt(doc, upTo);
+    if (!point) throw new Error(`${doc} was touched at or before ${upTo} but has no state there`);
+    const { seq, deleted } = point;
+    if (deleted) return { name: doc, seq, deleted, json: undefined, problem: undefined };
+    try {
+      return { name: doc, seq, deleted, json: await this.#read(doc, point), problem: undefined };
+    } catch (error) {
+      // Only what the document itself is to blame for becomes part of the projection.
+      if (!isSkaldError(error) || !UNREADABLE.has(error.code)) throw error;
+      return { name: doc, seq, deleted, json: undefined, problem: error.code };
+    }
+  }
+}
+
+export type ReadDocument = (doc: string, point: { seq: number; heads: readonly string[] }) => Promise<string>;
+
+const UNREADABLE: ReadonlySet<string> = new Set(["DOC_UNREADABLE", "WORK_TIMEOUT", "WORK_FAILED"]);
+const BATCH_DOCS = 200;
+const PAGE = 500;
+const PAUSE_MS = 150;
+const LAG_MS = 2000;

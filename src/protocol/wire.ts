@@ -1,0 +1,212 @@
+import * as z from "zod";
+
+/**
+ * Shapes of the HTTP surface. The same schemas validate requests and make the OpenAPI document.
+ * Objects are strict: an unknown field is a mistake somewhere, and the sender should hear of it.
+ */
+
+export const Hash = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/, "expected 64 hex digits")
+  .meta({ id: "Hash", description: "An Automerge change hash: SHA-256 in lower-case hex." });
+export const Heads = z
+  .array(Hash)
+  .max(1000)
+  .meta({ id: "Heads", description: "Tips of a document's change graph." });
+export const DocRef = z
+  .string()
+  .max(700)
+  .meta({ id: "DocRef", description: "`collection/key`.", example: "notes/hello" });
+export const Cid = z.string().meta({ id: "Cid", description: "CIDv1, blake3-256, multibase base32." });
+export const Time = z.string().meta({ id: "Time", format: "date-time", description: "RFC 3339." });
+export const CursorText = z.string().meta({ id: "Cursor", description: "Opaque place in the log." });
+
+const Base64 = z
+  .string()
+  .max(32 * 1024 * 1024)
+  .meta({ description: "Base64 of the bytes of one Automerge change." });
+
+const base_heads = Heads.optional().meta({
+  description: "Refuse with HEADS_CONFLICT unless the document is at these heads; leave out to merge.",
+});
+
+export const TxWrite = z
+  .union([
+    z.strictObject({ doc: DocRef, base_heads, changes: z.array(Base64).min(1).max(10_000) }),
+    z.strictObject({ doc: DocRef, base_heads, value: z.record(z.string(), z.unknown()) }),
+    z.strictObject({ doc: DocRef, base_heads, patch: z.record(z.string(), z.unknown()) }),
+    z.strictObject({ doc: DocRef, base_heads, delete: z.literal(true) }),
+  ])
+  .meta({
+    id: "TxWrite",
+    description: "One document's part of a transaction: changes, a value, a merge patch, or its deletion.",
+  });
+
+export const TxRequest = z
+  .strictObject({
+    client_tx_id: z.string().max(128).optional().meta({ description: "Makes repeating safe." }),
+    message: z.string().max(4096).optional(),
+    expect_seq: z
+      .int()
+      .min(0)
+      .optional()
+      .meta({ description: "Refuse with SEQ_CONFLICT unless the db is at this seq." }),
+    reads: z
+      .array(z.strictObject({ doc: DocRef, heads: Heads }))
+      .max(1000)
+      .optional(),
+    writes: z.array(TxWrite).min(1).max(1000),
+  })
+  .meta({ id: "TxRequest" });
+
+export const Receipt = z
+  .object({
+    commit: Cid,
+    seq: z.int(),
+    time: Time,
+    heads: z.record(z.string(), Heads),
+    duplicate: z.boolean().meta({ description: "All of it was in the log before." }),
+    cursor: CursorText,
+  })
+  .meta({ id: "Receipt" });
+
+export const Problem = z
+  .looseObject({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    code: z.string().meta({ description: "Stable; see /docs." }),
+    detail: z.string(),
+    hint: z.string(),
+    request_id: z.string(),
+    errors: z.array(z.object({ pointer: z.string(), message: z.string() })).optional(),
+  })
+  .meta({ id: "Problem", description: "RFC 9457 problem details." });
+
+export const DbInfo = z
+  .object({
+    db: z.string(),
+    uid: z.string(),
+    created: Time,
+    seq: z.int(),
+    commit: Cid.nullable(),
+    branches: z.array(z.string()),
+    documents: z.int(),
+    deleted: z.int(),
+    bytes: z.int(),
+    cursor: CursorText,
+  })
+  .meta({ id: "DbInfo" });
+
+export const DbList = z.object({
+  dbs: z.array(z.object({ db: z.string(), created: Time })),
+  cursor: z.string().nullable(),
+});
+
+export const DocSummary = z
+  .object({
+    doc: DocRef,
+    collection: z.string(),
+    key: z.string(),
+    seq: z.int(),
+    heads: Heads,
+    value: z.unknown().optional(),
+  })
+  .meta({ id: "DocSummary" });
+export const DocList = z.object({ docs: z.array(DocSummary), seq: z.int(), cursor: z.string().nullable() });
+
+export const HistoryList = z.object({
+  doc: DocRef,
+  history: z.array(
+    z.object({
+      seq: z.int(),
+      commit: Cid,
+      time: Time,
+      author: z.string(),
+      message: z.string().optional(),
+      heads: Heads,
+      changes: z.int(),
+      deleted: z.boolean(),
+    }),
+  ),
+  cursor: z.string().nullable(),
+});
+
+export const DiffAnswer = z.object({
+  from: z.int(),
+  to: z.int(),
+  patch: z.array(z.looseObject({ op: z.string(), path: z.string() })),
+});
+
+export const CommitJson = z
+  .object({
+    cid: Cid,
+    version: z.int(),
+    db: z.string(),
+    branch: z.string(),
+    seq: z.int(),
+    parents: z.array(Cid),
+    time: Time,
+    author: z.string(),
+    message: z.string().optional(),
+    entries: z.array(
+      z.object({
+        doc: DocRef,
+        base: Heads,
+        changes: z.array(Cid),
+        heads: Heads,
+        deleted: z.boolean().optional(),
+      }),
+    ),
+    events: z.array(Cid),
+  })
+  .meta({ id: "Commit" });
+export const CommitList = z.object({ commits: z.array(CommitJson), seq: z.int(), cursor: CursorText });
+
+export const VerifyLine = z
+  .object({
+    checked: z.int(),
+    of: z.int(),
+    verdict: z.enum(["sound", "damaged"]).optional(),
+    seq: z.int().optional(),
+    commit: Cid.nullable().optional(),
+    problems: z.array(z.object({ what: z.string(), where: z.string() })).optional(),
+  })
+  .meta({ id: "VerifyLine", description: "Progress; the last line has the verdict." });
+
+export const Status = z
+  .object({
+    version: z.string(),
+    node: z.string(),
+    automerge: z.string(),
+    uptime_seconds: z.number(),
+    dbs: z.object({ known: z.int(), open: z.int() }),
+    workers: z.looseObject({}),
+    memory: z.object({ rss: z.int() }),
+  })
+  .meta({ id: "Status" });
+
+export const TokenRequest = z
+  .strictObject({
+    label: z.string().min(1).max(128),
+    subject: z.string().min(1).max(128).optional(),
+    scopes: z.array(z.string().max(1024)).min(1).max(100),
+    expires: z.string().max(40).optional().meta({ description: "RFC 3339; never when left out." }),
+  })
+  .meta({ id: "TokenRequest" });
+export const TokenInfo = z
+  .object({
+    id: z.string(),
+    label: z.string(),
+    subject: z.string(),
+    scopes: z.array(z.string()),
+    created: Time,
+    expires: Time.nullable(),
+    revoked: Time.nullable(),
+    last_used: Time.nullable(),
+  })
+  .meta({ id: "TokenInfo" });
+export const TokenMade = TokenInfo.extend({
+  token: z.string().meta({ description: "Shown this once." }),
+}).meta({ id: "TokenMade" });
+export const TokenList = z.object({ tokens: z.array(TokenInfo) });

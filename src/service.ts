@@ -1,0 +1,170 @@
+import { chmodSync, readFileSync, rmSync } from "node:fs";
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { createHash } from "node:crypto";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import type { Principal } from "./auth/policy.ts";
+import { Tokens, ensureAdmin } from "./auth/tokens.ts";
+import type { Config } from "./config.ts";
+import { Engine } from "./db/engine.ts";
+import { AUTOMERGE_VERSION } from "./documents/version.ts";
+import { verifyLines } from "./db/verify.ts";
+import { createEvents } from "./events.ts";
+import { createHttpServer, openApiDocument } from "./http/server.ts";
+import type { Services } from "./http/route.ts";
+import { SERVICE_FILE } from "./store/sqlite-registry.ts";
+
+/** Composition root: from a Config to a running service. The only file that knows everything. */
+export interface Service {
+  /** Where it listens; undefined when it only takes local commands. */
+  readonly url: string | undefined;
+  /** Path of the local socket. */
+  readonly socket: string;
+  /** The admin token, on the very first start only. */
+  readonly firstToken: string | undefined;
+  readonly engine: Engine;
+  /** Stops taking requests, lets those under way finish, and closes everything. */
+  stop(reason: string): Promise<void>;
+}
+
+export interface ServiceOptions {
+  /** Listen on TCP; without it only on the local socket. */
+  readonly listen: boolean;
+  /** Called when storage failed and the process must end without closing anything. */
+  readonly onFatal?: (error: unknown) => void;
+}
+
+/** The operator of this machine, on the local socket: the file system vouches for it. */
+export const OPERATOR: Principal = { id: "local", subject: "operator", scopes: [{ db: "*", action: "*" }] };
+
+const DRAIN_MS = 10_000;
+
+export async function startService(config: Config, options: ServiceOptions): Promise<Service> {
+  const events = createEvents({ level: config.logLevel });
+  const onError = (error: unknown): void => {
+    events.failure(error);
+    if ((error as { code?: unknown } | null)?.code === "STORAGE_FAILED") options.onFatal?.(error);
+  };
+  const engine = new Engine({
+    dir: config.dir,
+    openDbs: config.openDbs,
+    cacheBytes: config.cacheMb * 1024 * 1024,
+    reserve: config.reserveMb * 1024 * 1024,
+    documents: config.workers === undefined ? {} : { workers: config.workers },
+    onError,
+  });
+  const tokens = new Tokens(path.join(config.dir, SERVICE_FILE));
+  const firstToken = options.listen ? ensureAdmin(tokens) : undefined;
+  const version = skaldVersion();
+  let openApi: string | undefined;
+  let accepting = true;
+  const services: Services = {
+    engine,
+    tokens,
+    version,
+    automerge: AUTOMERGE_VERSION,
+    started: Date.now(),
+    openApi: () => (openApi ??= openApiDocument(version)),
+    metrics: () => events.metrics(),
+    verify: (dbId, signal) => verifyLines(engine, dbId, signal),
+    accepting: () => accepting,
+  };
+  const log = { request: events.request, failure: (error: unknown, id: string) => reportFailure(error, id) };
+  const reportFailure = (error: unknown, id: string): void => {
+    events.failure(error, id);
+    if ((error as { code?: unknown } | null)?.code === "STORAGE_FAILED") options.onFatal?.(error);
+  };
+  events.gauge("skald_dbs_open", "Dbs open now.", () => engine.stats().open);
+  events.gauge("skald_dbs_known", "Dbs in the directory.", () => engine.stats().known);
+  events.gauge("skald_document_workers", "Automerge threads alive.", () => engine.documents.stats().workers);
+  events.gauge(
+    "skald_document_worker_restarts",
+    "Automerge threads replaced.",
+    () => engine.documents.stats().restarts,
+  );
+  events.gauge(
+    "skald_document_jobs_queued",
+    "Automerge jobs waiting or running.",
+    () => engine.documents.stats().queued,
+  );
+
+  const servers: Server[] = [];
+  const closeAll = async (): Promise<void> => {
+    await Promise.all(servers.map(closeServer));
+    await engine.close();
+    tokens.close();
+    events.close();
+  };
+  const socket = socketPath(config.dir);
+  let url: string | undefined;
+  try {
+    rmSync(socket, { force: true });
+    const local = createHttpServer(services, log, OPERATOR);
+    servers.push(local);
+    // Nobody else may connect, not even between the file's making and the chmod.
+    const mask = process.umask(0o177);
+    await listen(local, { path: socket }).finally(() => process.umask(mask));
+    chmodSync(socket, 0o600);
+    if (options.listen) {
+      const server = createHttpServer(services, log);
+      servers.push(server);
+      await listen(server, { host: config.host, port: config.port });
+      const { address, family, port } = server.address() as AddressInfo;
+      url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+    }
+    engine.lock.say({ pid: process.pid, socket, ...(url === undefined ? {} : { url }) });
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+  events.started({ url, version });
+  return {
+    url,
+    socket,
+    firstToken,
+    engine,
+    stop: async (reason) => {
+      accepting = false;
+      events.stopping(reason);
+      await closeAll();
+      rmSync(socket, { force: true });
+    },
+  };
+}
+
+/** In the data directory when the path fits into a socket's address (108 bytes on Linux, 104 on macOS). */
+export function socketPath(dir: string): string {
+  const inside = path.join(dir, "skald.sock");
+  if (Buffer.byteLength(inside) < 100) return inside;
+  return path.join(tmpdir(), `skald-${createHash("sha256").update(dir).digest("hex").slice(0, 16)}.sock`);
+}
+
+function listen(server: Server, where: { path: string } | { host: string; port: number }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(where, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}
+
+/** Idle connections close at once, busy ones when their answer is out, all of them after DRAIN_MS. */
+function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    const force = setTimeout(() => server.closeAllConnections(), DRAIN_MS);
+    server.close(() => {
+      clearTimeout(force);
+      resolve();
+    });
+    server.closeIdleConnections();
+  });
+}
+
+function skaldVersion(): string {
+  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
+    version: string;
+  };
+  return version;
+}

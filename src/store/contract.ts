@@ -1,0 +1,116 @@
+/**
+ * What the log needs of a storage engine, and nothing more. Nothing above this file may know which
+ * engine is behind it; test/store/acceptance.ts holds every engine to it.
+ *
+ * - A storage holds the records of one db: opaque bytes under seq 1, 2, 3 … without gaps.
+ * - `append` is all or nothing, in order, and durable when its promise resolves: a power cut after
+ *   that loses nothing. Appends of one storage never overlap; the caller awaits each.
+ * - What was appended reads back as it was, until `replace` puts other bytes of the same meaning
+ *   (a bundle, an erased record) in the place of whole records. Reads are local and synchronous: an
+ *   engine over a network keeps its records here too.
+ * - A failed append leaves nothing behind, except after STORAGE_FAILED: then its outcome is unknown,
+ *   every later call is refused, and only opening anew tells.
+ */
+export interface LogStorage {
+  readonly identity: DbIdentity;
+
+  /** The last seq, 0 for none. */
+  last(): number;
+
+  /** Throws STORAGE_FULL (nothing kept, may be tried again) or STORAGE_FAILED (stop). */
+  append(records: readonly StoredRecord[]): Promise<void>;
+
+  /** The bytes under `seq`, or undefined when there are none. */
+  read(seq: number): Uint8Array | undefined;
+
+  /** At most `limit` records from `from` on, in order. */
+  page(from: number, limit: number): StoredRecord[];
+
+  /**
+   * Puts `body` in the place of records `from` to `to`: it reads back as one record under `to`, and
+   * `read` of any seq in the range gives it. Atomic and durable like `append`.
+   */
+  replace(from: number, to: number, body: Uint8Array): Promise<void>;
+
+  /** Moves what is written into its final place and gives freed space back. Throws STORAGE_FAILED. */
+  tidy(): void;
+
+  /** Bytes held on disk. */
+  bytes(): number;
+
+  /** Problems of the engine's own structure, in words; empty when sound. May take long. */
+  inspect(): string[];
+
+  close(): void;
+}
+
+export interface StoredRecord {
+  readonly seq: number;
+  readonly body: Uint8Array;
+}
+
+export interface DbIdentity {
+  readonly dbId: string;
+  /** 16 random bytes, fixed for the db's life. */
+  readonly uid: Uint8Array;
+  /** Actor of the changes this server authors: 16 bytes, one for each db on each server, so that two servers never count on the same one. */
+  readonly actor: Uint8Array;
+  /** Milliseconds since 1970. */
+  readonly created: number;
+}
+
+/**
+ * Where the catalog (the index over a log) keeps what it has worked out. It is derived: it may lag
+ * behind the log, must never be ahead of it, and may be dropped at any time. Nothing in it needs an
+ * fsync.
+ */
+export interface CatalogTable {
+  /** The seq up to which everything is in. */
+  head(): number;
+
+  /** The stored state of a document, with its row, or undefined. */
+  doc(name: string): StoredDoc | undefined;
+
+  /** The seqs of commits that may hold what is addressed: `prefix` is shortened, so look and compare. */
+  find(prefix: number): number[];
+
+  /** The seq of a receipt. */
+  receipt(principal: string, clientTxId: string): number | undefined;
+
+  /** Commits that touched a document at or below `before`, newest first. */
+  touches(doc: number, before: number, limit: number): number[];
+
+  /** Commits that touched a document after `after`, oldest first. */
+  touchesAfter(doc: number, after: number, upTo: number): number[];
+
+  /** Documents after `after` in name order, with names that start with `prefix`. */
+  list(prefix: string, after: string, limit: number, withDeleted: boolean): StoredDoc[];
+
+  counts(): { documents: number; deleted: number };
+
+  /** Writes a batch and moves the head, together. */
+  write(batch: CatalogBatch): void;
+
+  close(): void;
+}
+
+export interface StoredDoc {
+  readonly id: number;
+  readonly name: string;
+  readonly state: Uint8Array;
+  readonly first: number;
+  readonly last: number;
+  readonly deleted: boolean;
+}
+
+export interface CatalogBatch {
+  readonly head: number;
+  /** Every document touched, with `id` undefined for a new one; the touches are seqs. */
+  readonly docs: readonly (Omit<StoredDoc, "id"> & {
+    readonly id: number | undefined;
+    readonly touches: readonly number[];
+  })[];
+  /** Pairs of prefix and seq. */
+  readonly addresses: readonly (readonly [prefix: number, seq: number])[];
+  readonly receipts: readonly (readonly [principal: string, clientTxId: string, seq: number])[];
+}

@@ -1,0 +1,150 @@
+import { rmSync } from "node:fs";
+import path from "node:path";
+import type { CatalogBatch, CatalogTable, StoredDoc } from "./contract.ts";
+import { openSqlite, storageError, type Sqlite, type Statement } from "./sqlite.ts";
+
+const CATALOG_FILE = "catalog.sqlite";
+
+interface DocRow {
+  id: number;
+  name: string;
+  state: Uint8Array;
+  first: number;
+  last: number;
+  deleted: number;
+}
+
+/** Opens the catalog's file in `folder`, new when it is missing. Throws as `openSqlite` does. */
+export function openSqliteCatalog(folder: string): CatalogTable {
+  return new SqliteCatalog(
+    openSqlite(path.join(folder, CATALOG_FILE), { kind: "catalog", create: true }),
+    folder,
+  );
+}
+
+/** Removes the catalog's file; the next opening starts an empty one. */
+export function dropSqliteCatalog(folder: string): void {
+  for (const suffix of ["", "-wal", "-shm"])
+    rmSync(path.join(folder, CATALOG_FILE + suffix), { force: true });
+}
+
+class SqliteCatalog implements CatalogTable {
+  readonly #sqlite: Sqlite;
+  readonly #statements: Record<
+    | "doc"
+    | "find"
+    | "receipt"
+    | "touches"
+    | "after"
+    | "list"
+    | "listLive"
+    | "counts"
+    | "insertDoc"
+    | "updateDoc"
+    | "touch"
+    | "address"
+    | "putReceipt"
+    | "head",
+    Statement
+  >;
+  readonly #file: string;
+
+  constructor(sqlite: Sqlite, folder: string) {
+    this.#sqlite = sqlite;
+    this.#file = path.join(folder, CATALOG_FILE);
+    const list = (where: string): Statement =>
+      sqlite.prepare(
+        `SELECT * FROM doc WHERE name > ? AND name >= ? AND name < ?${where} ORDER BY name LIMIT ?`,
+      );
+    this.#statements = {
+      doc: sqlite.prepare("SELECT * FROM doc WHERE name = ?"),
+      find: sqlite.prepare("SELECT seq FROM address WHERE prefix = ?").pluck(),
+      receipt: sqlite.prepare("SELECT seq FROM receipt WHERE principal = ? AND client_tx_id = ?").pluck(),
+      touches: sqlite
+        .prepare("SELECT seq FROM touch WHERE doc = ? AND seq <= ? ORDER BY seq DESC LIMIT ?")
+        .pluck(),
+      after: sqlite
+        .prepare("SELECT seq FROM touch WHERE doc = ? AND seq > ? AND seq <= ? ORDER BY seq")
+        .pluck(),
+      list: list(""),
+      listLive: list(" AND deleted = 0"),
+      counts: sqlite.prepare("SELECT count(*) AS documents, coalesce(sum(deleted), 0) AS deleted FROM doc"),
+      insertDoc: sqlite.prepare("INSERT INTO doc (name, state, first, last, deleted) VALUES (?, ?, ?, ?, ?)"),
+      updateDoc: sqlite.prepare("UPDATE doc SET state = ?, last = ?, deleted = ? WHERE id = ?"),
+      touch: sqlite.prepare("INSERT INTO touch VALUES (?, ?)"),
+      address: sqlite.prepare("INSERT INTO address VALUES (?, ?) ON CONFLICT DO NOTHING"),
+      putReceipt: sqlite.prepare("INSERT INTO receipt VALUES (?, ?, ?) ON CONFLICT DO NOTHING"),
+      head: sqlite.prepare("UPDATE head SET seq = ?"),
+    };
+  }
+
+  head(): number {
+    return this.#sqlite.prepare("SELECT seq FROM head").pluck().get() as number;
+  }
+
+  doc(name: string): StoredDoc | undefined {
+    const row = this.#statements.doc.get(name) as DocRow | undefined;
+    return row && stored(row);
+  }
+
+  find(prefix: number): number[] {
+    return this.#statements.find.all(prefix) as number[];
+  }
+
+  receipt(principal: string, clientTxId: string): number | undefined {
+    return this.#statements.receipt.get(principal, clientTxId) as number | undefined;
+  }
+
+  touches(doc: number, before: number, limit: number): number[] {
+    return this.#statements.touches.all(doc, before, limit) as number[];
+  }
+
+  touchesAfter(doc: number, after: number, upTo: number): number[] {
+    return this.#statements.after.all(doc, after, upTo) as number[];
+  }
+
+  list(prefix: string, after: string, limit: number, withDeleted: boolean): StoredDoc[] {
+    const statement = withDeleted ? this.#statements.list : this.#statements.listLive;
+    // U+10FFFF sorts after every name that starts with the prefix: names are well-formed UTF-8.
+    return (statement.all(after, prefix, `${prefix}\u{10FFFF}`, limit) as DocRow[]).map(stored);
+  }
+
+  counts(): { documents: number; deleted: number } {
+    const { documents, deleted } = this.#statements.counts.get() as { documents: number; deleted: number };
+    return { documents: documents - deleted, deleted };
+  }
+
+  write(batch: CatalogBatch): void {
+    try {
+      this.#sqlite.transaction(() => this.#writeAll(batch)).immediate();
+    } catch (error) {
+      throw storageError(error, this.#file);
+    }
+  }
+
+  close(): void {
+    this.#sqlite.close();
+  }
+
+  #writeAll(batch: CatalogBatch): void {
+    const s = this.#statements;
+    for (const doc of batch.docs) {
+      const deleted = doc.deleted ? 1 : 0;
+      let { id } = doc;
+      if (id === undefined) {
+        id = Number(s.insertDoc.run(doc.name, doc.state, doc.first, doc.last, deleted).lastInsertRowid);
+      } else {
+        s.updateDoc.run(doc.state, doc.last, deleted, id);
+      }
+      for (const seq of doc.touches) s.touch.run(id, seq);
+    }
+    // In key order the inserts of a batch walk the tree once.
+    for (const [prefix, seq] of batch.addresses.toSorted((a, b) => a[0] - b[0])) s.address.run(prefix, seq);
+    for (const [principal, id, seq] of batch.receipts) s.putReceipt.run(principal, id, seq);
+    s.head.run(batch.head);
+  }
+}
+
+function stored(row: DocRow): StoredDoc {
+  return { ...row, deleted: row.deleted === 1 };
+}

@@ -1,0 +1,223 @@
+import { randomBytes } from "node:crypto";
+import { mkdirSync, statfsSync, statSync } from "node:fs";
+import path from "node:path";
+import { SkaldError, isSkaldError } from "../errors.ts";
+import type { DbIdentity, LogStorage, StoredRecord } from "./contract.ts";
+import { openSqlite, storageError, type Sqlite, type Statement } from "./sqlite.ts";
+
+const LOG_FILE = "log.sqlite";
+
+export interface SqliteLogOptions {
+  /** Writes are refused with STORAGE_FULL while the disk has less than this free, in bytes. */
+  readonly reserve?: number;
+  /** The write-ahead log is moved into the file once it has grown past this, in bytes. */
+  readonly walBytes?: number;
+  readonly now?: () => number;
+}
+
+/** Makes the storage of a new db in `folder`. Throws DB_EXISTS, STORAGE_FULL, STORAGE_FAILED. */
+export function createSqliteLog(folder: string, dbId: string, options: SqliteLogOptions = {}): LogStorage {
+  mkdirSync(folder, { recursive: true });
+  const file = path.join(folder, LOG_FILE);
+  const sqlite = openSqlite(file, { kind: "log", create: true });
+  const put = sqlite.prepare("INSERT INTO identity VALUES (?, ?) ON CONFLICT DO NOTHING");
+  const made = sqlite.transaction(() => {
+    const first = put.run("db_id", Buffer.from(dbId)).changes === 1;
+    if (first) {
+      put.run("uid", randomBytes(16));
+      put.run("actor", randomBytes(16));
+      put.run("created", Buffer.from(String((options.now ?? Date.now)())));
+    }
+    return first;
+  })();
+  if (!made) {
+    sqlite.close();
+    throw new SkaldError("DB_EXISTS", `The db ${dbId} exists.`);
+  }
+  return new SqliteLog(sqlite, file, dbId, options);
+}
+
+/** Opens the storage of a db. Throws DB_MISSING, DB_FOREIGN, DB_NEWER, DB_DAMAGED, STORAGE_FAILED. */
+export function openSqliteLog(
+  folder: string,
+  dbId: string,
+  options: SqliteLogOptions & { readonly?: boolean } = {},
+): LogStorage {
+  const file = path.join(folder, LOG_FILE);
+  const sqlite = openSqlite(file, { kind: "log", readonly: options.readonly === true });
+  try {
+    return new SqliteLog(sqlite, file, dbId, options);
+  } catch (error) {
+    sqlite.close();
+    throw storageError(error, file);
+  }
+}
+
+class SqliteLog implements LogStorage {
+  readonly identity: DbIdentity;
+  readonly #sqlite: Sqlite;
+  readonly #file: string;
+  readonly #reserve: number;
+  readonly #walBytes: number;
+  readonly #insert: Statement;
+  readonly #read: Statement;
+  readonly #page: Statement;
+  readonly #append: (records: readonly StoredRecord[]) => void;
+  #last: number;
+  #failed: SkaldError | undefined;
+  /** Bytes appended since the last look at the disk; the look costs a system call. */
+  #sinceLook = Number.POSITIVE_INFINITY;
+  #sinceTidy = 0;
+
+  constructor(sqlite: Sqlite, file: string, dbId: string, options: SqliteLogOptions) {
+    this.#sqlite = sqlite;
+    this.#file = file;
+    this.#reserve = options.reserve ?? 32 * 1024 * 1024;
+    this.#walBytes = options.walBytes ?? 16 * 1024 * 1024;
+    this.#insert = sqlite.prepare("INSERT INTO record (seq, first, body) VALUES (?, ?, ?)");
+    this.#read = sqlite.prepare("SELECT body, first FROM record WHERE seq >= ? ORDER BY seq LIMIT 1");
+    this.#page = sqlite.prepare("SELECT seq, body FROM record WHERE seq >= ? ORDER BY seq LIMIT ?");
+    this.identity = readIdentity(sqlite, file, dbId);
+    this.#last =
+      (sqlite.prepare("SELECT max(seq) AS seq FROM record").get() as { seq: number | null }).seq ?? 0;
+    this.#append = sqlite.transaction((records: readonly StoredRecord[]) => {
+      for (const { seq, body } of records) this.#insert.run(seq, seq, body);
+    }).immediate;
+  }
+
+  last(): number {
+    return this.#last;
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- the contract is asynchronous, SQLite is not
+  async append(records: readonly StoredRecord[]): Promise<void> {
+    this.#check();
+    let bytes = 0;
+    for (let i = 0; i < records.length; i += 1) {
+      const record = records[i] as StoredRecord;
+      if (record.seq !== this.#last + 1 + i)
+        throw new Error(`append of seq ${record.seq} after ${this.#last + i}`);
+      bytes += record.body.length;
+    }
+    this.#look(bytes);
+    this.#write(() => this.#append(records));
+    this.#last += records.length;
+    this.#sinceTidy += bytes;
+    if (this.#sinceTidy > this.#walBytes) this.tidy();
+  }
+
+  read(seq: number): Uint8Array | undefined {
+    if (!(seq >= 1 && seq <= this.#last)) return undefined;
+    const row = this.#query(() => this.#read.get(seq)) as { body: Uint8Array; first: number } | undefined;
+    return row && row.first <= seq ? row.body : undefined;
+  }
+
+  page(from: number, limit: number): StoredRecord[] {
+    return this.#query(() => this.#page.all(from, limit)) as StoredRecord[];
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- the contract is asynchronous, SQLite is not
+  async replace(from: number, to: number, body: Uint8Array): Promise<void> {
+    this.#check();
+    this.#write(() =>
+      this.#sqlite
+        .transaction(() => {
+          this.#sqlite.prepare("DELETE FROM record WHERE seq >= ? AND seq <= ?").run(from, to);
+          this.#insert.run(to, from, body);
+        })
+        .immediate(),
+    );
+  }
+
+  tidy(): void {
+    this.#check();
+    this.#sinceTidy = 0;
+    this.#write(() => {
+      this.#sqlite.pragma("incremental_vacuum");
+      this.#sqlite.pragma("wal_checkpoint(TRUNCATE)");
+    });
+  }
+
+  bytes(): number {
+    let total = 0;
+    for (const file of [this.#file, `${this.#file}-wal`]) {
+      total += statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+    }
+    return total;
+  }
+
+  inspect(): string[] {
+    try {
+      const rows = this.#sqlite.pragma("integrity_check(100)") as { integrity_check: string }[];
+      return rows.map((row) => row.integrity_check).filter((line) => line !== "ok");
+    } catch (error) {
+      return [(error as Error).message];
+    }
+  }
+
+  close(): void {
+    // After a failed write the file is left exactly as it is: closing would checkpoint.
+    if (this.#failed) return;
+    this.#sqlite.close();
+  }
+
+  #check(): void {
+    if (this.#failed) throw this.#failed;
+  }
+
+  #look(bytes: number): void {
+    this.#sinceLook += bytes;
+    if (this.#sinceLook < this.#reserve / 8) return;
+    const { bavail, bsize } = statfsSync(path.dirname(this.#file));
+    const free = bavail * bsize;
+    if (free < this.#reserve + bytes) {
+      throw new SkaldError("STORAGE_FULL", "The disk is full but for the reserve that Skald keeps.", {
+        details: { free_bytes: free, reserve_bytes: this.#reserve },
+      });
+    }
+    this.#sinceLook = 0;
+  }
+
+  #write(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      const named = storageError(error, this.#file);
+      if (isSkaldError(named) && named.code === "STORAGE_FULL") {
+        this.#sinceLook = Number.POSITIVE_INFINITY;
+        throw named;
+      }
+      // Whether the write is on the disk is unknown from here on: stop, and let a fresh start find out.
+      this.#failed =
+        isSkaldError(named) && named.code === "STORAGE_FAILED"
+          ? named
+          : new SkaldError("STORAGE_FAILED", `A write to ${this.#file} failed.`, { cause: error });
+      throw this.#failed;
+    }
+  }
+
+  #query<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      throw storageError(error, this.#file);
+    }
+  }
+}
+
+function readIdentity(sqlite: Sqlite, file: string, dbId: string): DbIdentity {
+  const rows = sqlite.prepare("SELECT name, value FROM identity").all() as { name: string; value: Buffer }[];
+  const get = (name: string): Buffer => {
+    const row = rows.find((candidate) => candidate.name === name);
+    if (!row)
+      throw new SkaldError("DB_DAMAGED", `The file ${file} does not say its ${name}.`, { details: { file } });
+    return row.value;
+  };
+  const named = get("db_id").toString();
+  if (named !== dbId) {
+    throw new SkaldError("DB_FOREIGN", `The file ${file} holds the db ${named}, not ${dbId}.`, {
+      details: { file },
+    });
+  }
+  return { dbId, uid: get("uid"), actor: get("actor"), created: Number(get("created").toString()) };
+}

@@ -1,0 +1,129 @@
+import { rmSync } from "node:fs";
+import path from "node:path";
+import { openSqlite, storageError, type Sqlite, type Statement } from "./sqlite.ts";
+
+const VIEWS_FILE = "views.sqlite";
+
+/** A document as the projection holds it. */
+export interface DocumentRow {
+  readonly name: string;
+  readonly seq: number;
+  readonly deleted: boolean;
+  /** Undefined when the document does not load. */
+  readonly json: string | undefined;
+  readonly problem: string | undefined;
+}
+
+/** Opens the projections' file in `folder`, new when it is missing. Throws as `openSqlite` does. */
+export function openViews(folder: string): Views {
+  return new Views(openSqlite(path.join(folder, VIEWS_FILE), { kind: "views", create: true }), folder);
+}
+
+/** Removes the projections' file; the next opening starts an empty one. */
+export function dropViews(folder: string): void {
+  for (const suffix of ["", "-wal", "-shm"]) rmSync(path.join(folder, VIEWS_FILE + suffix), { force: true });
+}
+
+/** Tables of the projections. Derived: nothing here needs an fsync or a backup. */
+export class Views {
+  readonly #sqlite: Sqlite;
+  readonly #file: string;
+  readonly #row: Statement;
+  readonly #page: Statement;
+  readonly #put: Statement;
+  readonly #putSaved: Statement;
+  readonly #dropSaved: Statement;
+  readonly #saved: Statement;
+
+  constructor(sqlite: Sqlite, folder: string) {
+    this.#sqlite = sqlite;
+    this.#file = path.join(folder, VIEWS_FILE);
+    this.#row = sqlite.prepare("SELECT * FROM document WHERE name = ?");
+    this.#page = sqlite.prepare("SELECT * FROM document WHERE name > ? ORDER BY name LIMIT ?");
+    this.#put = sqlite.prepare(
+      `INSERT INTO document VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE
+       SET seq = excluded.seq, deleted = excluded.deleted, json = excluded.json, problem = excluded.problem`,
+    );
+    this.#putSaved = sqlite.prepare(
+      "INSERT INTO saved VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET bytes = excluded.bytes",
+    );
+    this.#dropSaved = sqlite.prepare("DELETE FROM saved WHERE name = ? AND seq < ?");
+    this.#saved = sqlite.prepare("SELECT seq, bytes FROM saved WHERE name = ? ORDER BY seq DESC LIMIT 1");
+  }
+
+  /** The seq up to which every commit is in. */
+  head(): number {
+    return this.#sqlite.prepare("SELECT seq FROM head").pluck().get() as number;
+  }
+
+  document(name: string): DocumentRow | undefined {
+    const row = this.#row.get(name) as RawRow | undefined;
+    return row && fromRaw(row);
+  }
+
+  /** Documents in name order after `after`. */
+  page(after: string, limit: number): DocumentRow[] {
+    return (this.#page.all(after, limit) as RawRow[]).map(fromRaw);
+  }
+
+  /** Writes rows and moves the head, together. */
+  write(rows: readonly DocumentRow[], head: number): void {
+    this.#guard(() =>
+      this.#sqlite
+        .transaction(() => {
+          for (const row of rows) {
+            this.#put.run(row.name, row.seq, row.deleted ? 1 : 0, row.json ?? null, row.problem ?? null);
+          }
+          this.#sqlite.prepare("UPDATE head SET seq = ?").run(head);
+        })
+        .immediate(),
+    );
+  }
+
+  /** The newest saved form of a document. */
+  saved(name: string): { seq: number; bytes: Uint8Array } | undefined {
+    return this.#saved.get(name) as { seq: number; bytes: Uint8Array } | undefined;
+  }
+
+  /** Keeps a saved form in the place of all older ones. */
+  putSaved(name: string, seq: number, bytes: Uint8Array): void {
+    this.#guard(() =>
+      this.#sqlite
+        .transaction(() => {
+          this.#putSaved.run(name, seq, bytes);
+          this.#dropSaved.run(name, seq);
+        })
+        .immediate(),
+    );
+  }
+
+  close(): void {
+    this.#sqlite.close();
+  }
+
+  #guard(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      throw storageError(error, this.#file);
+    }
+  }
+}
+
+interface RawRow {
+  name: string;
+  seq: number;
+  deleted: number;
+  json: string | null;
+  problem: string | null;
+}
+
+function fromRaw(row: RawRow): DocumentRow {
+  return {
+    name: row.name,
+    seq: row.seq,
+    deleted: row.deleted === 1,
+    json: row.json ?? undefined,
+    problem: row.problem ?? undefined,
+  };
+}

@@ -1,0 +1,143 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import Database from "better-sqlite3";
+import { SkaldError } from "../errors.ts";
+
+/**
+ * The one place that opens SQLite files. Traps that are handled here, each seen in practice:
+ * - better-sqlite3 runs WAL with `synchronous=NORMAL` unless told otherwise, whatever the pragma says first;
+ * - a db file must never be opened with `fs`: closing any descriptor of it drops SQLite's POSIX locks;
+ * - an automatic checkpoint swallows fsync errors, so the log's are explicit (`tidy`);
+ * - error classes differ between realms, so errors are told apart by `code`.
+ */
+export type Sqlite = Database.Database;
+export type Statement = Database.Statement;
+
+/** Kinds of file, each with its application id ("Skl" and a letter) and its folder of migrations. */
+const KINDS = {
+  log: { applicationId: 0x536b6c4c, synchronous: "FULL", autocheckpoint: 0 },
+  catalog: { applicationId: 0x536b6c43, synchronous: "NORMAL", autocheckpoint: 1000 },
+  views: { applicationId: 0x536b6c56, synchronous: "NORMAL", autocheckpoint: 1000 },
+  service: { applicationId: 0x536b6c53, synchronous: "FULL", autocheckpoint: 1000 },
+} as const;
+export type FileKind = keyof typeof KINDS;
+
+export interface OpenOptions {
+  readonly kind: FileKind;
+  /** Make the file when it is missing; otherwise a missing file throws DB_MISSING. */
+  readonly create?: boolean;
+  readonly readonly?: boolean;
+}
+
+/**
+ * Opens a file and brings its schema up to date. Throws DB_MISSING, DB_FOREIGN (not ours), DB_NEWER
+ * (schema of a later version), DB_DAMAGED, STORAGE_FULL, STORAGE_FAILED.
+ */
+export function openSqlite(file: string, options: OpenOptions): Sqlite {
+  const kind = KINDS[options.kind];
+  const exists = existsSync(file);
+  if (!exists && !options.create) {
+    throw new SkaldError("DB_MISSING", `The file ${file} is missing.`, { details: { file } });
+  }
+  let sqlite: Sqlite | undefined;
+  try {
+    sqlite = new Database(file, { readonly: options.readonly === true, fileMustExist: exists });
+    prepare(sqlite, file, options, kind);
+    return sqlite;
+  } catch (error) {
+    sqlite?.close();
+    throw storageError(error, file);
+  }
+}
+
+function prepare(sqlite: Sqlite, file: string, options: OpenOptions, kind: (typeof KINDS)[FileKind]): void {
+  sqlite.pragma("busy_timeout = 5000");
+  sqlite.pragma("trusted_schema = OFF");
+  sqlite.pragma("cell_size_check = ON");
+  sqlite.pragma("mmap_size = 0");
+  sqlite.pragma("cache_size = -2000");
+  const applicationId = sqlite.pragma("application_id", { simple: true }) as number;
+  const version = sqlite.pragma("user_version", { simple: true }) as number;
+  const steps = migrations(options.kind);
+  const empty = version === 0 && applicationId === 0 && isEmpty(sqlite);
+  if (!empty && applicationId !== kind.applicationId) {
+    throw new SkaldError("DB_FOREIGN", `The file ${file} is not a Skald ${options.kind}.`, {
+      details: { file },
+    });
+  }
+  if (version > steps.length) {
+    throw new SkaldError(
+      "DB_NEWER",
+      `The file ${file} has schema ${version}; this Skald knows up to ${steps.length}.`,
+      {
+        details: { file, schema: version, known: steps.length },
+      },
+    );
+  }
+  if (options.readonly) return;
+  if (empty) {
+    // Must come before the first page is written, or it silently stays off.
+    sqlite.pragma("auto_vacuum = INCREMENTAL");
+  }
+  sqlite.pragma("journal_mode = WAL");
+  sqlite.pragma(`synchronous = ${kind.synchronous}`);
+  sqlite.pragma(`wal_autocheckpoint = ${kind.autocheckpoint}`);
+  sqlite.pragma("secure_delete = ON");
+  for (let step = version; step < steps.length; step += 1) {
+    sqlite.exec("BEGIN IMMEDIATE");
+    try {
+      sqlite.exec(steps[step] as string);
+      sqlite.pragma(`application_id = ${kind.applicationId}`);
+      sqlite.pragma(`user_version = ${step + 1}`);
+      sqlite.exec("COMMIT");
+    } catch (error) {
+      if (sqlite.inTransaction) sqlite.exec("ROLLBACK");
+      throw error;
+    }
+  }
+}
+
+function isEmpty(sqlite: Sqlite): boolean {
+  return (sqlite.prepare("SELECT count(*) AS n FROM sqlite_schema").get() as { n: number }).n === 0;
+}
+
+const loaded = new Map<FileKind, string[]>();
+
+function migrations(kind: FileKind): string[] {
+  let steps = loaded.get(kind);
+  if (!steps) {
+    const folder = new URL(`../../migrations/${kind}/`, import.meta.url);
+    steps = readdirSync(folder)
+      .filter((name) => name.endsWith(".sql"))
+      .toSorted()
+      .map((name) => readFileSync(new URL(name, folder), "utf8"));
+    loaded.set(kind, steps);
+  }
+  return steps;
+}
+
+/** Turns what SQLite threw into our own error; anything else comes back as it is. */
+export function storageError(error: unknown, file: string): unknown {
+  const code = (error as { code?: unknown } | null)?.code;
+  if (typeof code !== "string" || !code.startsWith("SQLITE_")) return error;
+  const message = (error as Error).message;
+  const details = { file, sqlite: code };
+  if (code === "SQLITE_FULL") {
+    return new SkaldError("STORAGE_FULL", "The disk is full.", { cause: error, details });
+  }
+  if (code === "SQLITE_NOTADB") {
+    return new SkaldError("DB_FOREIGN", `The file ${file} is not a SQLite file.`, { cause: error, details });
+  }
+  if (code.startsWith("SQLITE_CORRUPT")) {
+    return new SkaldError("DB_DAMAGED", `The file ${file} is damaged: ${message}.`, {
+      cause: error,
+      details,
+    });
+  }
+  if (code.startsWith("SQLITE_IOERR") || code === "SQLITE_CANTOPEN" || code === "SQLITE_READONLY") {
+    return new SkaldError("STORAGE_FAILED", `The disk failed on ${file}: ${message} (${code}).`, {
+      cause: error,
+      details,
+    });
+  }
+  return error;
+}
