@@ -115,7 +115,7 @@ describe("a saved document", () => {
   });
 
   test("is refused when its operation numbers are beyond the limit, though there are few of them", () => {
-    const [subject] = subjects();
+    const subject = subjects().find(({ name }) => name === "one set");
     const far = spoil(subject?.change as Uint8Array, (parts) => (parts.startOp = 1_000_000));
     const saved = A.save(A.applyChanges(A.load(subject?.saved as Uint8Array), [far])[0]);
     expect(guardSavedDocument(saved).ops).toBeLessThan(100);
