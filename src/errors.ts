@@ -41,6 +41,10 @@ export const ERROR_CODES = {
   DB_FOREIGN: { status: 503, hint: "The file was not written by Skald; nothing in it was touched." },
   DB_NEWER: { status: 503, hint: "A newer Skald wrote this file; start that version." },
   DB_DAMAGED: { status: 503, hint: "Run `skald verify` to see what is wrong, then restore from a backup." },
+  DERIVED_DAMAGED: {
+    status: 503,
+    hint: "What is derived from the log is dropped and made anew on the next use; the log is not touched.",
+  },
   DIR_IN_USE: {
     status: 503,
     hint: "Another Skald runs on this directory; stop it, or give --dir another path.",
@@ -80,7 +84,10 @@ export const ERROR_CODES = {
     status: 422,
     hint: "Send the changes named in `missing` first or in the same request.",
   },
-  CHANGE_SEQ: { status: 422, hint: "An actor's changes count 1, 2, 3 without gaps; `expected` is the next." },
+  CHANGE_SEQ: {
+    status: 422,
+    hint: "An actor's changes count 1, 2, 3 without gaps, each built on the one before; `expected` is the next.",
+  },
   CHANGE_START_OP: {
     status: 422,
     hint: "startOp is one more than the largest op the change builds on; `expected` has it.",

@@ -1,4 +1,4 @@
-import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
+import { Counter, Gauge, Registry, collectDefaultMetrics } from "prom-client";
 import { pino, type Logger } from "pino";
 
 /**
@@ -37,19 +37,7 @@ export function createEvents(options: EventOptions): Events {
     { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
     pino.destination({ fd: 2, sync: false }),
   );
-  const requests = new Counter({
-    name: "skald_http_requests_total",
-    help: "Requests answered.",
-    labelNames: ["method", "route", "status"],
-    registers: [registry],
-  });
-  const duration = new Histogram({
-    name: "skald_http_request_seconds",
-    help: "Time from a request's head to its answer's last byte.",
-    labelNames: ["method", "route"],
-    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30],
-    registers: [registry],
-  });
+  const tally = new RequestTally(registry);
   const failures = new Counter({
     name: "skald_failures_total",
     help: "Failures that are the server's.",
@@ -60,24 +48,10 @@ export function createEvents(options: EventOptions): Events {
     help: "Durable commits.",
     registers: [registry],
   });
-  // Looking a labelled child up costs 2 µs, so the ones in use are kept.
-  const children = new Map<string, { count: { inc(): void }; time: { observe(seconds: number): void } }>();
   const logsRequests = log.isLevelEnabled("debug");
   return {
     request(line) {
-      const status = `${Math.floor(line.status / 100)}xx`;
-      const key = `${line.method} ${line.route} ${status}`;
-      let child = children.get(key);
-      if (!child) {
-        const { method, route } = line;
-        child = {
-          count: requests.labels({ method, route, status }),
-          time: duration.labels({ method, route }),
-        };
-        children.set(key, child);
-      }
-      child.count.inc();
-      child.time.observe(line.ms / 1000);
+      tally.add(line.method, line.route, line.status, line.ms);
       if (logsRequests) log.debug(line, "request");
     },
     failure(error, requestId) {
@@ -100,4 +74,80 @@ export function createEvents(options: EventOptions): Events {
     },
     close: () => registry.clear(),
   };
+}
+
+const BUCKETS_MS = [1, 2.5, 5, 10, 25, 50, 100, 250, 1000, 5000, 30_000];
+
+/**
+ * Counts requests in plain numbers and hands them to Prometheus's client when somebody asks: its own
+ * counter and histogram cost 5 µs a request, these cost a tenth of that.
+ */
+class RequestTally {
+  readonly #cells = new Map<string, Cell>();
+
+  constructor(registry: Registry) {
+    const cells = this.#cells;
+    const requests = new Counter({
+      name: "skald_http_requests_total",
+      help: "Requests answered.",
+      labelNames: ["method", "route", "status"],
+      registers: [registry],
+      collect() {
+        requests.reset();
+        for (const { labels, counts } of cells.values())
+          requests.inc(
+            labels,
+            counts.reduce((sum, n) => sum + n, 0),
+          );
+      },
+    });
+    const seconds = new Counter({
+      name: "skald_http_request_seconds_total",
+      help: "Time from requests' heads to their answers' last bytes, summed.",
+      labelNames: ["method", "route", "status"],
+      registers: [registry],
+      collect() {
+        seconds.reset();
+        for (const { labels, ms } of cells.values()) seconds.inc(labels, ms / 1000);
+      },
+    });
+    const under = new Counter({
+      name: "skald_http_requests_under_seconds_total",
+      help: "Requests answered within `le` seconds.",
+      labelNames: ["method", "route", "status", "le"],
+      registers: [registry],
+      collect() {
+        under.reset();
+        for (const { labels, counts } of cells.values()) {
+          let sum = 0;
+          counts.forEach((count, i) => {
+            sum += count;
+            const bound = BUCKETS_MS[i];
+            under.inc({ ...labels, le: bound === undefined ? "+Inf" : String(bound / 1000) }, sum);
+          });
+        }
+      },
+    });
+  }
+
+  add(method: string, route: string, status: number, ms: number): void {
+    const key = `${method} ${route} ${status}`;
+    let cell = this.#cells.get(key);
+    if (!cell) {
+      const labels = { method, route, status: String(status) };
+      cell = { labels, ms: 0, counts: Array.from({ length: BUCKETS_MS.length + 1 }, () => 0) };
+      this.#cells.set(key, cell);
+    }
+    cell.ms += ms;
+    let bucket = 0;
+    while (bucket < BUCKETS_MS.length && ms > (BUCKETS_MS[bucket] as number)) bucket += 1;
+    cell.counts[bucket] = (cell.counts[bucket] ?? 0) + 1;
+  }
+}
+
+interface Cell {
+  readonly labels: { readonly method: string; readonly route: string; readonly status: string };
+  ms: number;
+  /** Requests by bucket, the last one for anything longer. */
+  readonly counts: number[];
 }

@@ -127,8 +127,8 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     stop: async (reason) => {
       accepting = false;
       events.stopping(reason);
+      // Closing takes the socket's file away; later it could be the one of whoever has the directory then.
       await closeAll();
-      rmSync(socket, { force: true });
     },
   };
 }

@@ -10,6 +10,7 @@ CREATE TABLE doc (
   last INTEGER NOT NULL,
   deleted INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX doc_last ON doc (last);
 
 -- Which commits touched which document: its history, and its heads at any point.
 CREATE TABLE touch (doc INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (doc, seq)) STRICT, WITHOUT ROWID;

@@ -1,8 +1,57 @@
-import { Command } from "commander";
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { addChecks } from "./db-checks.ts";
+import { addDb } from "./db-commands.ts";
+import { addDoc } from "./doc-commands.ts";
+import { addExport } from "./export-command.ts";
+import { EXIT, asCliError, failureText } from "./failure.ts";
+import { addImport } from "./import-command.ts";
+import { ReaderGone, note } from "./output.ts";
 import { addServe } from "./serve.ts";
+import { addToken } from "./token-commands.ts";
 
-const program = new Command("skald").description(
-  "Documents whose every write is a change in a log that anyone can verify.",
+const program = new Command("skald")
+  .description("Documents whose every write is a change in a log that anyone can verify.")
+  .version(version(), "-V, --version")
+  .showHelpAfterError("`--help` shows how.")
+  .exitOverride();
+program.addHelpText(
+  "after",
+  `
+Examples:
+  $ skald serve                                  serve ./skald_data on port 7600
+  $ skald db create shop                         make a db
+  $ skald import shop items.json                 bring documents in
+  $ skald doc get shop items/42                  read one
+  $ skald export shop -o shop.ndjson             write all of them to a file
+  $ skald verify shop                            check every byte of its log
+  $ skald token create --label app --scope 'shop:*'
+
+Commands other than serve talk to the server at --url, or to whatever runs on the data
+directory, or open that directory themselves when nothing does.`,
 );
-addServe(program);
-await program.parseAsync();
+// Each file adds its commands; `bench` has its place at the end.
+for (const add of [addServe, addDb, addDoc, addImport, addExport, addChecks, addToken]) add(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = codeOf(error);
+}
+
+function codeOf(error: unknown): number {
+  if (error instanceof ReaderGone) return EXIT.ok;
+  // Commander has said what it had to say.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  const failure = asCliError(error);
+  note(failureText(failure));
+  if (process.env["SKALD_LOG_LEVEL"] === "debug") note((error as Error).stack ?? "");
+  return failure.exit;
+}
+
+function version(): string {
+  const { version: text } = JSON.parse(
+    readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
+  ) as { version: string };
+  return text;
+}

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
-import { SETTINGS, readConfig } from "../config.ts";
-import { startService } from "../service.ts";
+import { SETTINGS, readConfig, type Config } from "../config.ts";
+import { isSkaldError } from "../errors.ts";
+import { CliError } from "./failure.ts";
 
 /** `skald serve`: runs until SIGTERM or SIGINT; a second one ends at once. */
 export function addServe(program: Command): void {
@@ -9,8 +10,13 @@ export function addServe(program: Command): void {
     command.option(setting.flag, `${setting.help} (default ${setting.fallback}, env ${setting.env})`);
   }
   command.action(async (flags: Record<string, string | undefined>) => {
+    process.title = "skald";
     const config = readConfig(flags);
-    const service = await startService(config, { listen: true, onFatal });
+    // Commands that only talk to a server do without all of this.
+    const { startService } = await import("../service.ts");
+    const service = await startService(config, { listen: true, onFatal }).catch((error: unknown) => {
+      throw explained(error, config);
+    });
     const out = process.stderr;
     if (service.firstToken !== undefined) {
       out.write(`\n  Your admin token, shown this once:\n\n    ${service.firstToken}\n\n`);
@@ -32,6 +38,24 @@ export function addServe(program: Command): void {
     };
     process.on("SIGTERM", stop);
     process.on("SIGINT", stop);
+  });
+}
+
+/** Says what an operator can do about the two ways a start fails most often. */
+function explained(error: unknown, config: Config): unknown {
+  const { code } = error as { code?: unknown };
+  if (code === "EADDRINUSE") {
+    return new CliError("PORT_IN_USE", `Something listens on ${config.host}:${config.port} already.`, {
+      hint: "Give --port another number, or 0 for any that is free.",
+      cause: error,
+    });
+  }
+  if (!isSkaldError(error) || code !== "DIR_IN_USE") return error;
+  const owner = error.details["owner"] as { url?: string } | undefined;
+  if (owner?.url === undefined) return error;
+  return new CliError("DIR_IN_USE", `${error.message} It serves ${owner.url}.`, {
+    hint: error.hint,
+    cause: error,
   });
 }
 

@@ -10,7 +10,8 @@ import type { CatalogTable, LogStorage } from "../store/contract.ts";
 import type { Views } from "../store/sqlite-views.ts";
 import type { JsonCache } from "./json-cache.ts";
 import { resolvePoint } from "./point.ts";
-import { sourceOf } from "./source.ts";
+import { Proofs } from "./proofs.ts";
+import { savedForm, sourceOf } from "./source.ts";
 import { writeTransaction, type TxRequest, type WriteContext } from "./write.ts";
 
 export interface DbParts {
@@ -50,6 +51,8 @@ export interface HistoryEntry {
   readonly heads: readonly string[];
   readonly changes: number;
   readonly deleted: boolean;
+  /** Hashes of the changes it set aside. */
+  readonly refused?: readonly string[];
 }
 
 /** One open db: its log, its projections, and documents as values. Made by `Engine`. */
@@ -59,6 +62,7 @@ export class Db {
   readonly projection: DocumentsProjection;
   readonly #documents: Documents;
   readonly #cache: JsonCache;
+  readonly #proofs: Proofs;
   readonly #write: WriteContext;
 
   constructor(parts: DbParts) {
@@ -66,10 +70,18 @@ export class Db {
     this.views = parts.views;
     this.#documents = parts.documents;
     this.#cache = parts.cache;
+    this.#proofs = new Proofs({
+      log: this.log,
+      views: this.views,
+      documents: this.#documents,
+      docRef: (doc) => this.docRef(doc),
+    });
     this.projection = new DocumentsProjection(
       this.log,
       this.views,
-      (doc, point) => this.#json(doc, point),
+      (doc, { seq, heads }) =>
+        this.#proofs.mended(doc, () => this.#json(doc, this.log.stateAt(doc, seq) ?? { seq, heads })),
+      (doc) => this.#proofs.prove(doc),
       parts.onError,
     );
     this.log.onCommit(() => this.projection.schedule());
@@ -79,6 +91,7 @@ export class Db {
       docRef: (doc) => this.docRef(doc),
       source: (doc) => sourceOf(this.log, this.views, doc, this.log.head().seq),
       authored: (doc, seq, json) => this.#cache.put(this.docRef(doc), seq, json),
+      proofs: this.#proofs,
       busy: new Map(),
     };
     this.projection.schedule();
@@ -88,9 +101,10 @@ export class Db {
     return this.log.identity.dbId;
   }
 
-  /** Names a document across dbs: for workers and caches. */
+  /** Names a document across dbs: for workers and caches. Setting changes aside starts a new life of it. */
   docRef(doc: string): string {
-    return `${toHex(this.log.identity.uid)}/${doc}`;
+    const refused = this.log.state(doc)?.refused.size ?? 0;
+    return `${toHex(this.log.identity.uid)}${refused > 0 ? `.${refused}` : ""}/${doc}`;
   }
 
   /** Writes a transaction; resolves when it is durable. Throws what refuses it; then nothing was kept. */
@@ -99,9 +113,16 @@ export class Db {
   }
 
   /** A document's JSON. Throws DOC_NOT_FOUND, and what `resolvePoint` throws. */
-  async read(
+  read(
     doc: string,
     options: ReadOptions & { paths?: string[]; conflicts?: boolean } = {},
+  ): Promise<DocumentView> {
+    return this.#proofs.mended(doc, () => this.#view(doc, options));
+  }
+
+  async #view(
+    doc: string,
+    options: ReadOptions & { paths?: string[]; conflicts?: boolean },
   ): Promise<DocumentView> {
     const point = this.point(doc, options.at);
     const { paths, conflicts } = options;
@@ -121,13 +142,16 @@ export class Db {
     };
   }
 
-  /** `Automerge.save` bytes of a document with its history up to the point. */
+  /** `Automerge.save` bytes of a document with its history up to the point; proved to load. */
   async save(
     doc: string,
     options: ReadOptions = {},
   ): Promise<{ bytes: Uint8Array; seq: number; heads: readonly string[] }> {
-    const point = this.point(doc, options.at);
-    return { bytes: await this.#documents.save(this.#at(doc, point)), seq: point.seq, heads: point.heads };
+    await this.#proofs.prove(doc);
+    return this.#proofs.mended(doc, async () => {
+      const { seq, heads } = this.point(doc, options.at);
+      return { bytes: await this.#documents.save(this.#at(doc, { seq, heads })), seq, heads };
+    });
   }
 
   /** RFC 6902 patch (JSON text) between two points; a document that is not there yet counts as {}. */
@@ -139,14 +163,16 @@ export class Db {
     parseDocName(doc);
     const a = resolvePoint(this.log, from);
     const b = resolvePoint(this.log, to);
-    const before = this.log.stateAt(doc, a);
-    const after = this.log.stateAt(doc, b);
-    if (!before && !after) throw notFound(doc, false);
-    const { patch } = await this.#documents.diff({
-      docRef: this.docRef(doc),
-      from: [...(before && !before.deleted ? before.heads : [])],
-      to: [...(after && !after.deleted ? after.heads : [])],
-      source: sourceOf(this.log, this.views, doc, Math.max(a, b)),
+    const { patch } = await this.#proofs.mended(doc, () => {
+      const before = this.log.stateAt(doc, a);
+      const after = this.log.stateAt(doc, b);
+      if (!before && !after) throw notFound(doc, false);
+      return this.#documents.diff({
+        docRef: this.docRef(doc),
+        from: [...(before && !before.deleted ? before.heads : [])],
+        to: [...(after && !after.deleted ? after.heads : [])],
+        source: sourceOf(this.log, this.views, doc, Math.max(a, b)),
+      });
     });
     return { patch, from: a, to: b };
   }
@@ -169,6 +195,7 @@ export class Db {
         heads: entry.heads,
         changes: entry.changes.length,
         deleted: entry.deleted === true,
+        ...(entry.refused === undefined ? {} : { refused: entry.refused }),
       };
     });
   }
@@ -192,14 +219,15 @@ export class Db {
    * read loads one compact file and few changes. The saved form is read back before it counts.
    */
   async keepSaved(doc: string): Promise<boolean> {
+    await this.#proofs.prove(doc);
     const state = this.log.state(doc);
-    if (!state || !wantsSaving(state, this.views.saved(doc)?.seq)) return false;
+    if (!state || !wantsSaving(state, savedForm(this.log, this.views, doc)?.seq)) return false;
     const point = { seq: state.last, heads: headsOf(state) };
     const at = { ...this.#at(doc, point), deadlineMs: 60_000 };
     const bytes = await this.#documents.save(at);
     const [here, back] = await Promise.all([
       this.#documents.read(at),
-      this.#documents.read({ ...at, docRef: `${at.docRef}#saved`, source: () => ({ chunks: [bytes] }) }),
+      this.#documents.read({ ...at, docRef: `saved:${at.docRef}`, source: () => ({ chunks: [bytes] }) }),
     ]);
     if (here.json !== back.json)
       throw new SkaldError("DOC_UNREADABLE", `The saved form of ${doc} reads back differently.`);

@@ -1,6 +1,6 @@
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import path from "node:path";
-import { SkaldError } from "../errors.ts";
+import { SkaldError, isSkaldError } from "../errors.ts";
 import { Documents, type DocumentsOptions } from "../documents/documents.ts";
 import { checkDbId, dbFolder } from "../ids/names.ts";
 import type { LogStorage } from "../store/contract.ts";
@@ -50,10 +50,12 @@ export class Engine {
     this.#options = options;
     this.#onError = options.onError ?? ((error) => process.emitWarning(error as Error));
     this.lock = lockDirectory(options.dir);
+    let table: DbTable | undefined;
     try {
-      this.#table = new DbTable(options.dir);
+      this.#table = table = new DbTable(options.dir);
       this.#finish();
     } catch (error) {
+      table?.close();
       this.lock.release();
       throw error;
     }
@@ -61,12 +63,23 @@ export class Engine {
     this.documents = new Documents(options.documents);
   }
 
-  /** Makes a db. Gives false when it is there already. Throws NAME_INVALID, STORAGE_FULL. */
+  /**
+   * Makes a db. Gives false when it is there already. Throws NAME_INVALID, STORAGE_FULL, DB_EXISTS when
+   * its folder is there but nobody registered it, UNAVAILABLE while it is being deleted.
+   */
   async create(dbId: string): Promise<boolean> {
     checkDbId(dbId);
-    await this.#closing.get(dbId);
-    if (this.#table.get(dbId)) return false;
+    while (this.#closing.has(dbId)) await this.#closing.get(dbId);
+    const known = this.#table.get(dbId);
+    if (known?.state === "ready") return false;
+    if (known) throw new SkaldError("UNAVAILABLE", `The db ${dbId} is being deleted.`);
     const row: DbRow = { dbId, folder: dbFolder(dbId), created: this.#now(), state: "creating" };
+    // What fails below removes the folder, so it must not be one that somebody put here.
+    if (existsSync(this.#folder(row))) {
+      throw new SkaldError("DB_EXISTS", `There is a folder ${row.folder} of no registered db.`, {
+        hint: "It may be what is left of a db; move it away, or put service.sqlite back that knows it.",
+      });
+    }
     this.#table.put(row);
     try {
       createSqliteLog(this.#folder(row), dbId, this.#storageOptions()).close();
@@ -83,9 +96,10 @@ export class Engine {
   async delete(dbId: string): Promise<void> {
     const row = this.#row(dbId);
     this.#table.put({ ...row, state: "deleting" });
-    await this.#shut(dbId);
-    rmSync(this.#folder(row), { recursive: true, force: true });
-    this.#table.remove(dbId);
+    await this.#shut(dbId, () => {
+      rmSync(this.#folder(row), { recursive: true, force: true });
+      this.#table.remove(dbId);
+    });
   }
 
   has(dbId: string): boolean {
@@ -114,6 +128,9 @@ export class Engine {
     const held = this.hold(dbId) ?? (await this.#holdSlowly(dbId));
     try {
       return await work(held.db);
+    } catch (error) {
+      this.#heal(dbId, error);
+      throw error;
     } finally {
       held.release();
     }
@@ -127,9 +144,11 @@ export class Engine {
       this.#open.delete(dbId);
       this.#open.set(dbId, open);
     } else {
-      open = { db: this.#openDb(this.#row(dbId)), users: 0 };
+      // Held from the start, or making room might close it again.
+      open = { db: this.#openDb(this.#row(dbId)), users: 1 };
       this.#open.set(dbId, open);
       this.#makeRoom();
+      open.users -= 1;
     }
     const held = open;
     held.users += 1;
@@ -171,7 +190,7 @@ export class Engine {
   /** Lets what is under way finish, closes every db and gives the directory back. */
   async close(): Promise<void> {
     const failures: unknown[] = [];
-    for (const dbId of [...this.#open.keys()])
+    for (const dbId of this.#open.keys())
       await this.#shut(dbId).catch((error: unknown) => failures.push(error));
     await Promise.all(this.#closing.values());
     await this.documents.close();
@@ -204,19 +223,69 @@ export class Engine {
     const folder = this.#folder(row);
     const storage: LogStorage = openSqliteLog(folder, row.dbId, this.#storageOptions());
     try {
-      return new Db({
-        storage,
-        catalog: openSqliteCatalog(folder),
-        views: openViews(folder),
-        documents: this.documents,
-        cache: this.#cache,
-        onError: this.#onError,
-        log: this.#options.now ? { now: this.#options.now } : {},
-      });
+      try {
+        return this.#assemble(row, storage);
+      } catch (error) {
+        if (!isDerivedDamage(error)) throw error;
+        this.#dropDerived(row, error);
+        return this.#assemble(row, storage);
+      }
     } catch (error) {
       storage.close();
       throw error;
     }
+  }
+
+  #assemble(row: DbRow, storage: LogStorage): Db {
+    const folder = this.#folder(row);
+    const opened: { close(): void }[] = [];
+    try {
+      const catalog = openSqliteCatalog(folder);
+      opened.push(catalog);
+      const views = openViews(folder);
+      opened.push(views);
+      if (views.head() > storage.last()) {
+        throw new SkaldError(
+          "DERIVED_DAMAGED",
+          `The views are at ${views.head()}, the log only at ${storage.last()}.`,
+        );
+      }
+      return new Db({
+        storage,
+        catalog,
+        views,
+        documents: this.documents,
+        cache: this.#cache,
+        onError: (error) => {
+          this.#heal(row.dbId, error);
+          this.#onError(error);
+        },
+        log: this.#options.now ? { now: this.#options.now } : {},
+      });
+    } catch (error) {
+      for (const file of opened) file.close();
+      throw error;
+    }
+  }
+
+  #dropDerived(row: DbRow, cause: unknown): void {
+    dropSqliteCatalog(this.#folder(row));
+    dropViews(this.#folder(row));
+    const why = cause instanceof Error ? cause.message : String(cause);
+    this.#onError(
+      new SkaldError("DERIVED_DAMAGED", `What is derived of ${row.dbId} is made anew: ${why}`, { cause }),
+    );
+  }
+
+  /** Damage found while a db is in use: it is closed, and its next opening derives everything again. */
+  #heal(dbId: string, error: unknown): void {
+    const open = this.#open.get(dbId);
+    if (!open || open.healing || !isDerivedDamage(error)) return;
+    open.healing = true;
+    const row = this.#row(dbId);
+    this.#shut(dbId, () => this.#dropDerived(row, error)).catch((failure: unknown) => {
+      if (!isDerivedDamage(failure)) this.#onError(failure);
+    });
   }
 
   #makeRoom(): void {
@@ -229,7 +298,8 @@ export class Engine {
 
   /** Closes a db once nobody uses it; `then` runs before anyone can open it again. */
   async #shut(dbId: string, then: () => void = () => {}): Promise<void> {
-    await this.#closing.get(dbId);
+    while (this.#closing.has(dbId)) await this.#closing.get(dbId);
+    // No waiting from here on until it is listed as closing, or a second caller gets in between.
     const open = this.#open.get(dbId);
     this.#open.delete(dbId);
     const closed = (async () => {
@@ -239,9 +309,12 @@ export class Engine {
             open.idle = resolve;
           });
         }
-        await open.db.close();
       }
-      then();
+      try {
+        await open?.db.close();
+      } finally {
+        then();
+      }
     })().finally(() => this.#closing.delete(dbId));
     this.#closing.set(
       dbId,
@@ -265,9 +338,22 @@ export interface HeldDb {
   release(): void;
 }
 
+/** Whether an error says that a derived file, and not the log, is broken. */
+function isDerivedDamage(error: unknown): boolean {
+  if (!isSkaldError(error)) return false;
+  if (error.code === "DERIVED_DAMAGED") return true;
+  const { file } = error.details;
+  if (typeof file !== "string" || !DERIVED_FILES.has(path.basename(file))) return false;
+  return error.code === "DB_DAMAGED" || error.code === "DB_FOREIGN" || error.code === "DB_NEWER";
+}
+
+const DERIVED_FILES: ReadonlySet<string> = new Set(["catalog.sqlite", "views.sqlite"]);
+
 interface OpenDb {
   readonly db: Db;
   users: number;
+  /** Its derived files are about to be dropped. */
+  healing?: boolean;
   /** Set by whoever waits for the last user to go. */
   idle?: () => void;
 }

@@ -12,14 +12,35 @@ export function sourceOf(log: Log, views: Views, doc: string, upTo: number): Sou
   return (haveHeads) => {
     const held = haveHeads.length > 0 ? seqOfHeads(log, doc, haveHeads) : undefined;
     if (held !== undefined) return { chunks: log.changes(doc, held, upTo) };
-    const saved = views.saved(doc);
+    const saved = savedForm(log, views, doc);
     if (saved) return { chunks: [saved.bytes, ...log.changes(doc, saved.seq, upTo)] };
     return { chunks: [genesisBytes(log, doc), ...log.changes(doc, 0, upTo)] };
   };
 }
 
+/** The chunks of a document as it was after commit `upTo` and nothing later. */
+export function chunksUpTo(log: Log, views: Views, doc: string, upTo: number): Uint8Array[] {
+  const saved = savedForm(log, views, doc);
+  if (saved && saved.seq <= upTo) return [saved.bytes, ...log.changes(doc, saved.seq, upTo)];
+  return [genesisBytes(log, doc), ...log.changes(doc, 0, upTo)];
+}
+
+/** The newest saved form, if it was made since changes were last set aside: an older one may still have them. */
+export function savedForm(
+  log: Log,
+  views: Views,
+  doc: string,
+): { seq: number; bytes: Uint8Array } | undefined {
+  const saved = views.saved(doc);
+  return saved && saved.seq >= (log.state(doc)?.refusedAt ?? 0) ? saved : undefined;
+}
+
 /** The commit after which the document had exactly these heads, if there was one. */
-function seqOfHeads(log: Log, doc: string, heads: readonly string[]): number | undefined {
+function seqOfHeads(log: Log, doc: string, given: readonly string[]): number | undefined {
+  // A document that came with a history of its own does not descend from the genesis, which is then one more tip.
+  const { collection, key } = parseDocName(doc);
+  const genesis = given.length > 1 ? genesisOf(log.identity.uid, collection, key).hash : undefined;
+  const heads = genesis === undefined ? given : given.filter((head) => head !== genesis);
   let seq = 0;
   for (const head of heads) {
     const at = log.seqOfChange(doc, head);

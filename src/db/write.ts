@@ -1,12 +1,13 @@
 import { SkaldError, isSkaldError } from "../errors.ts";
 import type { Documents, Edit, SourceCallback } from "../documents/documents.ts";
-import { toHex } from "../ids/hash.ts";
 import { checkTxId, parseDocName } from "../ids/names.ts";
 import { readChange, type ChangeHeader } from "../log/change.ts";
 import { headsOf } from "../log/doc-state.ts";
 import { genesisOf } from "../log/genesis.ts";
 import type { Log, Receipt } from "../log/log.ts";
 import type { DocWrite, Transaction } from "../log/transaction.ts";
+import { ownActors } from "./own-actor.ts";
+import type { Proofs } from "./proofs.ts";
 
 /**
  * The write: from what a caller asks to a durable receipt. Whatever needs Automerge or waiting
@@ -41,6 +42,7 @@ export interface WriteContext {
   readonly source: (doc: string) => SourceCallback;
   /** Told the JSON of a document whose authored change is durable. */
   readonly authored: (doc: string, seq: number, json: string) => void;
+  readonly proofs: Pick<Proofs, "prove" | "mended">;
   /** Documents being authored: the last of each one's queue. */
   readonly busy: Map<string, Promise<unknown>>;
 }
@@ -68,8 +70,7 @@ async function writeAuthored(context: WriteContext, request: TxRequest): Promise
     try {
       const receipt = await commit(
         context,
-        // The server's own actor writes for everyone.
-        { ...request, anyActor: true },
+        request,
         prepared.map(({ write }) => write),
       );
       if (!request.dryRun && !receipt.duplicate) {
@@ -94,6 +95,16 @@ interface Prepared {
 
 async function prepare(context: WriteContext, request: TxRequest, write: TxWrite): Promise<Prepared> {
   if (isChanges(write)) return { write: changesWrite(context, write) };
+  // What is authored on a bad change would have to be set aside with it.
+  await context.proofs.prove(write.doc);
+  return context.proofs.mended(write.doc, () => author(context, request, write));
+}
+
+async function author(
+  context: WriteContext,
+  request: TxRequest,
+  write: Exclude<TxWrite, { readonly changes: unknown }>,
+): Promise<Prepared> {
   const { doc } = write;
   const { log } = context;
   const state = log.state(doc);
@@ -116,7 +127,7 @@ async function prepare(context: WriteContext, request: TxRequest, write: TxWrite
     docRef: context.docRef(doc),
     heads,
     source: context.source(doc),
-    actor: toHex(log.identity.actor),
+    actor: ownActors(log.identity.actor, state).at(-1) as string,
     time: Math.floor(Date.now() / 1000),
     ...(request.message === undefined ? {} : { message: request.message }),
     edit,
@@ -125,7 +136,7 @@ async function prepare(context: WriteContext, request: TxRequest, write: TxWrite
   // An empty document has no change of its own yet: its first one is the genesis that all copies share.
   if (changes.length === 0 && base.length === 0) changes = [readChange(genesis(log, doc).bytes)];
   return {
-    write: { doc, changes, base, ...(deleted ? { deleted } : {}) },
+    write: { doc, changes, base, authored: true, ...(deleted ? { deleted } : {}) },
     ...(deleted ? {} : { json: authored.json }),
   };
 }
@@ -147,10 +158,10 @@ function changesWrite(
   context: WriteContext,
   write: TxWrite & { readonly changes: readonly Uint8Array[] },
 ): DocWrite {
-  const own = toHex(context.log.identity.actor);
+  const own = ownActors(context.log.identity.actor, context.log.state(write.doc));
   const changes = write.changes.map((bytes) => {
     const header = readChange(bytes);
-    if (header.actor === own) {
+    if (own.includes(header.actor)) {
       throw new SkaldError("CHANGE_ACTOR", "The actor of this change is the server's own.", {
         details: { doc: write.doc, actor: header.actor, change: header.hash },
       });

@@ -80,11 +80,12 @@ export interface AuthorResult {
 }
 
 export interface CheckJob extends DocumentAt {
+  /** None checks the document alone. */
   changes: Uint8Array[];
 }
 
 export interface CheckResult {
-  /** The first change that Automerge refuses, and why; absent when all apply. */
+  /** The first change that Automerge refuses, and why; index -1 for the document itself. Absent when all apply. */
   refused?: { index: number; reason: string };
 }
 

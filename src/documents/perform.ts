@@ -65,18 +65,21 @@ export function performDiff(handle: Handle, work: WorkOf<"diff">): { patch: stri
 }
 
 /**
- * Applies the changes to a copy, saves it, loads it back and compares; on failure finds the shortest run of
- * changes that fails, whose last change is the one refused. `panicked` is called when Automerge panicked.
+ * Applies the changes to a copy, saves it, loads it back and compares; on failure finds by halving a run of
+ * changes that fails and does not without its last, which is the one refused: -1 for the document itself.
+ * Each half that holds stays applied, so all of it costs a few times what applying once does. `panicked` is
+ * called when Automerge panicked; what is found after that is not sure.
  */
 export function performCheck(handle: Handle, work: WorkOf<"check">, panicked: () => void): CheckResult {
   const { heads, changes } = work;
-  let reason = refusalOf(changes.length);
-  if (reason === undefined) return {};
+  // Made by the first half that holds; until then the handle itself is the base.
+  let base: Handle | undefined;
   let fine = 0;
   let failing = changes.length;
-  while (failing - fine > 1) {
+  let reason = tryUpTo(failing);
+  while (reason !== undefined && failing - fine > 1) {
     const middle = (fine + failing) >> 1;
-    const found = refusalOf(middle);
+    const found = tryUpTo(middle);
     if (found === undefined) {
       fine = middle;
     } else {
@@ -84,20 +87,38 @@ export function performCheck(handle: Handle, work: WorkOf<"check">, panicked: ()
       reason = found;
     }
   }
-  return { refused: { index: failing - 1, reason } };
+  // Nothing held, so it may be the document's own fault and not the first change's.
+  if (reason !== undefined && fine === 0 && failing === 1) {
+    const own = tryUpTo(0);
+    if (own !== undefined) [failing, reason] = [0, own];
+  }
+  if (base !== undefined) release(base);
+  return reason === undefined ? {} : { refused: { index: failing - 1, reason } };
 
-  function refusalOf(count: number): string | undefined {
-    const copy = copyAt(handle, heads);
+  /** On success the copy becomes the base. */
+  function tryUpTo(count: number): string | undefined {
+    let copy: Handle | undefined;
     try {
-      const reason = refusal(copy, changes.slice(0, count));
-      copy.free();
-      return reason;
+      copy = base === undefined ? copyAt(handle, heads) : base.fork();
+      const found = refusal(copy, changes.slice(fine, count));
+      if (found === undefined) [base, copy] = [copy, base];
+      if (copy !== undefined) release(copy);
+      return found;
     } catch (error) {
       if (isPanic(error)) panicked();
-      else copy.free();
+      else if (copy !== undefined) release(copy);
       if (!(error instanceof Error)) throw error;
       return error.message;
     }
+  }
+}
+
+/** After a panic Automerge may refuse even this; the thread then ends, and the memory with it. */
+function release(handle: Handle): void {
+  try {
+    handle.free();
+  } catch (error) {
+    if (!isPanic(error)) throw error;
   }
 }
 

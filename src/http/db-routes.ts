@@ -94,13 +94,17 @@ export const dbRoutes: readonly Route[] = [
     answers: {
       200: { description: "Lines of progress, then the result.", types: { "application/x-ndjson": "raw" } },
     },
-    handle: (call) => ({
-      status: 200,
-      headers: { "content-type": "application/x-ndjson" },
-      body: progressLines((onProgress) =>
-        call.services.engine.rebuild(call.params["db"] as string, onProgress),
-      ),
-    }),
+    handle: (call) => {
+      const { engine } = call.services;
+      const dbId = call.params["db"] as string;
+      // A stream that has begun can refuse nothing any more.
+      engine.folderOf(dbId);
+      return {
+        status: 200,
+        headers: { "content-type": "application/x-ndjson" },
+        body: progressLines((onProgress) => engine.rebuild(dbId, onProgress)),
+      };
+    },
   },
 ];
 

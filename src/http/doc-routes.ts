@@ -184,8 +184,10 @@ async function readDoc(call: Call, db: Db): Promise<Answer> {
   };
   if (notModified(call.header("if-none-match"), headers.etag)) return { status: 304, headers };
   if (automerge) {
-    const { bytes } = await db.save(doc, options);
-    return { status: 200, headers: { ...headers, "content-type": AUTOMERGE }, body: bytes };
+    const { bytes, heads } = await db.save(doc, options);
+    // Not always those of before: reading can find changes that have to be set aside.
+    const etag = etagOf(heads, "automerge");
+    return { status: 200, headers: { ...headers, etag, "content-type": AUTOMERGE }, body: bytes };
   }
   const paths = given === undefined ? undefined : [given].flat();
   const read = await db.read(doc, {
@@ -196,7 +198,8 @@ async function readDoc(call: Call, db: Db): Promise<Answer> {
   const body = read.conflicts
     ? `{"value":${read.json},"conflicts":${JSON.stringify(read.conflicts)}}`
     : read.json;
-  return { status: 200, headers: { ...headers, "content-type": "application/json" }, body };
+  const etag = etagOf(read.heads, "json");
+  return { status: 200, headers: { ...headers, etag, "content-type": "application/json" }, body };
 }
 
 /** JSON unless the client prefers bytes; a client that takes neither hears so. */
@@ -271,6 +274,7 @@ function history(call: Call, db: Db): Answer {
         heads: entry.heads,
         changes: entry.changes,
         deleted: entry.deleted,
+        ...(entry.refused ? { refused: entry.refused } : {}),
       })),
       cursor: next,
     },

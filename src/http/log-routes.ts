@@ -92,11 +92,15 @@ export const logRoutes: readonly Route[] = [
     answers: {
       200: { description: "One JSON object a line.", types: { "application/x-ndjson": VerifyLine } },
     },
-    handle: (call) => ({
-      status: 200,
-      headers: { "content-type": "application/x-ndjson" },
-      body: call.services.verify(call.params["db"] as string, call.signal),
-    }),
+    handle: (call) => {
+      // A stream that has begun can refuse nothing any more.
+      call.services.engine.folderOf(call.params["db"] as string);
+      return {
+        status: 200,
+        headers: { "content-type": "application/x-ndjson" },
+        body: call.services.verify(call.params["db"] as string, call.signal),
+      };
+    },
   },
 ];
 
@@ -143,6 +147,7 @@ export function commitJson({ cid, commit }: StoredCommit): z.infer<typeof Commit
       changes: entry.changes.map(cidToString),
       heads: [...entry.heads],
       ...(entry.deleted ? { deleted: true } : {}),
+      ...(entry.refused ? { refused: [...entry.refused] } : {}),
     })),
     events: commit.events.map(cidToString),
   };

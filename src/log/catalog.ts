@@ -1,3 +1,4 @@
+import { isSkaldError } from "../errors.ts";
 import type { CatalogTable } from "../store/contract.ts";
 import { copyDocState, decodeDocState, encodeDocState, newDocState, type DocState } from "./doc-state.ts";
 
@@ -16,11 +17,17 @@ export class Catalog {
   #addresses = new AddressMap();
   readonly #receipts = new Map<string, number>();
   #head: number;
+  #flushes = 0;
 
   constructor(table: CatalogTable, options: { cachedDocs?: number } = {}) {
     this.#table = table;
     this.#cleanMax = options.cachedDocs ?? 10_000;
     this.#head = table.head();
+  }
+
+  /** Batches written so far: a stage begun before the last one may not know the rows it made. */
+  flushes(): number {
+    return this.#flushes;
   }
 
   /** The seq up to which commits were absorbed. */
@@ -77,13 +84,47 @@ export class Catalog {
 
   /** Documents in name order, after `after`, whose names start with `prefix`. Writes what is pending first. */
   list(prefix: string, after: string, limit: number, withDeleted: boolean): DocState[] {
-    this.flush();
-    return this.#table.list(prefix, after, limit, withDeleted).map(decodeDocState);
+    if (this.#flushed()) return this.#table.list(prefix, after, limit, withDeleted).map(decodeDocState);
+    const pending = [...this.#dirty.values()].map(({ state }) => state);
+    const rows = this.#table.list(prefix, after, limit + pending.length, withDeleted);
+    const from = Buffer.from(after);
+    return [
+      ...rows.filter((row) => !this.#dirty.has(row.name)).map(decodeDocState),
+      ...pending.filter(
+        ({ name, deleted }) =>
+          name.startsWith(prefix) && Buffer.compare(Buffer.from(name), from) > 0 && (withDeleted || !deleted),
+      ),
+    ]
+      .sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)))
+      .slice(0, limit);
+  }
+
+  /** Names of documents touched by commits from `from` on, in no order, at most `limit`. */
+  touchedSince(from: number, limit: number): string[] {
+    const names = new Set<string>();
+    for (const [name, { state }] of this.#dirty) {
+      if (names.size >= limit) break;
+      if (state.last >= from) names.add(name);
+    }
+    // What the table has of the dirty ones is older than what memory has, so both together are right.
+    if (from <= this.#tableHead()) {
+      for (const name of this.#table.touchedSince(from, limit)) {
+        if (names.size >= limit) break;
+        names.add(name);
+      }
+    }
+    return [...names];
   }
 
   counts(): { documents: number; deleted: number } {
-    this.flush();
-    return this.#table.counts();
+    if (this.#flushed()) return this.#table.counts();
+    const counts = this.#table.counts();
+    for (const [name, { state }] of this.#dirty) {
+      const row = this.#table.doc(name);
+      if (row) counts[row.deleted ? "deleted" : "documents"] -= 1;
+      counts[state.deleted ? "deleted" : "documents"] += 1;
+    }
+    return counts;
   }
 
   /** Takes over what a group of durable commits staged. */
@@ -95,6 +136,7 @@ export class Catalog {
         touched.touches.push(...staged.touches);
       } else {
         this.#clean.delete(name);
+        if (stage.flushes !== this.#flushes) staged.state.id ??= this.#table.doc(name)?.id;
         this.#dirty.set(name, staged);
       }
     }
@@ -131,10 +173,22 @@ export class Catalog {
     this.#dirty.clear();
     this.#addresses = new AddressMap();
     this.#receipts.clear();
+    this.#flushes += 1;
   }
 
   close(): void {
     this.#table.close();
+  }
+
+  /** False when the disk is full: reads then go on with what is in memory. */
+  #flushed(): boolean {
+    try {
+      this.flush();
+      return true;
+    } catch (error) {
+      if (isSkaldError(error) && error.code === "STORAGE_FULL") return false;
+      throw error;
+    }
   }
 
   #written: number | undefined;
@@ -163,10 +217,12 @@ export class Stage {
   readonly docs = new Map<string, Touched>();
   readonly addresses = new AddressMap();
   readonly receipts = new Map<string, number>();
+  readonly flushes: number;
   readonly #catalog: Catalog;
 
   constructor(catalog: Catalog) {
     this.#catalog = catalog;
+    this.flushes = catalog.flushes();
   }
 
   doc(name: string): DocState | undefined {

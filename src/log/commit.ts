@@ -1,4 +1,4 @@
-import { CborWriter, decodeCbor, linkBytes } from "../ids/cbor.ts";
+import { CborReader, CborWriter } from "../ids/cbor.ts";
 import { fromHex, toHex } from "../ids/hash.ts";
 import { SkaldError } from "../errors.ts";
 
@@ -36,6 +36,8 @@ export interface CommitEntry {
   readonly heads: readonly string[];
   /** True on the commit that deleted the document; the next one without it brings it back. */
   readonly deleted?: boolean;
+  /** Changes set aside by this commit, with all that depend on them: they count no more. Sorted; never empty. */
+  readonly refused?: readonly string[];
 }
 
 const writer = new CborWriter();
@@ -60,7 +62,7 @@ export function encodeCommit(commit: Commit): Uint8Array {
   w.text("entries");
   w.array(commit.entries.length);
   for (const entry of commit.entries) {
-    w.map(entry.deleted ? 5 : 4);
+    w.map(4 + (entry.deleted ? 1 : 0) + (entry.refused ? 1 : 0));
     w.text("doc");
     w.text(entry.doc);
     w.text("base");
@@ -72,6 +74,10 @@ export function encodeCommit(commit: Commit): Uint8Array {
     if (entry.deleted) {
       w.text("deleted");
       w.bool(true);
+    }
+    if (entry.refused) {
+      w.text("refused");
+      hashes(entry.refused);
     }
   }
   if (commit.message !== undefined) {
@@ -97,78 +103,73 @@ function hashes(list: readonly string[]): void {
 
 /**
  * Reads a commit's bytes. Throws DB_DAMAGED when they are not the canonical bytes of a commit: a
- * commit has exactly one encoding, so what does not come back the same was not written by us.
+ * commit has exactly one encoding, so anything else was not written by us.
  */
 export function decodeCommit(bytes: Uint8Array): Commit {
-  let commit: Commit | undefined;
   try {
-    commit = shape(decodeCbor(bytes));
+    const r = new CborReader(bytes);
+    const fields = r.map();
+    r.key("db");
+    const db = r.bytes();
+    r.key("seq");
+    const seq = r.uint();
+    r.key("time");
+    const time = r.uint();
+    r.key("author");
+    const author = r.text();
+    r.key("branch");
+    const branch = r.text();
+    r.key("events");
+    const events = list(r, readLink);
+    r.key("entries");
+    const entries = list(r, readEntry);
+    const message = r.isKey("message") ? r.text() : undefined;
+    r.key("parents");
+    const parents = list(r, readLink);
+    r.key("version");
+    const version = r.uint();
+    r.end();
+    if (version !== 1) throw new RangeError(`commit version ${version}`);
+    if (fields !== (message === undefined ? 9 : 10)) throw new RangeError("a commit has other fields");
+    const commit: Commit = { version, db, branch, seq, parents, time, author, entries, events };
+    return message === undefined ? commit : { ...commit, message };
   } catch (cause) {
-    throw new SkaldError("DB_DAMAGED", "A commit's bytes are not a commit.", { cause });
+    throw new SkaldError("DB_DAMAGED", "A commit's bytes are not those of a commit.", { cause });
   }
-  if (!commit || Buffer.compare(encodeCommit(commit), bytes) !== 0) {
-    throw new SkaldError("DB_DAMAGED", "A commit's bytes are not canonical.");
-  }
-  return commit;
 }
 
-function shape(value: unknown): Commit {
-  const v = value as Record<string, unknown>;
-  if (v["version"] !== 1) throw new Error(`commit version ${String(v["version"])}`);
-  return {
-    version: 1,
-    db: asBytes(v["db"]),
-    branch: asText(v["branch"]),
-    seq: asCount(v["seq"]),
-    parents: asList(v["parents"]).map(asLink),
-    time: asCount(v["time"]),
-    author: asText(v["author"]),
-    entries: asList(v["entries"]).map(asEntry),
-    events: asList(v["events"]).map(asLink),
-    ...(v["message"] === undefined ? {} : { message: asText(v["message"]) }),
-  };
+function readEntry(r: CborReader): CommitEntry {
+  const fields = r.map();
+  r.key("doc");
+  const doc = r.text();
+  r.key("base");
+  const base = list(r, readHash);
+  r.key("heads");
+  const heads = list(r, readHash);
+  r.key("changes");
+  const changes = list(r, readLink);
+  const deleted = r.isKey("deleted");
+  if (deleted) r.true();
+  const refused = r.isKey("refused") ? list(r, readHash) : undefined;
+  if (fields !== 4 + (deleted ? 1 : 0) + (refused ? 1 : 0)) throw new RangeError("an entry has other fields");
+  const entry: CommitEntry = { doc, base, changes, heads };
+  if (!deleted && !refused) return entry;
+  return { ...entry, ...(deleted ? { deleted } : {}), ...(refused ? { refused } : {}) };
 }
 
-function asEntry(value: unknown): CommitEntry {
-  const v = value as Record<string, unknown>;
-  return {
-    doc: asText(v["doc"]),
-    base: asList(v["base"]).map(asHash),
-    changes: asList(v["changes"]).map(asLink),
-    heads: asList(v["heads"]).map(asHash),
-    ...(v["deleted"] === true ? { deleted: true } : {}),
-  };
+function readLink(r: CborReader): Uint8Array {
+  return r.link();
 }
 
-function asText(value: unknown): string {
-  if (typeof value !== "string") throw new Error("expected text");
-  return value;
-}
-
-function asCount(value: unknown): number {
-  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0)
-    throw new Error("expected a count");
-  return value;
-}
-
-function asBytes(value: unknown): Uint8Array {
-  if (!ArrayBuffer.isView(value)) throw new Error("expected bytes");
-  return value as Uint8Array;
-}
-
-function asHash(value: unknown): string {
-  const bytes = asBytes(value);
-  if (bytes.length !== 32) throw new Error("expected a hash");
+function readHash(r: CborReader): string {
+  const bytes = r.bytes();
+  if (bytes.length !== 32) throw new RangeError("a hash has 32 bytes");
   return toHex(bytes);
 }
 
-function asList(value: unknown): readonly unknown[] {
-  if (!Array.isArray(value)) throw new Error("expected a list");
-  return value as readonly unknown[];
-}
-
-function asLink(value: unknown): Uint8Array {
-  const cid = linkBytes(value);
-  if (!cid) throw new Error("expected a link");
-  return cid;
+function list<T>(r: CborReader, read: (r: CborReader) => T): T[] {
+  const length = r.array();
+  const items: T[] = [];
+  for (let i = 0; i < length; i += 1) items.push(read(r));
+  return items;
 }

@@ -1,4 +1,4 @@
-import { CborWriter, decodeCbor } from "../ids/cbor.ts";
+import { CborReader, CborWriter } from "../ids/cbor.ts";
 import { fromHex, toHex } from "../ids/hash.ts";
 import type { ChangeHeader } from "./change.ts";
 
@@ -22,14 +22,24 @@ export interface DocState {
   first: number;
   last: number;
   deleted: boolean;
+  /**
+   * Changes that were set aside, with their actors. They count in everything else here but the heads:
+   * their bytes and numbers stay used. Never changed in place: copies of a state share it.
+   */
+  refused: ReadonlyMap<string, string>;
+  /** Seq of the last commit that set changes aside, 0 for none. */
+  refusedAt: number;
 }
 
 export interface ActorState {
-  /** Its last change's seq. */
+  /** Its last change's seq, and its hash. */
   readonly seq: number;
+  readonly hash: string;
   /** Whose it is: the principal that first wrote with it. */
   readonly principal: string;
 }
+
+const NONE_REFUSED: ReadonlyMap<string, string> = new Map();
 
 export function newDocState(name: string): DocState {
   return {
@@ -43,6 +53,8 @@ export function newDocState(name: string): DocState {
     first: 0,
     last: 0,
     deleted: false,
+    refused: NONE_REFUSED,
+    refusedAt: 0,
   };
 }
 
@@ -61,10 +73,30 @@ export function advance(state: DocState, change: ChangeHeader, principal: string
   for (const dep of change.deps) state.heads.delete(dep);
   state.heads.set(change.hash, change.maxOp);
   const known = state.actors.get(change.actor);
-  state.actors.set(change.actor, { seq: change.seq, principal: known?.principal ?? principal });
+  state.actors.set(change.actor, {
+    seq: change.seq,
+    hash: change.hash,
+    principal: known?.principal ?? principal,
+  });
   if (change.maxOp > state.maxOp) state.maxOp = change.maxOp;
   state.changes += 1;
   state.bytes += change.bytes.length;
+}
+
+/** What is looked up of changes to set them aside. */
+export interface Refusal {
+  /** Hash to actor. */
+  readonly refused: ReadonlyMap<string, string>;
+  /** The tips of what is left, each with its largest op counter. */
+  readonly heads: ReadonlyMap<string, number>;
+}
+
+/** Takes changes out of the document. Its actors and op counters stay used: no number is given twice. */
+export function setAside(state: DocState, refusal: Refusal, seq: number): void {
+  state.heads.clear();
+  for (const [hash, maxOp] of refusal.heads) state.heads.set(hash, maxOp);
+  state.refused = new Map([...state.refused, ...refusal.refused]);
+  state.refusedAt = seq;
 }
 
 const writer = new CborWriter();
@@ -73,7 +105,8 @@ const writer = new CborWriter();
 export function encodeDocState(state: DocState): Uint8Array {
   const w = writer;
   w.reset();
-  w.array(5);
+  // Few documents ever have refused changes, and the others do not pay for the two items.
+  w.array(state.refused.size > 0 ? 7 : 5);
   w.uint(state.maxOp);
   w.uint(state.changes);
   w.uint(state.bytes);
@@ -82,11 +115,20 @@ export function encodeDocState(state: DocState): Uint8Array {
     w.bytes(fromHex(hash));
     w.uint(maxOp);
   }
-  w.array(state.actors.size * 3);
-  for (const [actor, { seq, principal }] of state.actors) {
+  w.array(state.actors.size * 4);
+  for (const [actor, { seq, hash, principal }] of state.actors) {
     w.bytes(fromHex(actor));
     w.uint(seq);
+    w.bytes(fromHex(hash));
     w.text(principal);
+  }
+  if (state.refused.size > 0) {
+    w.uint(state.refusedAt);
+    w.array(state.refused.size * 2);
+    for (const [hash, actor] of state.refused) {
+      w.bytes(fromHex(hash));
+      w.bytes(fromHex(actor));
+    }
   }
   return w.take();
 }
@@ -101,22 +143,26 @@ export interface StoredParts {
 }
 
 export function decodeDocState(row: StoredParts): DocState {
-  const [maxOp, changes, bytes, heads, actors] = decodeCbor(row.state) as [
-    number,
-    number,
-    number,
-    (Uint8Array | number)[],
-    (Uint8Array | number | string)[],
-  ];
-  const state: DocState = { ...newDocState(row.name), id: row.id, maxOp, changes, bytes };
-  for (let i = 0; i < heads.length; i += 2) {
-    state.heads.set(toHex(heads[i] as Uint8Array), heads[i + 1] as number);
+  const r = new CborReader(row.state);
+  const items = r.array();
+  const state: DocState = {
+    ...newDocState(row.name),
+    id: row.id,
+    maxOp: r.uint(),
+    changes: r.uint(),
+    bytes: r.uint(),
+  };
+  for (let left = r.array(); left > 0; left -= 2) state.heads.set(toHex(r.bytes()), r.uint());
+  for (let left = r.array(); left > 0; left -= 4) {
+    const actor = toHex(r.bytes());
+    state.actors.set(actor, { seq: r.uint(), hash: toHex(r.bytes()), principal: r.text() });
   }
-  for (let i = 0; i < actors.length; i += 3) {
-    state.actors.set(toHex(actors[i] as Uint8Array), {
-      seq: actors[i + 1] as number,
-      principal: actors[i + 2] as string,
-    });
+  if (items > 5) {
+    state.refusedAt = r.uint();
+    const refused = new Map<string, string>();
+    for (let left = r.array(); left > 0; left -= 2) refused.set(toHex(r.bytes()), toHex(r.bytes()));
+    state.refused = refused;
   }
+  r.end();
   return Object.assign(state, { first: row.first, last: row.last, deleted: row.deleted });
 }

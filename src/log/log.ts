@@ -13,9 +13,10 @@ import type { CatalogTable, DbIdentity, LogStorage, StoredRecord } from "../stor
 import { Catalog, Stage, prefixOf } from "./catalog.ts";
 import { readTrustedHeader, type ChangeHeader } from "./change.ts";
 import { decodeCommit, encodeCommit, type Commit, type CommitEntry } from "./commit.ts";
-import { advance, headsOf, type DocState } from "./doc-state.ts";
-import { decodeRecord, encodeRecord } from "./record.ts";
-import { planTransaction, stageWrites, type Transaction } from "./transaction.ts";
+import { advance, headsOf, setAside, type DocState } from "./doc-state.ts";
+import { decodeRecord, writeRecord } from "./record.ts";
+import { refusalOf, tipsOf } from "./refusals.ts";
+import { planTransaction, stageWrites, type FoundChange, type Transaction } from "./transaction.ts";
 
 /**
  * The log of one db: the one writer, and everything that can be read without Automerge.
@@ -35,6 +36,8 @@ export class Log {
   readonly #now: () => number;
   readonly #onError: (error: unknown) => void;
   readonly #listeners = new Set<(seq: number) => void>();
+  /** Heads worked out by `#headsLeft`. */
+  readonly #left = new Map<string, readonly string[]>();
   #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
   #head: LogHead = { seq: 0, cid: undefined, time: 0 };
@@ -74,6 +77,23 @@ export class Log {
     });
   }
 
+  /**
+   * Sets changes of a document aside by a commit that says so: they stay in the log and count no more.
+   * `refused` must have everything that builds on them, `heads` the tips of what is left. Throws
+   * HEADS_CONFLICT when the document is not at `base` any more: work both out again.
+   */
+  setAside(
+    doc: string,
+    base: readonly string[],
+    refused: readonly string[],
+    heads: readonly string[],
+    reason: string,
+  ): Promise<Receipt> {
+    const message = `set aside ${refused.length} change${refused.length === 1 ? "" : "s"}: ${reason}`;
+    const write = { doc, changes: [], base, refused: { hashes: refused, heads } };
+    return this.write({ author: "skald", clientTxId: "", message, writes: [write] });
+  }
+
   /** What `write` would answer, with nothing kept. Throws what would refuse it. */
   dryRun(tx: Transaction): Receipt {
     const group = this.#openGroup();
@@ -84,7 +104,10 @@ export class Log {
     return this.#catalog.doc(doc);
   }
 
-  /** The heads a document had after commit `seq`, and the last commit up to there that touched it. */
+  /**
+   * The heads a document had after commit `seq`, and the last commit up to there that touched it. Changes
+   * that were set aside, then or later, are left out: a point before that can be read all the same.
+   */
   stateAt(doc: string, seq: number): DocPoint | undefined {
     const state = this.#catalog.doc(doc);
     if (!state) return undefined;
@@ -92,7 +115,22 @@ export class Log {
     const [touched] = this.#catalog.touches(doc, seq, 1);
     if (touched === undefined) return undefined;
     const entry = this.entryOf(doc, touched);
-    return { seq: touched, heads: entry.heads, deleted: entry.deleted === true };
+    const heads = entry.heads.some((head) => state.refused.has(head))
+      ? this.#headsLeft(doc, touched, state.refusedAt)
+      : entry.heads;
+    return { seq: touched, heads, deleted: entry.deleted === true };
+  }
+
+  /** The heads after commit `seq` without what was set aside since: the only ones no commit names. */
+  #headsLeft(doc: string, seq: number, refusedAt: number): readonly string[] {
+    const key = `${seq} ${refusedAt} ${doc}`;
+    let heads = this.#left.get(key);
+    if (!heads) {
+      heads = tipsOf(this.changes(doc, 0, seq).map(readTrustedHeader));
+      if (this.#left.size >= LEFT_MAX) this.#left.clear();
+      this.#left.set(key, heads);
+    }
+    return heads;
   }
 
   /** What commit `seq` did to `doc`. */
@@ -163,19 +201,27 @@ export class Log {
     return this.#catalog.touches(doc, before, limit);
   }
 
-  /** The changes of `doc` in commits (after, upTo], in the order they were applied. */
+  /** The changes of `doc` in commits (after, upTo], in the order they were applied, without those set aside. */
   changes(doc: string, after: number, upTo: number): Uint8Array[] {
     const changes: Uint8Array[] = [];
     for (const seq of this.#catalog.touchesAfter(doc, after, upTo)) {
       const stored = this.commit(seq);
       if (stored) changes.push(...changesIn(stored, doc));
     }
+    const refused = this.#catalog.doc(doc)?.refused;
+    if (refused && refused.size > 0)
+      return changes.filter((bytes) => !refused.has(readTrustedHeader(bytes).hash));
     return changes;
   }
 
   /** Documents in name order after `after`; `prefix` is of `collection/key`. */
   list(prefix: string, after: string, limit: number, withDeleted = false): DocState[] {
     return this.#catalog.list(prefix, after, limit, withDeleted);
+  }
+
+  /** Names of documents touched by commits from `from` on; stops at `limit`. */
+  touchedSince(from: number, limit: number): string[] {
+    return this.#catalog.touchedSince(from, limit);
   }
 
   counts(): { documents: number; deleted: number } {
@@ -215,6 +261,7 @@ export class Log {
     while (this.#waiting.length > 0) {
       const group = this.#openGroup();
       const members: { waiting: Waiting; added: Added }[] = [];
+      const refused: { waiting: Waiting; error: unknown; after: number }[] = [];
       let bytes = 0;
       let taken = 0;
       while (taken < this.#waiting.length && taken < GROUP_MAX && bytes < GROUP_BYTES) {
@@ -224,7 +271,7 @@ export class Log {
           bytes += added.bytes;
           members.push({ waiting, added });
         } catch (error) {
-          waiting.reject(error);
+          refused.push({ waiting, error, after: group.records.length });
         }
       }
       this.#waiting = this.#waiting.slice(taken);
@@ -235,6 +282,8 @@ export class Log {
           if (added.duplicate && added.seq <= this.#head.seq) waiting.resolve(receiptOf(added));
           else waiting.reject(error);
         }
+        // What was refused for something that now is not there was not refused for anything.
+        for (const { waiting, after, error: own } of refused) waiting.reject(after > 0 ? error : own);
         continue;
       }
       if (group.records.length > 0) {
@@ -242,6 +291,7 @@ export class Log {
         this.#catalog.absorb(group.stage, group.head.seq);
       }
       for (const { waiting, added } of members) waiting.resolve(receiptOf(added));
+      for (const { waiting, error } of refused) waiting.reject(error);
       if (group.records.length > 0) this.#afterAppend();
       await nextTurn();
     }
@@ -250,12 +300,15 @@ export class Log {
 
   /** What follows a durable append; its failures must not reach writers whose commits are safe. */
   #afterAppend(): void {
-    try {
-      if (this.#catalog.pending() >= CATALOG_BATCH) this.#catalog.flush();
-      for (const listener of this.#listeners) listener(this.#head.seq);
-    } catch (error) {
-      // The catalog keeps what it could not write in memory and tries again with the next batch.
-      this.#onError(error);
+    const calls = [...this.#listeners].map((listener) => () => listener(this.#head.seq));
+    // The catalog keeps what it could not write in memory and tries again with the next batch.
+    calls.push(() => this.#catalog.pending() >= CATALOG_BATCH && this.#catalog.flush());
+    for (const call of calls) {
+      try {
+        call();
+      } catch (error) {
+        this.#onError(error);
+      }
     }
   }
 
@@ -266,19 +319,18 @@ export class Log {
   /** Reads the log's tail into the catalog: what was appended after its last batch. */
   #recover(): void {
     const last = this.#storage.last();
-    if (this.#catalog.head() > last) {
-      throw new SkaldError(
-        "DB_DAMAGED",
-        `The catalog is at ${this.#catalog.head()}, the log only at ${last}.`,
-        {
-          hint: "Run `skald rebuild`: the catalog is derived and can be made anew.",
-        },
-      );
+    const at = this.#catalog.head();
+    // A catalog of another life of the log, such as one that a restored backup found here.
+    const known = at > 0 && at <= last ? this.commit(at) : undefined;
+    if (at > 0 && !(known && this.findCommit(known.cid) === at)) {
+      throw new SkaldError("DERIVED_DAMAGED", `The catalog is at commit ${at} of another log.`, {
+        details: { catalog: at, log: last },
+      });
     }
     while (this.#catalog.head() < last) {
       const stage = new Stage(this.#catalog);
       const page = this.commits(this.#catalog.head() + 1, CATALOG_BATCH);
-      for (const stored of page) stageStored(stored, stage);
+      for (const stored of page) stageStored(stored, stage, (seq) => this.commit(seq));
       this.#catalog.absorb(stage, page.at(-1)?.commit.seq ?? last);
       if (this.#catalog.pending() >= CATALOG_BATCH) this.#catalog.flush();
     }
@@ -319,7 +371,9 @@ export interface StoredCommit {
 
 /** What a write is answered with. */
 export interface Receipt {
-  /** Address of the commit, in base32. */
+  /** Address of the commit: 36 bytes, or none in a db without commits. */
+  readonly cid: Uint8Array;
+  /** The same in base32. */
   readonly commit: string;
   readonly seq: number;
   /** Milliseconds since 1970. */
@@ -349,6 +403,7 @@ const GROUP_MAX = 512;
 const GROUP_BYTES = 8 * 1024 * 1024;
 /** Commits between two batches of the catalog: large enough to share pages, small enough to stay below 20 ms. */
 const CATALOG_BATCH = 1024;
+const LEFT_MAX = 1000;
 
 /** Transactions that will share one append, each checked on top of the ones before. */
 class Group {
@@ -403,8 +458,12 @@ class Group {
     const bytes = encodeCommit(commit);
     const digest = blake3(bytes);
     const cid = cidFromDigest(CODEC_DAG_CBOR, digest);
-    const blocks = planned.flatMap((write) => write.fresh.map((change) => change.bytes));
-    const body = encodeRecord({ digest, commit: bytes, blocks, clientTxId: tx.clientTxId });
+    const { body, blocks } = writeRecord({
+      digest,
+      commit: bytes,
+      blocks: planned.flatMap((write) => write.fresh.map((change) => change.bytes)),
+      clientTxId: tx.clientTxId,
+    });
     this.stage.addresses.add(prefixOf(toHex(digest)), seq);
     if (tx.clientTxId !== "") this.stage.addReceipt(tx.author, tx.clientTxId, seq);
     this.records.push({ seq, body });
@@ -447,10 +506,13 @@ class Group {
     return { cid, seq, time: commit.time, entries, duplicate: true, bytes: 0 };
   }
 
-  #findChange(doc: string, hash: string, seqs: readonly number[]): ChangeHeader | undefined {
+  #findChange(doc: string, hash: string, seqs: readonly number[]): FoundChange | undefined {
     for (const seq of seqs) {
-      const found = headersIn(this.#commit(seq), doc).find((header) => header.hash === hash);
-      if (found) return found;
+      const stored = this.#commit(seq);
+      const header = headersIn(stored, doc).find((candidate) => candidate.hash === hash);
+      if (!header) continue;
+      const { heads } = stored.commit.entries.find((entry) => entry.doc === doc) as CommitEntry;
+      return { header, seq, alone: heads.length === 1 && heads[0] === hash };
     }
     return undefined;
   }
@@ -474,15 +536,19 @@ class Group {
   }
 }
 
-function receiptOf(added: Added): Receipt {
+function receiptOf({ cid, seq, time, entries, duplicate }: Added): Receipt {
   const heads: Record<string, readonly string[]> = {};
-  for (const entry of added.entries) heads[entry.doc] = entry.heads;
+  for (const entry of entries) heads[entry.doc] = entry.heads;
   return {
-    commit: added.cid.length > 0 ? cidToString(added.cid) : "",
-    seq: added.seq,
-    time: added.time,
+    cid,
+    // Base32 costs 2 µs, and who speaks binary never asks.
+    get commit() {
+      return cid.length > 0 ? cidToString(cid) : "";
+    },
+    seq,
+    time,
     heads,
-    duplicate: added.duplicate,
+    duplicate,
   };
 }
 
@@ -528,7 +594,11 @@ function headersIn(stored: StoredCommit, doc: string): ChangeHeader[] {
 }
 
 /** Puts a commit of the log on a stage: the same steps a live write takes after its checks. */
-function stageStored(stored: StoredCommit, stage: Stage): void {
+function stageStored(
+  stored: StoredCommit,
+  stage: Stage,
+  read: (seq: number) => StoredCommit | undefined,
+): void {
   const { commit, cid, clientTxId } = stored;
   for (const entry of commit.entries) {
     const state = stage.touch(entry.doc, commit.seq);
@@ -538,6 +608,17 @@ function stageStored(stored: StoredCommit, stage: Stage): void {
     }
     for (const address of entry.changes) stage.addresses.add(prefixOf(toHex(cidDigest(address))), commit.seq);
     state.deleted = entry.deleted === true;
+    if (entry.refused) {
+      const find = (hash: string): ChangeHeader | undefined => {
+        for (const seq of stage.find(prefixOf(hash))) {
+          const holder = read(seq);
+          const header = holder && headersIn(holder, entry.doc).find((candidate) => candidate.hash === hash);
+          if (header) return header;
+        }
+        return undefined;
+      };
+      setAside(state, refusalOf(entry.doc, entry.refused, entry.heads, find), commit.seq);
+    }
   }
   stage.addresses.add(prefixOf(toHex(cidDigest(cid))), commit.seq);
   if (clientTxId !== "") stage.addReceipt(commit.author, clientTxId, commit.seq);

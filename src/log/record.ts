@@ -24,10 +24,15 @@ export interface LogRecord {
 const FORMAT = 1;
 const CHECK_BYTES = 8;
 const encoder = new TextEncoder();
-const decoder = new TextDecoder("utf-8", { fatal: true });
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const NONE = new Uint8Array(0);
 
 export function encodeRecord(record: LogRecord): Uint8Array {
+  return writeRecord(record).body;
+}
+
+/** The same, with the blocks as views of the record: what the caller gave may be slices of something larger. */
+export function writeRecord(record: LogRecord): { body: Uint8Array; blocks: Uint8Array[] } {
   const tx = record.clientTxId === "" ? NONE : encoder.encode(record.clientTxId);
   let size = 1 + 32 + field(record.commit) + varintSize(record.blocks.length) + field(tx) + CHECK_BYTES;
   for (const block of record.blocks) size += field(block);
@@ -36,10 +41,14 @@ export function encodeRecord(record: LogRecord): Uint8Array {
   out.set(record.digest, 1);
   let at = put(out, 33, record.commit);
   at = putVarint(out, at, record.blocks.length);
-  for (const block of record.blocks) at = put(out, at, block);
+  const blocks: Uint8Array[] = [];
+  for (const block of record.blocks) {
+    at = put(out, at, block);
+    blocks.push(out.subarray(at - block.length, at));
+  }
   at = put(out, at, tx);
   out.set(blake3(out.subarray(0, at)).subarray(0, CHECK_BYTES), at);
-  return out;
+  return { body: out, blocks };
 }
 
 /** Reads a record. Throws DB_DAMAGED when a byte of it is not what was written. */

@@ -5,8 +5,9 @@ import { parseDocName } from "../ids/names.ts";
 import { prefixOf, type Stage } from "./catalog.ts";
 import type { ChangeHeader } from "./change.ts";
 import type { CommitEntry } from "./commit.ts";
-import { advance, headsOf, newDocState, type DocState } from "./doc-state.ts";
+import { advance, headsOf, newDocState, setAside, type DocState, type Refusal } from "./doc-state.ts";
 import { genesisOf } from "./genesis.ts";
+import { refuseDescendants, refusalOf } from "./refusals.ts";
 
 /** One atomic write, its changes already read and guarded. */
 export interface Transaction {
@@ -30,16 +31,28 @@ export interface DocWrite {
   /** Refused with HEADS_CONFLICT unless the document is still here; undefined merges. */
   readonly base?: readonly string[];
   readonly deleted?: boolean;
+  /** This server made its change, and the server's own actor writes for every principal. */
+  readonly authored?: boolean;
+  /** Sets changes aside instead of adding any: then `changes` is empty and `base` given. See `Log.setAside`. */
+  readonly refused?: { readonly hashes: readonly string[]; readonly heads: readonly string[] };
 }
 
 /** What the checks need to know of the log beside the stage. */
 export interface LogLookup {
   readonly uid: Uint8Array;
   readonly seq: number;
-  /** The header of a change of `doc` by its hash, looked up in the commits `seqs`. */
-  findChange(doc: string, hash: string, seqs: readonly number[]): ChangeHeader | undefined;
+  /** A change of `doc` by its hash, looked up in the commits `seqs`. */
+  findChange(doc: string, hash: string, seqs: readonly number[]): FoundChange | undefined;
   /** A change of `doc` by its actor and seq: for naming an equivocation. */
   findByActor(doc: string, actor: string, seq: number): ChangeHeader | undefined;
+}
+
+export interface FoundChange {
+  readonly header: ChangeHeader;
+  /** Commit that holds it. */
+  readonly seq: number;
+  /** That commit left it as the document's only head, so it builds on all that was there. */
+  readonly alone: boolean;
 }
 
 /** A write that passed every check: nothing can refuse it any more but the disk. */
@@ -48,6 +61,7 @@ export interface PlannedWrite {
   readonly fresh: readonly ChangeHeader[];
   readonly cids: readonly Uint8Array[];
   readonly deleted: boolean;
+  readonly refusal?: Refusal;
 }
 
 /**
@@ -61,9 +75,17 @@ export function planTransaction(tx: Transaction, stage: Stage, lookup: LogLookup
     });
   }
   for (const read of tx.reads ?? []) expectHeads(read.doc, read.heads, stage.doc(read.doc), lookup.uid);
+  checkText("message", tx.message ?? "");
+  checkText("author", tx.author);
   const planned: PlannedWrite[] = [];
   for (const write of tx.writes) {
     const state = stage.doc(write.doc);
+    if (write.refused) {
+      const refusal = planRefusal(write, write.refused, stage, lookup);
+      const deleted = state?.deleted ?? false;
+      if (refusal) planned.push({ doc: write.doc, fresh: [], cids: [], deleted, refusal });
+      continue;
+    }
     const fresh = planChanges(tx, write, state ?? newDocState(write.doc), stage, lookup);
     // A write whose changes are all here already is a repeat, and a repeat is never a conflict.
     if (write.base && (fresh.length > 0 || write.changes.length === 0)) {
@@ -90,7 +112,7 @@ export function stageWrites(
   seq: number,
   stage: Stage,
 ): CommitEntry[] {
-  return planned.map(({ doc, fresh, cids, deleted }) => {
+  return planned.map(({ doc, fresh, cids, deleted, refusal }) => {
     const state = stage.touch(doc, seq);
     const base = headsOf(state);
     for (const change of fresh) {
@@ -99,8 +121,35 @@ export function stageWrites(
     }
     for (const cid of cids) stage.addresses.add(prefixOf(toHex(cidDigest(cid))), seq);
     state.deleted = deleted;
-    return { doc, base, changes: cids, heads: headsOf(state), ...(deleted ? { deleted } : {}) };
+    if (refusal) setAside(state, refusal, seq);
+    return {
+      doc,
+      base,
+      changes: cids,
+      heads: headsOf(state),
+      ...(deleted ? { deleted } : {}),
+      ...(refusal ? { refused: [...refusal.refused.keys()].sort() } : {}),
+    };
   });
+}
+
+/** Undefined when all of it was set aside before. */
+function planRefusal(
+  { doc, base = [] }: DocWrite,
+  { hashes, heads }: { readonly hashes: readonly string[]; readonly heads: readonly string[] },
+  stage: Stage,
+  lookup: LogLookup,
+): Refusal | undefined {
+  const state = stage.doc(doc);
+  const fresh = hashes.filter((hash) => !state?.refused.has(hash));
+  if (fresh.length === 0) return undefined;
+  expectHeads(doc, base, state, lookup.uid);
+  return refusalOf(
+    doc,
+    fresh,
+    heads,
+    (hash) => lookup.findChange(doc, hash, stage.find(prefixOf(hash)))?.header,
+  );
 }
 
 function expectHeads(
@@ -113,21 +162,29 @@ function expectHeads(
   const wanted = heads.toSorted();
   if (wanted.length === current.length && wanted.every((head, i) => head === current[i])) return;
   // A new document's copies all start from its genesis, so that is a right name for "nothing yet".
-  if (current.length === 0 && wanted.length === 1 && wanted[0] === genesisHash(doc, uid)) return;
+  if (current.length === 0 && wanted.length === 1 && wanted[0] === genesis(doc, uid).hash) return;
   throw new SkaldError("HEADS_CONFLICT", `The document ${doc} is not at the heads this builds on.`, {
     details: { doc, current_heads: current },
   });
 }
 
-function genesisHash(doc: string, uid: Uint8Array): string {
+function genesis(doc: string, uid: Uint8Array): { actor: string; hash: string } {
   const { collection, key } = parseDocName(doc);
-  return genesisOf(uid, collection, key).hash;
+  return genesisOf(uid, collection, key);
+}
+
+/** Half a surrogate pair has no UTF-8: what a commit says would not be what was asked for. */
+function checkText(name: string, text: string): void {
+  if (text.isWellFormed()) return;
+  throw new SkaldError("BAD_REQUEST", `The ${name} has half a surrogate pair.`);
 }
 
 /**
  * The checks that keep a document loadable for ever and converging everywhere: every dependency is
- * here, an actor's changes count 1, 2, 3, no two differ under one (actor, seq), and op counters grow
- * with the graph. All of it costs the change's own size: nothing is materialised.
+ * here, an actor's changes count 1, 2, 3 and each builds on the one before (Automerge saves a document
+ * that it cannot load when one does not), no two differ under one (actor, seq), the genesis actor has
+ * the genesis alone, and op counters grow with the graph. All of it costs the change's own size:
+ * nothing is materialised.
  */
 function planChanges(
   tx: Transaction,
@@ -136,20 +193,24 @@ function planChanges(
   stage: Stage,
   lookup: LogLookup,
 ): readonly ChangeHeader[] {
-  if (write.changes.length === 1 && isNext(write.changes[0] as ChangeHeader, state, tx)) return write.changes;
+  if (write.changes.length === 1 && isNext(write.changes[0] as ChangeHeader, state, tx, write))
+    return write.changes;
   const fresh: ChangeHeader[] = [];
   const within = new Map<string, ChangeHeader>();
-  const seqs = new Map<string, number>();
+  const latest = new Map<string, ChangeHeader>();
   let { maxOp } = state;
   for (const change of write.changes) {
     const known = state.actors.get(change.actor);
-    const expected = (seqs.get(change.actor) ?? known?.seq ?? 0) + 1;
-    if (within.has(change.hash)) continue;
+    const previous = latest.get(change.actor) ?? known;
+    const expected = (previous?.seq ?? 0) + 1;
+    if (within.has(change.hash) || state.refused.has(change.hash)) continue;
+    // The genesis actor's only change has seq 1, so nothing of it can pass with a seq above 2.
+    if (change.seq <= 2 && isGenesis(write.doc, change, lookup) && state.changes + fresh.length > 0) continue;
     if (change.seq < expected) {
       if (lookup.findChange(write.doc, change.hash, stage.find(prefixOf(change.hash)))) continue;
       throw equivocation(write.doc, change, within, lookup);
     }
-    if (known && known.principal !== tx.author && !tx.anyActor) {
+    if (known && known.principal !== tx.author && !tx.anyActor && !write.authored) {
       throw new SkaldError(
         "CHANGE_ACTOR",
         `The actor ${change.actor} is not ${tx.author}'s in ${write.doc}.`,
@@ -158,15 +219,25 @@ function planChanges(
         },
       );
     }
+    if (state.refused.size > 0) refuseDescendants(change, state);
     const depsMaxOp = largestOpOfDeps(write.doc, change, state, within, stage, lookup);
     if (change.seq > expected) {
       throw new SkaldError("CHANGE_SEQ", `The actor's next change is ${expected}, not ${change.seq}.`, {
         details: { doc: write.doc, actor: change.actor, change: change.hash, expected, got: change.seq },
       });
     }
+    if (previous && !buildsOn(write.doc, change, previous.hash, within, stage, lookup)) {
+      throw new SkaldError(
+        "CHANGE_SEQ",
+        `The change ${change.hash} does not build on its actor's change before.`,
+        {
+          details: { doc: write.doc, actor: change.actor, change: change.hash, before: previous.hash },
+        },
+      );
+    }
     checkStartOp(write.doc, change, depsMaxOp, maxOp);
     within.set(change.hash, change);
-    seqs.set(change.actor, change.seq);
+    latest.set(change.actor, change);
     if (change.maxOp > maxOp) maxOp = change.maxOp;
     fresh.push(change);
   }
@@ -174,10 +245,12 @@ function planChanges(
 }
 
 /** The common case: one change, the owner's next, on exactly the current heads. */
-function isNext(change: ChangeHeader, state: DocState, tx: Transaction): boolean {
+function isNext(change: ChangeHeader, state: DocState, tx: Transaction, write: DocWrite): boolean {
+  if (state.refused.size > 0) return false;
   const known = state.actors.get(change.actor);
-  if (!known || change.seq !== known.seq + 1) return false;
-  if (known.principal !== tx.author && !tx.anyActor) return false;
+  // A second change may be the genesis actor's, which must have none.
+  if (!known || change.seq !== known.seq + 1 || change.seq === 2) return false;
+  if (known.principal !== tx.author && !tx.anyActor && !write.authored) return false;
   if (change.deps.length !== state.heads.size) return false;
   let largest = 0;
   for (const dep of change.deps) {
@@ -200,8 +273,8 @@ function largestOpOfDeps(
   const missing: string[] = [];
   for (const dep of change.deps) {
     let maxOp = state.heads.get(dep) ?? within.get(dep)?.maxOp;
-    if (maxOp === undefined) maxOp = lookup.findChange(doc, dep, stage.find(prefixOf(dep)))?.maxOp;
-    if (maxOp === undefined && dep === genesisHash(doc, lookup.uid)) maxOp = 0;
+    if (maxOp === undefined) maxOp = lookup.findChange(doc, dep, stage.find(prefixOf(dep)))?.header.maxOp;
+    if (maxOp === undefined && dep === genesis(doc, lookup.uid).hash) maxOp = 0;
     if (maxOp === undefined) missing.push(dep);
     else if (maxOp > largest) largest = maxOp;
   }
@@ -215,6 +288,58 @@ function largestOpOfDeps(
     );
   }
   return largest;
+}
+
+/** Throws CHANGE_ACTOR for a change of the genesis actor that is not the genesis. */
+function isGenesis(doc: string, change: ChangeHeader, lookup: LogLookup): boolean {
+  const { actor, hash } = genesis(doc, lookup.uid);
+  if (change.actor === actor && change.hash !== hash) {
+    throw new SkaldError(
+      "CHANGE_ACTOR",
+      `The actor ${actor} makes the first change of ${doc} and no other.`,
+      {
+        details: { doc, actor, change: change.hash },
+      },
+    );
+  }
+  return change.hash === hash;
+}
+
+/** Changes looked at before giving up: only a forged change or one on a very old fork needs more. */
+const WALK_MAX = 1000;
+
+/** Whether `change` follows from the change `before`. Automerge nearly always names it among the deps. */
+function buildsOn(
+  doc: string,
+  change: ChangeHeader,
+  before: string,
+  within: ReadonlyMap<string, ChangeHeader>,
+  stage: Stage,
+  lookup: LogLookup,
+): boolean {
+  if (change.deps.includes(before)) return true;
+  const find = (hash: string) => lookup.findChange(doc, hash, stage.find(prefixOf(hash)));
+  const goal = find(before);
+  const floor = (goal?.header ?? within.get(before))?.maxOp ?? 0;
+  const todo = [...change.deps];
+  const seen = new Set(todo);
+  for (let looked = 0; looked < WALK_MAX; looked += 1) {
+    const hash = todo.shift();
+    if (hash === undefined) return false;
+    if (hash === before) return true;
+    const found = within.has(hash) ? undefined : find(hash);
+    if (goal && found?.alone && found.seq >= goal.seq) return true;
+    const header = within.get(hash) ?? found?.header;
+    // Op counters never fall along the graph, so what lies below cannot lead there.
+    if (!header || header.maxOp < floor) continue;
+    for (const dep of header.deps) {
+      if (!seen.has(dep)) {
+        seen.add(dep);
+        todo.push(dep);
+      }
+    }
+  }
+  return false;
 }
 
 /**

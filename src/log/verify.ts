@@ -29,6 +29,7 @@ export const FINDINGS = {
   actor: "an actor's changes do not count 1, 2, 3, or two share a number",
   base: "an entry does not start from the document's heads",
   heads: "an entry's heads are not the tips of the change graph",
+  refused: "a change set aside was not in the document, or something that builds on it was left",
   engine: "the storage engine finds its own structure broken",
 } as const;
 export type FindingKind = keyof typeof FINDINGS;
@@ -51,7 +52,7 @@ const PAGE = 200;
 /**
  * Checks a log from its first byte, trusting nothing derived: every record, address, link, dependency
  * and head is worked out again. Yields progress between pages; ends with the verdict. Memory follows
- * the number of documents, not of commits.
+ * the number of changes, some 300 bytes each, not their sizes.
  */
 export function* verifyLog(storage: LogStorage): Generator<VerifyProgress, Verdict> {
   const findings: Finding[] = [];
@@ -80,11 +81,26 @@ export function* verifyLog(storage: LogStorage): Generator<VerifyProgress, Verdi
   return { checked: from - 1, of, findings, head: walk.head };
 }
 
+/** A change as far as the graph goes: its deps are nodes too, so that a hash is kept once. */
+interface Node {
+  readonly hash: string;
+  readonly maxOp: number;
+  readonly deps: readonly Node[];
+  /** False for a genesis that only others name. */
+  readonly stored: boolean;
+  refused: boolean;
+}
+
+interface WalkedDoc {
+  readonly state: DocState;
+  readonly nodes: Map<string, Node>;
+}
+
 class Walk {
   head: Uint8Array | undefined;
   readonly #uid: Uint8Array;
   readonly #report: (what: FindingKind, where: string) => void;
-  readonly #docs = new Map<string, { state: DocState; hashes: Set<string> }>();
+  readonly #docs = new Map<string, WalkedDoc>();
   #expected = 1;
 
   constructor(storage: LogStorage, report: (what: FindingKind, where: string) => void) {
@@ -158,10 +174,11 @@ class Walk {
     const { doc } = entry;
     let known = this.#docs.get(doc);
     if (!known) {
-      known = { state: newDocState(doc), hashes: new Set([this.#genesis(doc)]) };
+      const genesis: Node = { hash: this.#genesis(doc), maxOp: 0, deps: [], stored: false, refused: false };
+      known = { state: newDocState(doc), nodes: new Map([[genesis.hash, genesis]]) };
       this.#docs.set(doc, known);
     }
-    const { state, hashes } = known;
+    const { state, nodes } = known;
     if (!same(entry.base, headsOf(state))) this.#report("base", `${doc} in commit ${commit.seq}`);
     entry.changes.forEach((cid, i) => {
       const block = blocks[i];
@@ -169,16 +186,45 @@ class Walk {
       const where = `change ${cidToString(cid)} of ${doc} in commit ${commit.seq}`;
       try {
         const change = readChange(block);
-        const missing = change.deps.filter((dep) => !hashes.has(dep));
+        const missing = change.deps.filter((dep) => nodes.get(dep)?.refused !== false);
         if (missing.length > 0) this.#report("deps", `${where} lacks ${missing.join(", ")}`);
         if (change.seq !== (state.actors.get(change.actor)?.seq ?? 0) + 1) this.#report("actor", where);
-        hashes.add(change.hash);
+        const deps = change.deps.map((dep) => nodes.get(dep)).filter((node) => node !== undefined);
+        const { hash, maxOp } = change;
+        nodes.set(hash, { hash, maxOp, deps, stored: true, refused: false });
         advance(state, change, commit.author);
       } catch (error) {
         this.#report("change", `${where}: ${isSkaldError(error) ? error.code : (error as Error).message}`);
       }
     });
+    if (entry.refused) this.#refused(commit, entry, known);
     if (!same(entry.heads, headsOf(state))) this.#report("heads", `${doc} in commit ${commit.seq}`);
+  }
+
+  /** Takes the refused changes out, working out again which tips are left. */
+  #refused(commit: Commit, entry: CommitEntry, { state, nodes }: WalkedDoc): void {
+    const { doc, changes, refused = [] } = entry;
+    const where = `${doc} in commit ${commit.seq}`;
+    if (changes.length > 0 || refused.length === 0 || !same(refused, [...new Set(refused)].sort())) {
+      this.#report("refused", `${where} does not set changes aside and nothing else`);
+    }
+    for (const hash of refused) {
+      const node = nodes.get(hash);
+      if (!node || node.refused) this.#report("refused", `${where}: ${hash} was not in the document`);
+      else node.refused = true;
+    }
+    const tips = new Map<string, number>();
+    for (const { hash, maxOp, stored, refused: out } of nodes.values()) {
+      if (stored && !out) tips.set(hash, maxOp);
+    }
+    for (const node of nodes.values()) {
+      if (node.refused) continue;
+      const broken = node.deps.find((dep) => dep.refused);
+      if (broken) this.#report("refused", `${where}: ${node.hash} builds on ${broken.hash}`);
+      for (const dep of node.deps) tips.delete(dep.hash);
+    }
+    state.heads.clear();
+    for (const [hash, maxOp] of tips) state.heads.set(hash, maxOp);
   }
 
   #genesis(doc: string): string {

@@ -13,16 +13,25 @@ export class DocumentsProjection {
   readonly #log: Log;
   readonly #views: Views;
   readonly #read: ReadDocument;
+  readonly #prove: (doc: string) => Promise<unknown>;
   readonly #onError: (error: unknown) => void;
   #running: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #waitingSince = 0;
   #closed = false;
 
-  constructor(log: Log, views: Views, read: ReadDocument, onError: (error: unknown) => void) {
+  /** `prove` is called before a document is read: it may set changes of it aside. */
+  constructor(
+    log: Log,
+    views: Views,
+    read: ReadDocument,
+    prove: (doc: string) => Promise<unknown>,
+    onError: (error: unknown) => void,
+  ) {
     this.#log = log;
     this.#views = views;
     this.#read = read;
+    this.#prove = prove;
     this.#onError = onError;
   }
 
@@ -32,7 +41,7 @@ export class DocumentsProjection {
   }
 
   /**
-   * Follows the log before long: once writers have paused, or at the latest after LAG_MS. Writers
+   * Follows the log before long: once writers have paused, or after LAG_MS. Writers
    * come first, because a burst of commits to one document costs one read of it however late.
    */
   schedule(): void {
@@ -69,6 +78,19 @@ export class DocumentsProjection {
 
   async #batch(): Promise<void> {
     const from = this.head() + 1;
+    const { docs, upTo } = this.#few(from) ?? (await this.#scan(from));
+    const rows = await Promise.all([...docs].map((doc) => this.#row(doc, upTo)));
+    if (!this.#closed) this.#views.write(rows, upTo);
+  }
+
+  /** The documents touched from `from` to the head, when they are few: the catalog knows them without reading the log. */
+  #few(from: number): { docs: Iterable<string>; upTo: number } | undefined {
+    const docs = this.#log.touchedSince(from, BATCH_DOCS + 1);
+    return docs.length > BATCH_DOCS ? undefined : { docs, upTo: this.#log.head().seq };
+  }
+
+  /** Else as many commits from `from` on as touch a batch of documents. */
+  async #scan(from: number): Promise<{ docs: Iterable<string>; upTo: number }> {
     const docs = new Set<string>();
     let upTo = from - 1;
     // A batch ends between commits: the rows of one commit are never split.
@@ -82,11 +104,11 @@ export class DocumentsProjection {
       }
       await new Promise((resolve) => setImmediate(resolve));
     }
-    const rows = await Promise.all([...docs].map((doc) => this.#row(doc, upTo)));
-    if (!this.#closed) this.#views.write(rows, upTo);
+    return { docs, upTo };
   }
 
   async #row(doc: string, upTo: number): Promise<DocumentRow> {
+    await this.#prove(doc);
     const point = this.#log.stateAt(doc, upTo);
     if (!point) throw new Error(`${doc} was touched at or before ${upTo} but has no state there`);
     const { seq, deleted } = point;
@@ -107,4 +129,4 @@ const UNREADABLE: ReadonlySet<string> = new Set(["DOC_UNREADABLE", "WORK_TIMEOUT
 const BATCH_DOCS = 200;
 const PAGE = 500;
 const PAUSE_MS = 150;
-const LAG_MS = 2000;
+const LAG_MS = 10_000;

@@ -115,6 +115,10 @@ export const DocSummary = z
   .meta({ id: "DocSummary" });
 export const DocList = z.object({ docs: z.array(DocSummary), seq: z.int(), cursor: z.string().nullable() });
 
+const Refused = z.array(Hash).meta({
+  description: "Changes that Automerge does not take, set aside by this commit: they count no more.",
+});
+
 export const HistoryList = z.object({
   doc: DocRef,
   history: z.array(
@@ -127,6 +131,7 @@ export const HistoryList = z.object({
       heads: Heads,
       changes: z.int(),
       deleted: z.boolean(),
+      refused: Refused.optional(),
     }),
   ),
   cursor: z.string().nullable(),
@@ -156,6 +161,7 @@ export const CommitJson = z
         changes: z.array(Cid),
         heads: Heads,
         deleted: z.boolean().optional(),
+        refused: Refused.optional(),
       }),
     ),
     events: z.array(Cid),

@@ -86,6 +86,9 @@ export interface CatalogTable {
   /** Documents after `after` in name order, with names that start with `prefix`. */
   list(prefix: string, after: string, limit: number, withDeleted: boolean): StoredDoc[];
 
+  /** Names of documents whose last commit is at or after `from`, at most `limit`. */
+  touchedSince(from: number, limit: number): string[];
+
   counts(): { documents: number; deleted: number };
 
   /** Writes a batch and moves the head, together. */

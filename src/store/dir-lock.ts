@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import Database from "better-sqlite3";
 import { SkaldError } from "../errors.ts";
+import { storageError } from "./sqlite.ts";
 
 const LOCK_FILE = "lock.sqlite";
 const OWNER_FILE = "owner.json";
@@ -29,7 +30,8 @@ export function lockDirectory(dir: string): DirectoryLock {
   } catch (error) {
     sqlite.close();
     const code = String((error as { code?: unknown }).code);
-    if (!code.startsWith("SQLITE_BUSY") && !code.startsWith("SQLITE_LOCKED")) throw error;
+    if (!code.startsWith("SQLITE_BUSY") && !code.startsWith("SQLITE_LOCKED"))
+      throw storageError(error, path.join(dir, LOCK_FILE));
     const owner = readOwner(dir);
     throw new SkaldError(
       "DIR_IN_USE",

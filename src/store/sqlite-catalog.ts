@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
 import path from "node:path";
 import type { CatalogBatch, CatalogTable, StoredDoc } from "./contract.ts";
-import { openSqlite, storageError, type Sqlite, type Statement } from "./sqlite.ts";
+import { named, openSqlite, standOn, type Sqlite, type Statement } from "./sqlite.ts";
 
 const CATALOG_FILE = "catalog.sqlite";
 
@@ -16,10 +16,9 @@ interface DocRow {
 
 /** Opens the catalog's file in `folder`, new when it is missing. Throws as `openSqlite` does. */
 export function openSqliteCatalog(folder: string): CatalogTable {
-  return new SqliteCatalog(
-    openSqlite(path.join(folder, CATALOG_FILE), { kind: "catalog", create: true }),
-    folder,
-  );
+  const file = path.join(folder, CATALOG_FILE);
+  const sqlite = openSqlite(file, { kind: "catalog", create: true });
+  return standOn(sqlite, file, () => new SqliteCatalog(sqlite, folder));
 }
 
 /** Removes the catalog's file; the next opening starts an empty one. */
@@ -38,6 +37,7 @@ class SqliteCatalog implements CatalogTable {
     | "after"
     | "list"
     | "listLive"
+    | "since"
     | "counts"
     | "insertDoc"
     | "updateDoc"
@@ -68,6 +68,7 @@ class SqliteCatalog implements CatalogTable {
         .pluck(),
       list: list(""),
       listLive: list(" AND deleted = 0"),
+      since: sqlite.prepare("SELECT name FROM doc WHERE last >= ? LIMIT ?").pluck(),
       counts: sqlite.prepare("SELECT count(*) AS documents, coalesce(sum(deleted), 0) AS deleted FROM doc"),
       insertDoc: sqlite.prepare("INSERT INTO doc (name, state, first, last, deleted) VALUES (?, ?, ?, ?, ?)"),
       updateDoc: sqlite.prepare("UPDATE doc SET state = ?, last = ?, deleted = ? WHERE id = ?"),
@@ -76,50 +77,56 @@ class SqliteCatalog implements CatalogTable {
       putReceipt: sqlite.prepare("INSERT INTO receipt VALUES (?, ?, ?) ON CONFLICT DO NOTHING"),
       head: sqlite.prepare("UPDATE head SET seq = ?"),
     };
+    if (typeof this.head() !== "number") throw new Error("it has no head");
   }
 
   head(): number {
-    return this.#sqlite.prepare("SELECT seq FROM head").pluck().get() as number;
+    return named(this.#file, () => this.#sqlite.prepare("SELECT seq FROM head").pluck().get()) as number;
   }
 
   doc(name: string): StoredDoc | undefined {
-    const row = this.#statements.doc.get(name) as DocRow | undefined;
+    const row = named(this.#file, () => this.#statements.doc.get(name)) as DocRow | undefined;
     return row && stored(row);
   }
 
   find(prefix: number): number[] {
-    return this.#statements.find.all(prefix) as number[];
+    return named(this.#file, () => this.#statements.find.all(prefix)) as number[];
   }
 
   receipt(principal: string, clientTxId: string): number | undefined {
-    return this.#statements.receipt.get(principal, clientTxId) as number | undefined;
+    return named(this.#file, () => this.#statements.receipt.get(principal, clientTxId)) as number | undefined;
   }
 
   touches(doc: number, before: number, limit: number): number[] {
-    return this.#statements.touches.all(doc, before, limit) as number[];
+    return named(this.#file, () => this.#statements.touches.all(doc, before, limit)) as number[];
   }
 
   touchesAfter(doc: number, after: number, upTo: number): number[] {
-    return this.#statements.after.all(doc, after, upTo) as number[];
+    return named(this.#file, () => this.#statements.after.all(doc, after, upTo)) as number[];
   }
 
   list(prefix: string, after: string, limit: number, withDeleted: boolean): StoredDoc[] {
     const statement = withDeleted ? this.#statements.list : this.#statements.listLive;
     // U+10FFFF sorts after every name that starts with the prefix: names are well-formed UTF-8.
-    return (statement.all(after, prefix, `${prefix}\u{10FFFF}`, limit) as DocRow[]).map(stored);
+    return (
+      named(this.#file, () => statement.all(after, prefix, `${prefix}\u{10FFFF}`, limit)) as DocRow[]
+    ).map(stored);
+  }
+
+  touchedSince(from: number, limit: number): string[] {
+    return named(this.#file, () => this.#statements.since.all(from, limit)) as string[];
   }
 
   counts(): { documents: number; deleted: number } {
-    const { documents, deleted } = this.#statements.counts.get() as { documents: number; deleted: number };
+    const { documents, deleted } = named(this.#file, () => this.#statements.counts.get()) as {
+      documents: number;
+      deleted: number;
+    };
     return { documents: documents - deleted, deleted };
   }
 
   write(batch: CatalogBatch): void {
-    try {
-      this.#sqlite.transaction(() => this.#writeAll(batch)).immediate();
-    } catch (error) {
-      throw storageError(error, this.#file);
-    }
+    named(this.#file, () => this.#sqlite.transaction(() => this.#writeAll(batch)).immediate());
   }
 
   close(): void {

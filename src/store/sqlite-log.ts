@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync, statfsSync, statSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, statfsSync, statSync } from "node:fs";
 import path from "node:path";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import type { DbIdentity, LogStorage, StoredRecord } from "./contract.ts";
-import { openSqlite, storageError, type Sqlite, type Statement } from "./sqlite.ts";
+import { named, openSqlite, standOn, storageError, type Sqlite, type Statement } from "./sqlite.ts";
 
 const LOG_FILE = "log.sqlite";
 
@@ -17,7 +17,7 @@ export interface SqliteLogOptions {
 
 /** Makes the storage of a new db in `folder`. Throws DB_EXISTS, STORAGE_FULL, STORAGE_FAILED. */
 export function createSqliteLog(folder: string, dbId: string, options: SqliteLogOptions = {}): LogStorage {
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   const file = path.join(folder, LOG_FILE);
   const sqlite = openSqlite(file, { kind: "log", create: true });
   const put = sqlite.prepare("INSERT INTO identity VALUES (?, ?) ON CONFLICT DO NOTHING");
@@ -45,12 +45,7 @@ export function openSqliteLog(
 ): LogStorage {
   const file = path.join(folder, LOG_FILE);
   const sqlite = openSqlite(file, { kind: "log", readonly: options.readonly === true });
-  try {
-    return new SqliteLog(sqlite, file, dbId, options);
-  } catch (error) {
-    sqlite.close();
-    throw storageError(error, file);
-  }
+  return standOn(sqlite, file, () => new SqliteLog(sqlite, file, dbId, options));
 }
 
 class SqliteLog implements LogStorage {
@@ -80,9 +75,10 @@ class SqliteLog implements LogStorage {
     this.identity = readIdentity(sqlite, file, dbId);
     this.#last =
       (sqlite.prepare("SELECT max(seq) AS seq FROM record").get() as { seq: number | null }).seq ?? 0;
-    this.#append = sqlite.transaction((records: readonly StoredRecord[]) => {
+    const append = sqlite.transaction((records: readonly StoredRecord[]) => {
       for (const { seq, body } of records) this.#insert.run(seq, seq, body);
-    }).immediate;
+    });
+    this.#append = (records) => append.immediate(records);
   }
 
   last(): number {
@@ -103,22 +99,34 @@ class SqliteLog implements LogStorage {
     this.#write(() => this.#append(records));
     this.#last += records.length;
     this.#sinceTidy += bytes;
-    if (this.#sinceTidy > this.#walBytes) this.tidy();
+    if (this.#sinceTidy <= this.#walBytes) return;
+    try {
+      this.tidy();
+    } catch {
+      // The records are durable where they are. A failed disk refuses the next write; a full one is
+      // tried again later.
+    }
   }
 
   read(seq: number): Uint8Array | undefined {
     if (!(seq >= 1 && seq <= this.#last)) return undefined;
-    const row = this.#query(() => this.#read.get(seq)) as { body: Uint8Array; first: number } | undefined;
+    const row = named(this.#file, () => this.#read.get(seq)) as
+      { body: Uint8Array; first: number } | undefined;
     return row && row.first <= seq ? row.body : undefined;
   }
 
   page(from: number, limit: number): StoredRecord[] {
-    return this.#query(() => this.#page.all(from, limit)) as StoredRecord[];
+    return named(this.#file, () => this.#page.all(from, limit)) as StoredRecord[];
   }
 
   // eslint-disable-next-line @typescript-eslint/require-await -- the contract is asynchronous, SQLite is not
   async replace(from: number, to: number, body: Uint8Array): Promise<void> {
     this.#check();
+    const covers = this.#sqlite
+      .prepare("SELECT min(first) AS first, max(seq) AS last FROM record WHERE seq >= ? AND first <= ?")
+      .get(from, to) as { first: number | null; last: number | null };
+    if (!(from <= to) || covers.first !== from || covers.last !== to)
+      throw new Error(`replace of ${from} to ${to}, which are not whole records`);
     this.#write(() =>
       this.#sqlite
         .transaction(() => {
@@ -134,7 +142,10 @@ class SqliteLog implements LogStorage {
     this.#sinceTidy = 0;
     this.#write(() => {
       this.#sqlite.pragma("incremental_vacuum");
+      // Someone who reads the file for long must not hold up the writers: what he pins is moved later.
+      this.#sqlite.pragma("busy_timeout = 0");
       this.#sqlite.pragma("wal_checkpoint(TRUNCATE)");
+      this.#sqlite.pragma("busy_timeout = 5000");
     });
   }
 
@@ -149,7 +160,15 @@ class SqliteLog implements LogStorage {
   inspect(): string[] {
     try {
       const rows = this.#sqlite.pragma("integrity_check(100)") as { integrity_check: string }[];
-      return rows.map((row) => row.integrity_check).filter((line) => line !== "ok");
+      const problems = rows.map((row) => row.integrity_check).filter((line) => line !== "ok");
+      const ranges = this.#sqlite
+        .prepare(
+          "SELECT seq, first FROM (SELECT seq, first, lag(seq, 1, 0) OVER (ORDER BY seq) AS before FROM record) WHERE first <> before + 1 LIMIT 100",
+        )
+        .all() as { seq: number; first: number }[];
+      for (const { seq, first } of ranges)
+        problems.push(`record ${seq} says it starts at ${first}, which is not after the one before it`);
+      return problems;
     } catch (error) {
       return [(error as Error).message];
     }
@@ -182,25 +201,31 @@ class SqliteLog implements LogStorage {
     try {
       work();
     } catch (error) {
-      const named = storageError(error, this.#file);
-      if (isSkaldError(named) && named.code === "STORAGE_FULL") {
+      const known = storageError(error, this.#file);
+      if (isSkaldError(known) && known.code === "STORAGE_FULL") {
         this.#sinceLook = Number.POSITIVE_INFINITY;
-        throw named;
+        throw known;
       }
       // Whether the write is on the disk is unknown from here on: stop, and let a fresh start find out.
       this.#failed =
-        isSkaldError(named) && named.code === "STORAGE_FAILED"
-          ? named
+        isSkaldError(known) && known.code === "STORAGE_FAILED"
+          ? known
           : new SkaldError("STORAGE_FAILED", `A write to ${this.#file} failed.`, { cause: error });
       throw this.#failed;
     }
   }
+}
 
-  #query<T>(work: () => T): T {
+/** Makes a folder that a power cut does not take away again: each new name is synced in its parent. */
+function makeFolder(folder: string): void {
+  const first = mkdirSync(folder, { recursive: true });
+  if (first === undefined) return;
+  for (let made = path.resolve(folder); made.length >= first.length; made = path.dirname(made)) {
+    const parent = openSync(path.dirname(made), "r");
     try {
-      return work();
-    } catch (error) {
-      throw storageError(error, this.#file);
+      fsyncSync(parent);
+    } finally {
+      closeSync(parent);
     }
   }
 }
@@ -213,9 +238,9 @@ function readIdentity(sqlite: Sqlite, file: string, dbId: string): DbIdentity {
       throw new SkaldError("DB_DAMAGED", `The file ${file} does not say its ${name}.`, { details: { file } });
     return row.value;
   };
-  const named = get("db_id").toString();
-  if (named !== dbId) {
-    throw new SkaldError("DB_FOREIGN", `The file ${file} holds the db ${named}, not ${dbId}.`, {
+  const holds = get("db_id").toString();
+  if (holds !== dbId) {
+    throw new SkaldError("DB_FOREIGN", `The file ${file} holds the db ${holds}, not ${dbId}.`, {
       details: { file },
     });
   }

@@ -1,6 +1,6 @@
 import { rmSync } from "node:fs";
 import path from "node:path";
-import { openSqlite, storageError, type Sqlite, type Statement } from "./sqlite.ts";
+import { named, openSqlite, standOn, type Sqlite, type Statement } from "./sqlite.ts";
 
 const VIEWS_FILE = "views.sqlite";
 
@@ -16,7 +16,9 @@ export interface DocumentRow {
 
 /** Opens the projections' file in `folder`, new when it is missing. Throws as `openSqlite` does. */
 export function openViews(folder: string): Views {
-  return new Views(openSqlite(path.join(folder, VIEWS_FILE), { kind: "views", create: true }), folder);
+  const file = path.join(folder, VIEWS_FILE);
+  const sqlite = openSqlite(file, { kind: "views", create: true });
+  return standOn(sqlite, file, () => new Views(sqlite, folder));
 }
 
 /** Removes the projections' file; the next opening starts an empty one. */
@@ -34,10 +36,13 @@ export class Views {
   readonly #putSaved: Statement;
   readonly #dropSaved: Statement;
   readonly #saved: Statement;
+  #head: number;
 
   constructor(sqlite: Sqlite, folder: string) {
     this.#sqlite = sqlite;
     this.#file = path.join(folder, VIEWS_FILE);
+    this.#head = sqlite.prepare("SELECT seq FROM head").pluck().get() as number;
+    if (typeof this.#head !== "number") throw new Error("it has no head");
     this.#row = sqlite.prepare("SELECT * FROM document WHERE name = ?");
     this.#page = sqlite.prepare("SELECT * FROM document WHERE name > ? ORDER BY name LIMIT ?");
     this.#put = sqlite.prepare(
@@ -53,22 +58,22 @@ export class Views {
 
   /** The seq up to which every commit is in. */
   head(): number {
-    return this.#sqlite.prepare("SELECT seq FROM head").pluck().get() as number;
+    return this.#head;
   }
 
   document(name: string): DocumentRow | undefined {
-    const row = this.#row.get(name) as RawRow | undefined;
+    const row = named(this.#file, () => this.#row.get(name)) as RawRow | undefined;
     return row && fromRaw(row);
   }
 
   /** Documents in name order after `after`. */
   page(after: string, limit: number): DocumentRow[] {
-    return (this.#page.all(after, limit) as RawRow[]).map(fromRaw);
+    return (named(this.#file, () => this.#page.all(after, limit)) as RawRow[]).map(fromRaw);
   }
 
   /** Writes rows and moves the head, together. */
   write(rows: readonly DocumentRow[], head: number): void {
-    this.#guard(() =>
+    named(this.#file, () =>
       this.#sqlite
         .transaction(() => {
           for (const row of rows) {
@@ -78,16 +83,17 @@ export class Views {
         })
         .immediate(),
     );
+    this.#head = head;
   }
 
   /** The newest saved form of a document. */
   saved(name: string): { seq: number; bytes: Uint8Array } | undefined {
-    return this.#saved.get(name) as { seq: number; bytes: Uint8Array } | undefined;
+    return named(this.#file, () => this.#saved.get(name)) as { seq: number; bytes: Uint8Array } | undefined;
   }
 
   /** Keeps a saved form in the place of all older ones. */
   putSaved(name: string, seq: number, bytes: Uint8Array): void {
-    this.#guard(() =>
+    named(this.#file, () =>
       this.#sqlite
         .transaction(() => {
           this.#putSaved.run(name, seq, bytes);
@@ -99,14 +105,6 @@ export class Views {
 
   close(): void {
     this.#sqlite.close();
-  }
-
-  #guard(work: () => void): void {
-    try {
-      work();
-    } catch (error) {
-      throw storageError(error, this.#file);
-    }
   }
 }
 

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import Database from "better-sqlite3";
-import { SkaldError } from "../errors.ts";
+import { SkaldError, isSkaldError } from "../errors.ts";
 
 /**
  * The one place that opens SQLite files. Traps that are handled here, each seen in practice:
@@ -73,6 +73,9 @@ function prepare(sqlite: Sqlite, file: string, options: OpenOptions, kind: (type
       },
     );
   }
+  if (empty && !options.create) {
+    throw new SkaldError("DB_DAMAGED", `The file ${file} is empty.`, { details: { file } });
+  }
   if (options.readonly) return;
   if (empty) {
     // Must come before the first page is written, or it silently stays off.
@@ -113,6 +116,30 @@ function migrations(kind: FileKind): string[] {
     loaded.set(kind, steps);
   }
   return steps;
+}
+
+/** Makes what stands on an open file; closes the file and throws DB_DAMAGED when it is not as it should be. */
+export function standOn<T>(sqlite: Sqlite, file: string, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    sqlite.close();
+    const named = storageError(error, file);
+    if (isSkaldError(named)) throw named;
+    throw new SkaldError("DB_DAMAGED", `The file ${file} is damaged: ${(error as Error).message}.`, {
+      cause: error,
+      details: { file },
+    });
+  }
+}
+
+/** Runs work on a file with its errors named. */
+export function named<T>(file: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw storageError(error, file);
+  }
 }
 
 /** Turns what SQLite threw into our own error; anything else comes back as it is. */
