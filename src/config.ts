@@ -115,3 +115,16 @@ function wrong(name: keyof Config, wanted: string, got: string): SkaldError {
     hint: "`skald serve --help` lists the settings.",
   });
 }
+
+/** What commands that talk to a server take from the environment; empty counts as not set. */
+export function clientEnvironment(env: Readonly<Record<string, string | undefined>> = process.env): {
+  readonly url: string | undefined;
+  readonly token: string | undefined;
+  readonly logLevel: string | undefined;
+} {
+  return {
+    url: env["SKALD_URL"] || undefined,
+    token: env["SKALD_TOKEN"] || undefined,
+    logLevel: env["SKALD_LOG_LEVEL"] || undefined,
+  };
+}

@@ -46,7 +46,7 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   "@noble/hashes": ["ids"],
   "@ipld/dag-cbor": ["ids"],
   multiformats: ["ids"],
-  zod: ["protocol", "http"],
+  zod: ["protocol", "http", "cli"],
   "zod-openapi": ["http"],
   express: ["http"],
   helmet: ["http"],
@@ -57,10 +57,13 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   commander: ["cli"],
 };
 
-const roomOf = (file: string): string => (file.includes("/") ? file.slice(0, file.indexOf("/")) : file.replace(/\.ts$/, ""));
+const roomOf = (file: string): string =>
+  file.includes("/") ? file.slice(0, file.indexOf("/")) : file.replace(/\.ts$/, "");
 
 function importsOf(file: SourceFile): string[] {
-  return [...file.text.matchAll(/(?:^|\n)\s*(?:(?:import|export)\b[^;"'=]*?\bfrom\s*|import\s*)["']([^"']+)["']/g)].map((m) => m[1] as string);
+  return [
+    ...file.text.matchAll(/(?:^|\n)\s*(?:(?:import|export)\b[^;"'=]*?\bfrom\s*|import\s*)["']([^"']+)["']/g),
+  ].map((m) => m[1] as string);
 }
 
 function localTarget(file: SourceFile, specifier: string): string {
@@ -93,7 +96,12 @@ const rules: Readonly<Record<string, (files: readonly SourceFile[]) => string[]>
     files.flatMap((file) =>
       importsOf(file)
         .filter((specifier) => !specifier.startsWith(".") && !specifier.startsWith("node:"))
-        .map((specifier) => specifier.split("/").slice(0, specifier.startsWith("@") ? 2 : 1).join("/"))
+        .map((specifier) =>
+          specifier
+            .split("/")
+            .slice(0, specifier.startsWith("@") ? 2 : 1)
+            .join("/"),
+        )
         .filter((name) => !(OWNERS[name] ?? []).includes(roomOf(file.path)))
         .map((name) => `${file.path} imports ${name}`),
     ),
@@ -134,16 +142,26 @@ const rules: Readonly<Record<string, (files: readonly SourceFile[]) => string[]>
       .map((file) => file.path)
       .filter((name) => !/^(?:[a-z0-9]+(?:-[a-z0-9]+)*\/)?[a-z0-9]+(?:-[a-z0-9]+)*\.ts$/.test(name)),
   "no file is a drawer for anything": (files) =>
-    files.map((file) => file.path).filter((name) => /(?:^|\/)(?:util|utils|helpers?|common|types|misc)\.ts$/.test(name)),
+    files
+      .map((file) => file.path)
+      .filter((name) => /(?:^|\/)(?:util|utils|helpers?|common|types|misc)\.ts$/.test(name)),
   "only config reads the environment": (files) =>
-    files.filter((file) => file.path !== "config.ts" && /process\.env\b/.test(file.text)).map((file) => file.path),
+    files
+      .filter((file) => file.path !== "config.ts" && /process\.env\b/.test(file.text))
+      .map((file) => file.path),
 };
 
 /** For each rule a file that breaks it. */
 const BROKEN: Readonly<Record<string, readonly SourceFile[]>> = {
-  "imports between folders go down the list": [{ path: "ids/x.ts", text: `import type { A } from "../http/server.ts";` }],
-  "the log sees only the contract of its storage": [{ path: "log/x.ts", text: `import { a } from "../store/sqlite-log.ts";` }],
-  "a package is used by its owners only": [{ path: "http/x.ts", text: `import Database from "better-sqlite3";` }],
+  "imports between folders go down the list": [
+    { path: "ids/x.ts", text: `import type { A } from "../http/server.ts";` },
+  ],
+  "the log sees only the contract of its storage": [
+    { path: "log/x.ts", text: `import { a } from "../store/sqlite-log.ts";` },
+  ],
+  "a package is used by its owners only": [
+    { path: "http/x.ts", text: `import Database from "better-sqlite3";` },
+  ],
   "node's own modules are imported with node:": [{ path: "ids/x.ts", text: `import fs from "fs";` }],
   "there are no cycles": [
     { path: "ids/a.ts", text: `import { b } from "./b.ts";` },

@@ -25,3 +25,8 @@ CREATE TABLE receipt (
   seq INTEGER NOT NULL,
   PRIMARY KEY (principal, client_tx_id)
 ) STRICT, WITHOUT ROWID;
+
+-- Bundles of commits. What the tables above keep of single commits ends where the bundles end: a
+-- bundle is expanded and searched instead.
+CREATE TABLE bundle (last INTEGER PRIMARY KEY, first INTEGER NOT NULL) STRICT;
+CREATE TABLE bundle_doc (doc INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (doc, last)) STRICT, WITHOUT ROWID;

@@ -7,8 +7,8 @@ CREATE TABLE document (
   -- Commit that last touched the document.
   seq INTEGER NOT NULL,
   deleted INTEGER NOT NULL,
-  -- NULL when its changes do not load; `problem` then says why.
-  json TEXT,
+  -- Text, or deflated when it is long. NULL when its changes do not load; `problem` then says why.
+  json ANY,
   problem TEXT
 ) STRICT;
 

@@ -3,7 +3,7 @@ import { Agent, request as httpRequest, type IncomingMessage, type RequestOption
 import { Agent as TlsAgent, request as httpsRequest } from "node:https";
 import { connect } from "node:net";
 import path from "node:path";
-import { readConfig, type Config } from "../config.ts";
+import { readConfig, type Config, clientEnvironment } from "../config.ts";
 import { isSkaldError } from "../errors.ts";
 import type { Service } from "../service.ts";
 import { CliError, asCliError, problemError, usageError } from "./failure.ts";
@@ -50,12 +50,12 @@ const PATIENCE_MS = 10_000;
 
 /** `create`: whether a data directory may be made. Throws NOTHING_HERE, UNREACHABLE, DIR_IN_USE. */
 export async function openConnection(flags: ConnectionFlags, create = false): Promise<Connection> {
-  const url = flags.url ?? (flags.dir === undefined ? process.env["SKALD_URL"] || undefined : undefined);
+  const url = flags.url ?? (flags.dir === undefined ? clientEnvironment().url : undefined);
   if (flags.url !== undefined && flags.dir !== undefined) {
     throw usageError("--url names a server and --dir a directory: give one of them.");
   }
   if (url !== undefined) {
-    const target = serverTarget(url, flags.token ?? (process.env["SKALD_TOKEN"] || undefined));
+    const target = serverTarget(url, flags.token ?? clientEnvironment().token);
     return connectionTo(() => Promise.resolve(target), target);
   }
   const { dir } = readConfig(flags.dir === undefined ? {} : { dir: flags.dir });
@@ -122,7 +122,7 @@ async function directoryTarget(dir: string, create: boolean): Promise<Target> {
 
 /** Who gives a command hears of failures by its answers; the log is for servers, unless it is asked for. */
 function ownConfig(dir: string): Config {
-  return readConfig({ dir, ...(process.env["SKALD_LOG_LEVEL"] ? {} : { logLevel: "silent" }) });
+  return readConfig({ dir, ...(clientEnvironment().logLevel ? {} : { logLevel: "silent" }) });
 }
 
 function socketTarget(dir: string, socket: string, service: Service | undefined): Target {
@@ -232,8 +232,8 @@ function sendOnce(target: Target, agent: Agent, request: Send): Promise<Incoming
       readText(reply).then((text) => reject(problemError(status, text)), reject);
     });
     outgoing.once("error", (error: NodeJS.ErrnoException) => {
-      // The server closed a kept connection just as it was used again: it has seen nothing of this.
-      if (outgoing.reusedSocket && error.code === "ECONNRESET" && method !== "POST") {
+      // The server closed a kept connection just as it was used again.
+      if (outgoing.reusedSocket && isRepeatable(request, error)) {
         sendOnce(target, agent, request).then(resolve, reject);
       } else
         reject(

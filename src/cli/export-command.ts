@@ -1,7 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { Option, type Command } from "commander";
-import { blake3, toHex } from "../ids/hash.ts";
 import { parseDocName } from "../ids/names.ts";
 import { clientCommand, docPath, query, type ClientFlags } from "./client-command.ts";
 import { CONNECTIONS, readBytes, withConnection, type Connection } from "./connection.ts";
@@ -84,7 +83,7 @@ async function exportFiles(
     throw usageError("--format automerge needs a folder: -o <path>.");
   await mkdir(folder, { recursive: true });
   for await (const { doc, bytes } of documents(connection, db, flags, "application/automerge")) {
-    const file = path.join(folder, fileOf(doc));
+    const file = path.join(folder, await fileOf(doc));
     await mkdir(path.dirname(file), { recursive: true });
     const sink = await openSink(file);
     await sink.write(bytes);
@@ -128,10 +127,12 @@ async function* documents(
 }
 
 /** File systems take names of 255 bytes, keys have up to 512 and any character. */
-function fileOf(doc: string): string {
+async function fileOf(doc: string): Promise<string> {
   const { collection, key } = parseDocName(doc);
-  const safe = encodeURIComponent(key).replaceAll("*", "%2A").replace(/^\./, "%2E");
-  const name =
-    safe.length <= 200 ? safe : `${safe.slice(0, 160)}~${toHex(blake3(Buffer.from(key))).slice(0, 32)}`;
+  let name = encodeURIComponent(key).replaceAll("*", "%2A").replace(/^\./, "%2E");
+  if (name.length > 200) {
+    const { blake3, toHex } = await import("../ids/hash.ts");
+    name = `${name.slice(0, 160)}~${toHex(blake3(Buffer.from(key))).slice(0, 32)}`;
+  }
   return path.join(collection, `${name}.automerge`);
 }

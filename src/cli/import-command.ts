@@ -4,7 +4,7 @@ import { withConnection } from "./connection.ts";
 import { createDb } from "./db-commands.ts";
 import { EXIT, failureText, printable } from "./failure.ts";
 import { runImport, type Tally } from "./import-run.ts";
-import { openSource, type SourceOptions } from "./import-source.ts";
+import type { SourceOptions } from "./import-source.ts";
 import { note, print, printJson } from "./output.ts";
 import { startProgress } from "./progress.ts";
 
@@ -36,6 +36,8 @@ export function addImport(program: Command): void {
       "skald import notes ./automerge-repo-data",
     ],
   ).action(async (db: string, file: string, flags: ImportFlags) => {
+    // Loaded only now: the hash it needs takes longer to load than all other commands together.
+    const { openSource } = await import("./import-source.ts");
     const source = await openSource(file, flags);
     const create = flags.create === true;
     await withConnection(

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { clientEnvironment } from "../config.ts";
 import { Command, CommanderError } from "commander";
 import { addChecks } from "./db-checks.ts";
 import { addDb } from "./db-commands.ts";
@@ -45,7 +46,7 @@ function codeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   const failure = asCliError(error);
   note(failureText(failure));
-  if (process.env["SKALD_LOG_LEVEL"] === "debug") note((error as Error).stack ?? "");
+  if (clientEnvironment().logLevel === "debug") note((error as Error).stack ?? "");
   return failure.exit;
 }
 

@@ -1,13 +1,15 @@
 import { SkaldError } from "../errors.ts";
 import type { Documents } from "../documents/documents.ts";
+import { cidFromString, looksLikeCid } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
 import { parseDocName } from "../ids/names.ts";
-import { headsOf, type DocState } from "../log/doc-state.ts";
+import { type DocState } from "../log/doc-state.ts";
 import { genesisOf } from "../log/genesis.ts";
-import { Log, type DocPoint, type LogOptions, type Receipt } from "../log/log.ts";
+import { Log, type CompactOptions, type DocPoint, type LogOptions, type Receipt } from "../log/log.ts";
 import { DocumentsProjection } from "../projections/documents.ts";
 import type { CatalogTable, LogStorage } from "../store/contract.ts";
 import type { Views } from "../store/sqlite-views.ts";
+import { compactLog } from "./compaction.ts";
 import type { JsonCache } from "./json-cache.ts";
 import { resolvePoint } from "./point.ts";
 import { Proofs } from "./proofs.ts";
@@ -24,6 +26,8 @@ export interface DbParts {
   readonly onError: (error: unknown) => void;
   readonly log?: LogOptions;
 }
+
+type Compacted = Awaited<ReturnType<typeof compactLog>>;
 
 /** A document as it was at a point. */
 export interface DocumentView {
@@ -64,6 +68,7 @@ export class Db {
   readonly #cache: JsonCache;
   readonly #proofs: Proofs;
   readonly #write: WriteContext;
+  #compacting: Promise<Compacted> | undefined;
 
   constructor(parts: DbParts) {
     this.log = new Log(parts.storage, parts.catalog, { ...parts.log, onError: parts.onError });
@@ -82,6 +87,7 @@ export class Db {
       (doc, { seq, heads }) =>
         this.#proofs.mended(doc, () => this.#json(doc, this.log.stateAt(doc, seq) ?? { seq, heads })),
       (doc) => this.#proofs.prove(doc),
+      (doc) => this.keepSaved(doc),
       parts.onError,
     );
     this.log.onCommit(() => this.projection.schedule());
@@ -120,10 +126,16 @@ export class Db {
     return this.#proofs.mended(doc, () => this.#view(doc, options));
   }
 
+  /** Finds a commit that is named by its address, however old; before `at` is used as a point. */
+  async locate(at: string | undefined): Promise<void> {
+    if (at !== undefined && looksLikeCid(at)) await this.log.locate(cidFromString(at));
+  }
+
   async #view(
     doc: string,
     options: ReadOptions & { paths?: string[]; conflicts?: boolean },
   ): Promise<DocumentView> {
+    await this.locate(options.at);
     const point = this.point(doc, options.at);
     const { paths, conflicts } = options;
     if (!paths && !conflicts)
@@ -147,6 +159,7 @@ export class Db {
     doc: string,
     options: ReadOptions = {},
   ): Promise<{ bytes: Uint8Array; seq: number; heads: readonly string[] }> {
+    await this.locate(options.at);
     await this.#proofs.prove(doc);
     return this.#proofs.mended(doc, async () => {
       const { seq, heads } = this.point(doc, options.at);
@@ -161,6 +174,8 @@ export class Db {
     to: string | undefined,
   ): Promise<{ patch: string; from: number; to: number }> {
     parseDocName(doc);
+    await this.locate(from);
+    await this.locate(to);
     const a = resolvePoint(this.log, from);
     const b = resolvePoint(this.log, to);
     const { patch } = await this.#proofs.mended(doc, () => {
@@ -219,10 +234,12 @@ export class Db {
    * read loads one compact file and few changes. The saved form is read back before it counts.
    */
   async keepSaved(doc: string): Promise<boolean> {
-    await this.#proofs.prove(doc);
     const state = this.log.state(doc);
-    if (!state || !wantsSaving(state, savedForm(this.log, this.views, doc)?.seq)) return false;
-    const point = { seq: state.last, heads: headsOf(state) };
+    if (!state || state.deleted || !wantsSaving(state, savedForm(this.log, this.views, doc)?.seq))
+      return false;
+    await this.#proofs.prove(doc);
+    const { seq, heads } = this.point(doc);
+    const point = { seq, heads };
     const at = { ...this.#at(doc, point), deadlineMs: 60_000 };
     const bytes = await this.#documents.save(at);
     const [here, back] = await Promise.all([
@@ -235,7 +252,17 @@ export class Db {
     return true;
   }
 
+  /** Puts commits into bundles: a hundredth of their space, every address still resolvable. One at a time. */
+  compact(options: CompactOptions = {}): Promise<Compacted> {
+    this.#compacting ??= compactLog(this.log, options).finally(() => {
+      this.#compacting = undefined;
+      this.views.tidy();
+    });
+    return this.#compacting;
+  }
+
   async close(): Promise<void> {
+    await this.#compacting?.catch(() => {});
     await this.projection.close();
     try {
       await this.log.close();

@@ -159,13 +159,17 @@ export class Engine {
         if (released) return;
         released = true;
         held.users -= 1;
-        if (held.users === 0) held.idle?.();
+        if (held.users > 0) return;
+        if (held.idle) held.idle();
+        else this.#makeRoom();
       },
     };
   }
 
   async #holdSlowly(dbId: string): Promise<HeldDb> {
     for (;;) {
+      // One that is being deleted need not be waited for.
+      this.#row(dbId);
       await this.#closing.get(dbId);
       const held = this.hold(dbId);
       if (held) return held;

@@ -67,7 +67,8 @@ export class Proofs {
     try {
       return await work();
     } catch (error) {
-      if (!isSkaldError(error) || !(error.code === "DOC_UNREADABLE" || error.code === "WORK_FAILED")) throw error;
+      if (!isSkaldError(error) || !(error.code === "DOC_UNREADABLE" || error.code === "WORK_FAILED"))
+        throw error;
       await this.#mend(doc).catch(() => {});
       // Someone else may have done it while this waited.
       if (this.#context.log.state(doc)?.refusedAt === before) throw error;
@@ -96,7 +97,8 @@ export class Proofs {
       });
       return refused === undefined;
     } catch (error) {
-      if (isSkaldError(error) && (error.code === "DOC_UNREADABLE" || error.code === "WORK_FAILED")) return false;
+      if (isSkaldError(error) && (error.code === "DOC_UNREADABLE" || error.code === "WORK_FAILED"))
+        return false;
       throw error;
     }
   }

@@ -28,10 +28,10 @@ export interface SetAside {
 }
 
 /** Time after which what was found so far is set aside; the rest is left to the next round. */
-const BUDGET_MS = 20_000;
+const BUDGET_MS = 5_000;
 const JOB_MS = 60_000;
-/** Changes tried at once after one was refused: where one is bad the next often is. */
-const AFTER_REFUSAL = 16;
+/** Changes tried at once after one was refused: where one is bad the next often is, and alone it is sure at once. */
+const AFTER_REFUSAL = 1;
 const MOST_AT_ONCE = 20_000;
 const MAX_TRIES = 16;
 

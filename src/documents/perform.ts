@@ -1,3 +1,4 @@
+import { SkaldError } from "../errors.ts";
 import { writeEdit } from "./author.ts";
 import type { LoadedDocuments } from "./cache.ts";
 import { createPatch } from "./diff.ts";
@@ -14,9 +15,20 @@ function viewHeads(handle: Handle, heads: string[]): string[] | undefined {
   return sameHeads(handle.getHeads(), heads) ? undefined : heads;
 }
 
-/** A copy with the ancestors of `heads` and nothing else, for the caller to change and free. */
+/**
+ * A copy with the ancestors of `heads` and nothing else, for the caller to change and free. At other heads than
+ * its own Automerge makes the changes anew from the operations, and a forged one can come out as another.
+ * @throws SkaldError DOC_UNREADABLE when one did
+ */
 function copyAt(handle: Handle, heads: string[], actor?: string): Handle {
-  return handle.fork(actor, viewHeads(handle, heads));
+  const view = viewHeads(handle, heads);
+  const copy = handle.fork(actor, view);
+  if (view === undefined || sameHeads(copy.getHeads(), heads)) return copy;
+  copy.free();
+  throw new SkaldError(
+    "DOC_UNREADABLE",
+    "The document holds a change that Automerge does not keep as it is.",
+  );
 }
 
 export function performRead(handle: Handle, work: WorkOf<"read">): ReadResult {

@@ -172,6 +172,7 @@ async function readDoc(call: Call, db: Db): Promise<Answer> {
     conflicts,
   } = call.query as { at?: string; path?: string | string[]; conflicts?: string };
   const options = at === undefined ? {} : { at };
+  await db.locate(at);
   const seq = resolvePoint(db.log, at);
   const point = db.point(doc, at);
   const { collection, key } = parseDocName(doc);
@@ -297,6 +298,7 @@ async function listDocs(call: Call, db: Db): Promise<Answer> {
   }
   const start = collection === undefined ? "" : `${checkCollection(collection)}/${prefix ?? ""}`;
   const seen = prefixesFor(call.principal, "doc.read", call.params["db"] as string);
+  await db.locate(at);
   const seq = resolvePoint(db.log, at);
   const docs: Record<string, unknown>[] = [];
   let after = cursor === undefined ? "" : nameFromCursor(cursor);

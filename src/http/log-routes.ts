@@ -33,7 +33,11 @@ export const logRoutes: readonly Route[] = [
         .meta({ description: "A seq, commit address or time; 0 when left out." }),
     }),
     answers: { 200: { description: "A page.", types: { "application/json": CommitList } } },
-    handle: (call) => call.db((db) => listCommits(call, db)),
+    handle: (call) =>
+      call.db(async (db) => {
+        await db.locate(call.query["since"] as string | undefined);
+        return listCommits(call, db);
+      }),
   },
   {
     method: "GET",
@@ -45,10 +49,11 @@ export const logRoutes: readonly Route[] = [
       200: { description: "The commit.", types: { "application/json": CommitJson, [DAG_CBOR]: "raw" } },
     },
     handle: (call) =>
-      call.db((db) => {
+      call.db(async (db) => {
         const text = call.params["cid"] as string;
+        await db.locate(text);
         const stored = findCommit(db, text);
-        const { accept } = { accept: call.header("accept") ?? "" };
+        const accept = call.header("accept") ?? "";
         const headers = { etag: `"${cidToString(stored.cid)}"`, "cache-control": IMMUTABLE, vary: "accept" };
         if (accept.includes(DAG_CBOR)) {
           return { status: 200, headers: { ...headers, "content-type": DAG_CBOR }, body: stored.bytes };
@@ -69,8 +74,9 @@ export const logRoutes: readonly Route[] = [
       },
     },
     handle: (call) =>
-      call.db((db) => {
+      call.db(async (db) => {
         const text = call.params["cid"] as string;
+        await db.locate(text);
         const cid = cidFromString(text);
         const bytes = db.log.block(cid);
         if (!bytes) throw new SkaldError("BLOCK_NOT_FOUND", `No block of this db has the address ${text}.`);

@@ -1,5 +1,5 @@
 import { isSkaldError } from "../errors.ts";
-import type { CatalogTable } from "../store/contract.ts";
+import type { CatalogTable, SeqRange } from "../store/contract.ts";
 import { copyDocState, decodeDocState, encodeDocState, newDocState, type DocState } from "./doc-state.ts";
 
 /**
@@ -144,6 +144,30 @@ export class Catalog {
     for (const [key, seq] of stage.receipts) this.#receipts.set(key, seq);
     this.#head = head;
   }
+
+  /** Bundles that hold commits of a document, by their last seq, newest first. */
+  bundlesOf(name: string): number[] {
+    const id = this.doc(name)?.id;
+    return id === undefined ? [] : this.#table.bundlesOf(id);
+  }
+
+  bundles(): SeqRange[] {
+    return this.#table.bundles();
+  }
+
+  /** Up to here commits are in bundles, of which only documents' names are kept. */
+  bundledUpTo(): number {
+    this.#bundled ??= this.#table.bundles().at(-1)?.last ?? 0;
+    return this.#bundled;
+  }
+
+  fold(bundles: readonly (SeqRange & { readonly docs: readonly string[] })[]): void {
+    this.flush();
+    this.#table.fold(bundles);
+    this.#bundled = undefined;
+  }
+
+  #bundled: number | undefined;
 
   pending(): number {
     return this.#head - this.#tableHead();

@@ -1,22 +1,28 @@
 import { SkaldError } from "../errors.ts";
-import {
-  CODEC_DAG_CBOR,
-  CODEC_RAW,
-  cidCodec,
-  cidDigest,
-  cidFromDigest,
-  cidOf,
-  cidToString,
-} from "../ids/cid.ts";
-import { blake3, toHex } from "../ids/hash.ts";
-import type { CatalogTable, DbIdentity, LogStorage, StoredRecord } from "../store/contract.ts";
+import { CODEC_DAG_CBOR, cidCodec, cidDigest, cidToString } from "../ids/cid.ts";
+import { toHex } from "../ids/hash.ts";
+import type { CatalogTable, DbIdentity, LogStorage } from "../store/contract.ts";
+import { BUNDLE_COMMITS } from "./bundle.ts";
 import { Catalog, Stage, prefixOf } from "./catalog.ts";
-import { readTrustedHeader, type ChangeHeader } from "./change.ts";
-import { decodeCommit, encodeCommit, type Commit, type CommitEntry } from "./commit.ts";
+import { readTrustedHeader } from "./change.ts";
+import type { Commit, CommitEntry } from "./commit.ts";
 import { advance, headsOf, setAside, type DocState } from "./doc-state.ts";
-import { decodeRecord, writeRecord } from "./record.ts";
+import {
+  Group,
+  findHeaders,
+  receiptOf,
+  type Archive,
+  type Added,
+  type LogHead,
+  type Receipt,
+} from "./group.ts";
+import { Records } from "./records.ts";
 import { refusalOf, tipsOf } from "./refusals.ts";
-import { planTransaction, stageWrites, type FoundChange, type Transaction } from "./transaction.ts";
+import { addressesOf, changesIn, checkedBlock, headersIn, type StoredCommit } from "./stored-commit.ts";
+import type { Transaction } from "./transaction.ts";
+
+export type { LogHead, Receipt } from "./group.ts";
+export type { StoredCommit } from "./stored-commit.ts";
 
 /**
  * The log of one db: the one writer, and everything that can be read without Automerge.
@@ -32,6 +38,7 @@ import { planTransaction, stageWrites, type FoundChange, type Transaction } from
 export class Log {
   readonly identity: DbIdentity;
   readonly #storage: LogStorage;
+  readonly #records: Records;
   readonly #catalog: Catalog;
   readonly #now: () => number;
   readonly #onError: (error: unknown) => void;
@@ -42,10 +49,16 @@ export class Log {
   #running: Promise<void> | undefined;
   #head: LogHead = { seq: 0, cid: undefined, time: 0 };
   #closed = false;
+  /** Addresses that `locate` found in bundles. */
+  readonly #located = new Map<string, number>();
+  /** Milliseconds spent on expanding bundles for writers, less a tenth of the time since. */
+  #archiveDebt = 0;
+  #archiveAt = 0;
 
   constructor(storage: LogStorage, table: CatalogTable, options: LogOptions = {}) {
     this.identity = storage.identity;
     this.#storage = storage;
+    this.#records = new Records(storage);
     this.#catalog = new Catalog(
       table,
       options.cachedDocs === undefined ? {} : { cachedDocs: options.cachedDocs },
@@ -112,7 +125,7 @@ export class Log {
     const state = this.#catalog.doc(doc);
     if (!state) return undefined;
     if (state.last <= seq) return { seq: state.last, heads: headsOf(state), deleted: state.deleted };
-    const [touched] = this.#catalog.touches(doc, seq, 1);
+    const [touched] = this.history(doc, seq, 1);
     if (touched === undefined) return undefined;
     const entry = this.entryOf(doc, touched);
     const heads = entry.heads.some((head) => state.refused.has(head))
@@ -142,45 +155,69 @@ export class Log {
   }
 
   commit(seq: number): StoredCommit | undefined {
-    const body = this.#storage.read(seq);
-    return body && openRecord(body, seq);
+    return this.#records.commit(seq);
   }
 
-  /** Commits from `from` on, at most `limit`, oldest first. */
+  /** Commits from `from` on, oldest first: at least one when there is any, at most `limit`. */
   commits(from: number, limit: number): StoredCommit[] {
-    return this.#storage.page(from, limit).map(({ seq, body }) => openRecord(body, seq));
+    return this.#records.page(from, limit);
   }
 
-  /** The seq of the commit with this address, or undefined. */
+  /**
+   * The seq of the commit with this address, or undefined. Commits in bundles are found only after
+   * `locate` has looked for them.
+   */
   findCommit(cid: Uint8Array): number | undefined {
-    const digest = cidDigest(cid);
-    return this.#catalog.find(prefixOf(toHex(digest))).find((seq) => {
-      const stored = this.commit(seq);
-      return stored && Buffer.compare(stored.cid, cid) === 0;
-    });
+    const located = this.#located.get(cidToString(cid));
+    if (located !== undefined) return located;
+    const prefix = prefixOf(toHex(cidDigest(cid)));
+    return this.#catalog.find(prefix).find((seq) => holds(this.commit(seq), cid));
   }
 
-  /** The bytes behind an address: a commit's, a change's or an event's. */
+  /** The bytes behind an address: a commit's, a change's or an event's. Bundles as with `findCommit`. Throws DB_DAMAGED. */
   block(cid: Uint8Array): Uint8Array | undefined {
-    for (const seq of this.#catalog.find(prefixOf(toHex(cidDigest(cid))))) {
-      const stored = this.commit(seq);
-      if (!stored) continue;
-      if (cidCodec(cid) === CODEC_DAG_CBOR) {
-        if (Buffer.compare(stored.cid, cid) === 0) return stored.bytes;
-        continue;
+    const seq =
+      this.#located.get(cidToString(cid)) ??
+      this.#catalog
+        .find(prefixOf(toHex(cidDigest(cid))))
+        .find((candidate) => holds(this.commit(candidate), cid));
+    const stored = seq === undefined ? undefined : this.commit(seq);
+    if (!stored) return undefined;
+    return cidCodec(cid) === CODEC_DAG_CBOR
+      ? stored.bytes
+      : checkedBlock(stored, placeOf(stored.commit, cid));
+  }
+
+  /**
+   * Looks for an address in the bundles, newest first, when the catalog does not have it: about a tenth
+   * of a second each, with room for others between them.
+   */
+  async locate(cid: Uint8Array): Promise<number | undefined> {
+    const text = cidToString(cid);
+    const found = this.#located.get(text) ?? this.findCommit(cid);
+    if (found !== undefined || this.block(cid)) return found;
+    for (const { last } of this.#catalog.bundles().reverse()) {
+      const stored = this.#records.bundle(last).find((candidate) => holds(candidate, cid));
+      if (stored) {
+        if (this.#located.size >= LOCATED_MAX) this.#located.clear();
+        this.#located.set(text, stored.commit.seq);
+        return stored.commit.seq;
       }
-      const at = addressesOf(stored.commit).findIndex((address) => Buffer.compare(address, cid) === 0);
-      if (at >= 0) return checkedBlock(stored, at);
+      await nextTurn();
     }
     return undefined;
   }
 
   /** The seq of the commit that holds a change of `doc`, by the change's Automerge hash. */
   seqOfChange(doc: string, hash: string): number | undefined {
-    return this.#catalog.find(prefixOf(hash)).find((seq) => {
-      const stored = this.commit(seq);
-      return stored && headersIn(stored, doc).some((header) => header.hash === hash);
-    });
+    const has = (stored: StoredCommit | undefined): boolean =>
+      stored !== undefined && headersIn(stored, doc).some((header) => header.hash === hash);
+    for (const seq of this.#catalog.find(prefixOf(hash))) if (has(this.commit(seq))) return seq;
+    for (const commits of this.#archive(doc)) {
+      const found = commits.find(has);
+      if (found) return found.commit.seq;
+    }
+    return undefined;
   }
 
   /** The last commit at or before `time` (milliseconds), 0 for none. Times never fall, so halving finds it. */
@@ -198,12 +235,29 @@ export class Log {
 
   /** Seqs of commits that touched `doc`, at or below `before`, newest first. */
   history(doc: string, before: number, limit: number): number[] {
-    return this.#catalog.touches(doc, before, limit);
+    const seqs = this.#catalog.touches(doc, before, limit);
+    for (const last of this.#catalog.bundlesOf(doc)) {
+      if (seqs.length >= limit) break;
+      const commits = this.#records.bundle(last);
+      for (let i = commits.length - 1; i >= 0 && seqs.length < limit; i -= 1) {
+        const { commit } = commits[i] as StoredCommit;
+        if (commit.seq <= before && touches(commit, doc)) seqs.push(commit.seq);
+      }
+    }
+    return seqs;
   }
 
   /** The changes of `doc` in commits (after, upTo], in the order they were applied, without those set aside. */
   changes(doc: string, after: number, upTo: number): Uint8Array[] {
     const changes: Uint8Array[] = [];
+    for (const last of this.#catalog.bundlesOf(doc).reverse()) {
+      if (last <= after) continue;
+      for (const stored of this.#records.bundle(last)) {
+        const { seq } = stored.commit;
+        if (seq > after && seq <= upTo && touches(stored.commit, doc))
+          changes.push(...changesIn(stored, doc));
+      }
+    }
     for (const seq of this.#catalog.touchesAfter(doc, after, upTo)) {
       const stored = this.commit(seq);
       if (stored) changes.push(...changesIn(stored, doc));
@@ -235,6 +289,44 @@ export class Log {
   /** Resolves when nothing is being written. */
   async settled(): Promise<void> {
     while (this.#running) await this.#running;
+  }
+
+  /**
+   * Puts commits up to `upTo` into bundles, oldest first, with `pack` (packBundle, on a thread of the
+   * caller's). Each bundle takes the place of its commits in one durable step, so a crash leaves some
+   * commits bundled and the others as they were. Stops early when `signal` says so.
+   */
+  async compact(
+    pack: PackBundle,
+    options: CompactOptions = {},
+  ): Promise<{ bundles: number; commits: number }> {
+    const upTo = Math.min(options.upTo ?? this.#head.seq, this.#head.seq);
+    const start = this.#nextBundleStart();
+    let from = start;
+    let bundles = 0;
+    while (from <= upTo && !options.signal?.aborted) {
+      const commits = this.#records.range(from, Math.min(upTo, from + BUNDLE_COMMITS - 1));
+      const last = commits.at(-1)?.commit.seq;
+      if (last === undefined) break;
+      if (last > from) {
+        const body = await pack(this.identity.uid, commits);
+        await this.#storage.replace(from, last, body);
+        this.#records.forget();
+        this.#catalog.fold([{ first: from, last, docs: documentsOf(commits) }]);
+        bundles += 1;
+      }
+      from = last + 1;
+      options.onProgress?.(from - start, upTo - start + 1);
+    }
+    this.tidy();
+    return { bundles, commits: from - start };
+  }
+
+  /** After the last full bundle: one that has room is made anew with what came since. */
+  #nextBundleStart(): number {
+    const last = this.#storage.ranges().at(-1);
+    if (!last) return 1;
+    return last.last - last.first + 1 < BUNDLE_COMMITS / 2 ? last.first : last.last + 1;
   }
 
   /** Writes what is only in memory of derived data, and moves the log's bytes to their final place. */
@@ -313,7 +405,40 @@ export class Log {
   }
 
   #openGroup(): Group {
-    return new Group(this.identity, this.#catalog, this.#head, this.#now, (seq) => this.commit(seq));
+    return new Group(
+      this.identity,
+      this.#catalog,
+      this.#head,
+      this.#now,
+      (seq) => this.commit(seq),
+      (doc) => this.#archiveForWriters(doc),
+    );
+  }
+
+  /** The bundles with commits of a document, newest first. */
+  *#archive(doc: string): Generator<readonly StoredCommit[]> {
+    for (const last of this.#catalog.bundlesOf(doc)) yield this.#records.bundle(last);
+  }
+
+  /**
+   * The same for writes that name a change so old, which is rare unless somebody makes it up: expanding
+   * bundles takes at most a tenth of the writer's time, and who comes when that is used up is told to wait.
+   */
+  *#archiveForWriters(doc: string): Generator<readonly StoredCommit[]> {
+    for (const last of this.#catalog.bundlesOf(doc)) {
+      const started = performance.now();
+      this.#archiveDebt = Math.max(0, this.#archiveDebt - (started - this.#archiveAt) / 10);
+      this.#archiveAt = started;
+      if (this.#archiveDebt > ARCHIVE_DEBT_MS) {
+        throw new SkaldError(
+          "WORK_BUSY",
+          "The write names an old change, and too many such are being looked up.",
+        );
+      }
+      const commits = this.#records.bundle(last);
+      this.#archiveDebt += performance.now() - started;
+      yield commits;
+    }
   }
 
   /** Reads the log's tail into the catalog: what was appended after its last batch. */
@@ -330,12 +455,29 @@ export class Log {
     while (this.#catalog.head() < last) {
       const stage = new Stage(this.#catalog);
       const page = this.commits(this.#catalog.head() + 1, CATALOG_BATCH);
-      for (const stored of page) stageStored(stored, stage, (seq) => this.commit(seq));
+      for (const stored of page)
+        stageStored(
+          stored,
+          stage,
+          (seq) => this.commit(seq),
+          (doc) => this.#archive(doc),
+        );
       this.#catalog.absorb(stage, page.at(-1)?.commit.seq ?? last);
       if (this.#catalog.pending() >= CATALOG_BATCH) this.#catalog.flush();
     }
+    this.#noteBundles();
     const head = last > 0 ? this.commit(last) : undefined;
     if (head) this.#head = { seq: last, cid: head.cid, time: head.commit.time };
+  }
+
+  /** Tells the catalog of bundles that it does not know: made before a crash, or before it was dropped. */
+  #noteBundles(): void {
+    const known = this.#catalog.bundledUpTo();
+    const missing = this.#storage.ranges().filter(({ last }) => last > known);
+    if (missing.length === 0) return;
+    this.#catalog.fold(
+      missing.map((range) => ({ ...range, docs: documentsOf(this.#records.bundle(range.last)) })),
+    );
   }
 }
 
@@ -347,11 +489,17 @@ export interface LogOptions {
   readonly onError?: (error: unknown) => void;
 }
 
-export interface LogHead {
-  readonly seq: number;
-  /** Undefined before the first commit. */
-  readonly cid: Uint8Array | undefined;
-  readonly time: number;
+/** Makes the bundle of consecutive commits. */
+export type PackBundle = (
+  uid: Uint8Array,
+  commits: readonly StoredCommit[],
+) => Promise<Uint8Array> | Uint8Array;
+
+export interface CompactOptions {
+  /** Commits after this one stay as they are; the head when absent. */
+  readonly upTo?: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number, of: number) => void;
 }
 
 export interface DocPoint {
@@ -360,244 +508,27 @@ export interface DocPoint {
   readonly deleted: boolean;
 }
 
-export interface StoredCommit {
-  readonly cid: Uint8Array;
-  readonly bytes: Uint8Array;
-  readonly commit: Commit;
-  /** In the order of `addressesOf(commit)`. */
-  readonly blocks: readonly Uint8Array[];
-  readonly clientTxId: string;
-}
-
-/** What a write is answered with. */
-export interface Receipt {
-  /** Address of the commit: 36 bytes, or none in a db without commits. */
-  readonly cid: Uint8Array;
-  /** The same in base32. */
-  readonly commit: string;
-  readonly seq: number;
-  /** Milliseconds since 1970. */
-  readonly time: number;
-  /** The heads of each document written, after the commit. */
-  readonly heads: Readonly<Record<string, readonly string[]>>;
-  /** True when all of it was in the log before: `commit` is then the one that has it. */
-  readonly duplicate: boolean;
-}
-
 interface Waiting {
   readonly tx: Transaction;
   readonly resolve: (receipt: Receipt) => void;
   readonly reject: (error: unknown) => void;
 }
 
-interface Added {
-  readonly cid: Uint8Array;
-  readonly seq: number;
-  readonly time: number;
-  readonly entries: readonly { readonly doc: string; readonly heads: readonly string[] }[];
-  readonly duplicate: boolean;
-  readonly bytes: number;
-}
-
 const GROUP_MAX = 512;
 const GROUP_BYTES = 8 * 1024 * 1024;
 /** Commits between two batches of the catalog: large enough to share pages, small enough to stay below 20 ms. */
 const CATALOG_BATCH = 1024;
+/** A whole history of a million commits can be searched once before anybody has to wait. */
+const ARCHIVE_DEBT_MS = 15_000;
+const LOCATED_MAX = 1000;
 const LEFT_MAX = 1000;
-
-/** Transactions that will share one append, each checked on top of the ones before. */
-class Group {
-  readonly records: StoredRecord[] = [];
-  readonly stage: Stage;
-  head: LogHead;
-  readonly #identity: DbIdentity;
-  readonly #now: () => number;
-  readonly #stored: (seq: number) => StoredCommit | undefined;
-  readonly #own = new Map<number, StoredCommit>();
-
-  constructor(
-    identity: DbIdentity,
-    catalog: Catalog,
-    head: LogHead,
-    now: () => number,
-    stored: (seq: number) => StoredCommit | undefined,
-  ) {
-    this.#identity = identity;
-    this.stage = new Stage(catalog);
-    this.head = head;
-    this.#now = now;
-    this.#stored = stored;
-  }
-
-  add(tx: Transaction): Added {
-    if (tx.clientTxId !== "") {
-      const seq = this.stage.receipt(tx.author, tx.clientTxId);
-      if (seq !== undefined) return this.#repeat(tx, seq);
-    }
-    const planned = planTransaction(tx, this.stage, {
-      uid: this.#identity.uid,
-      seq: this.head.seq,
-      findChange: (doc, hash, seqs) => this.#findChange(doc, hash, seqs),
-      findByActor: (doc, actor, seq) => this.#findByActor(doc, actor, seq),
-    });
-    if (planned.length === 0) return this.#unchanged(tx);
-
-    const seq = this.head.seq + 1;
-    const commit: Commit = {
-      version: 1,
-      db: this.#identity.uid,
-      branch: "main",
-      seq,
-      parents: this.head.cid ? [this.head.cid] : [],
-      time: Math.max(this.#now(), this.head.time),
-      author: tx.author,
-      entries: stageWrites(planned, tx.author, seq, this.stage),
-      events: [],
-      ...(tx.message === undefined ? {} : { message: tx.message }),
-    };
-    const bytes = encodeCommit(commit);
-    const digest = blake3(bytes);
-    const cid = cidFromDigest(CODEC_DAG_CBOR, digest);
-    const { body, blocks } = writeRecord({
-      digest,
-      commit: bytes,
-      blocks: planned.flatMap((write) => write.fresh.map((change) => change.bytes)),
-      clientTxId: tx.clientTxId,
-    });
-    this.stage.addresses.add(prefixOf(toHex(digest)), seq);
-    if (tx.clientTxId !== "") this.stage.addReceipt(tx.author, tx.clientTxId, seq);
-    this.records.push({ seq, body });
-    this.#own.set(seq, { cid, bytes, commit, blocks, clientTxId: tx.clientTxId });
-    this.head = { seq, cid, time: commit.time };
-    return { cid, seq, time: commit.time, entries: commit.entries, duplicate: false, bytes: body.length };
-  }
-
-  #commit(seq: number): StoredCommit {
-    const stored = this.#own.get(seq) ?? this.#stored(seq);
-    if (!stored) throw new SkaldError("DB_DAMAGED", `Commit ${seq} is missing.`, { details: { seq } });
-    return stored;
-  }
-
-  #repeat(tx: Transaction, seq: number): Added {
-    const { commit, cid } = this.#commit(seq);
-    const docs = new Set(tx.writes.map((write) => write.doc));
-    if (!commit.entries.every((entry) => docs.has(entry.doc))) {
-      throw new SkaldError(
-        "TX_ID_REUSED",
-        `The client_tx_id ${tx.clientTxId} was used for other documents.`,
-        {
-          details: { seq, commit: cidToString(cid) },
-        },
-      );
-    }
-    return { cid, seq, time: commit.time, entries: commit.entries, duplicate: true, bytes: 0 };
-  }
-
-  /** All of it is here already: the answer names the newest commit of the documents written. */
-  #unchanged(tx: Transaction): Added {
-    const states = tx.writes.map((write) => ({ doc: write.doc, state: this.stage.doc(write.doc) }));
-    const seq = Math.max(0, ...states.map(({ state }) => state?.last ?? 0));
-    const entries = states.map(({ doc, state }) => ({ doc, heads: state ? headsOf(state) : [] }));
-    if (seq === 0) {
-      const { seq: at, cid, time } = this.head;
-      return { cid: cid ?? new Uint8Array(0), seq: at, time, entries, duplicate: true, bytes: 0 };
-    }
-    const { cid, commit } = this.#commit(seq);
-    return { cid, seq, time: commit.time, entries, duplicate: true, bytes: 0 };
-  }
-
-  #findChange(doc: string, hash: string, seqs: readonly number[]): FoundChange | undefined {
-    for (const seq of seqs) {
-      const stored = this.#commit(seq);
-      const header = headersIn(stored, doc).find((candidate) => candidate.hash === hash);
-      if (!header) continue;
-      const { heads } = stored.commit.entries.find((entry) => entry.doc === doc) as CommitEntry;
-      return { header, seq, alone: heads.length === 1 && heads[0] === hash };
-    }
-    return undefined;
-  }
-
-  #findByActor(doc: string, actor: string, actorSeq: number): ChangeHeader | undefined {
-    for (const stored of this.#own.values()) {
-      const found = headersIn(stored, doc).find(
-        (header) => header.actor === actor && header.seq === actorSeq,
-      );
-      if (found) return found;
-    }
-    const last = this.stage.doc(doc)?.last ?? 0;
-    // Only ever asked to explain a refusal, so it looks at a bounded stretch of history.
-    for (let seq = last; seq > 0 && seq > last - 1000; seq -= 1) {
-      const found = headersIn(this.#commit(seq), doc).find(
-        (header) => header.actor === actor && header.seq === actorSeq,
-      );
-      if (found) return found;
-    }
-    return undefined;
-  }
-}
-
-function receiptOf({ cid, seq, time, entries, duplicate }: Added): Receipt {
-  const heads: Record<string, readonly string[]> = {};
-  for (const entry of entries) heads[entry.doc] = entry.heads;
-  return {
-    cid,
-    // Base32 costs 2 µs, and who speaks binary never asks.
-    get commit() {
-      return cid.length > 0 ? cidToString(cid) : "";
-    },
-    seq,
-    time,
-    heads,
-    duplicate,
-  };
-}
-
-function openRecord(body: Uint8Array, seq: number): StoredCommit {
-  const record = decodeRecord(body, seq);
-  return {
-    cid: cidFromDigest(CODEC_DAG_CBOR, record.digest),
-    bytes: record.commit,
-    commit: decodeCommit(record.commit),
-    blocks: record.blocks,
-    clientTxId: record.clientTxId,
-  };
-}
-
-/** Addresses of a commit's blocks, in the order the record holds them. */
-export function addressesOf(commit: Commit): Uint8Array[] {
-  return [...commit.entries.flatMap((entry) => entry.changes), ...commit.events];
-}
-
-function checkedBlock(stored: StoredCommit, at: number): Uint8Array {
-  const block = stored.blocks[at];
-  const address = addressesOf(stored.commit)[at];
-  if (!block || !address || Buffer.compare(cidOf(CODEC_RAW, block), address) !== 0) {
-    throw new SkaldError("DB_DAMAGED", `A block of commit ${stored.commit.seq} does not match its address.`, {
-      details: { seq: stored.commit.seq, block: address && cidToString(address) },
-    });
-  }
-  return block;
-}
-
-/** The bytes of the changes a commit made to `doc`. */
-function changesIn(stored: StoredCommit, doc: string): Uint8Array[] {
-  let at = 0;
-  for (const entry of stored.commit.entries) {
-    if (entry.doc === doc) return entry.changes.map((_, i) => checkedBlock(stored, at + i));
-    at += entry.changes.length;
-  }
-  return [];
-}
-
-function headersIn(stored: StoredCommit, doc: string): ChangeHeader[] {
-  return changesIn(stored, doc).map(readTrustedHeader);
-}
 
 /** Puts a commit of the log on a stage: the same steps a live write takes after its checks. */
 function stageStored(
   stored: StoredCommit,
   stage: Stage,
   read: (seq: number) => StoredCommit | undefined,
+  archive: Archive,
 ): void {
   const { commit, cid, clientTxId } = stored;
   for (const entry of commit.entries) {
@@ -609,19 +540,32 @@ function stageStored(
     for (const address of entry.changes) stage.addresses.add(prefixOf(toHex(cidDigest(address))), commit.seq);
     state.deleted = entry.deleted === true;
     if (entry.refused) {
-      const find = (hash: string): ChangeHeader | undefined => {
-        for (const seq of stage.find(prefixOf(hash))) {
-          const holder = read(seq);
-          const header = holder && headersIn(holder, entry.doc).find((candidate) => candidate.hash === hash);
-          if (header) return header;
-        }
-        return undefined;
-      };
-      setAside(state, refusalOf(entry.doc, entry.refused, entry.heads, find), commit.seq);
+      const headers = findHeaders(entry.doc, [...entry.refused, ...entry.heads], stage, read, archive);
+      setAside(state, refusalOf(entry.doc, entry.refused, entry.heads, headers), commit.seq);
     }
   }
   stage.addresses.add(prefixOf(toHex(cidDigest(cid))), commit.seq);
   if (clientTxId !== "") stage.addReceipt(commit.author, clientTxId, commit.seq);
+}
+
+/** Whether a commit has this address, or one of its blocks. */
+function holds(stored: StoredCommit | undefined, cid: Uint8Array): boolean {
+  if (!stored) return false;
+  return cidCodec(cid) === CODEC_DAG_CBOR
+    ? Buffer.compare(stored.cid, cid) === 0
+    : placeOf(stored.commit, cid) >= 0;
+}
+
+function placeOf(commit: Commit, cid: Uint8Array): number {
+  return addressesOf(commit).findIndex((address) => Buffer.compare(address, cid) === 0);
+}
+
+function touches(commit: Commit, doc: string): boolean {
+  return commit.entries.some((entry) => entry.doc === doc);
+}
+
+function documentsOf(commits: readonly StoredCommit[]): string[] {
+  return [...new Set(commits.flatMap(({ commit }) => commit.entries.map((entry) => entry.doc)))];
 }
 
 function nextTurn(): Promise<void> {

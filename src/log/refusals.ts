@@ -38,15 +38,15 @@ export class RefusedSet {
   }
 }
 
-/** Looks up what a refusal needs of the changes it names. Throws DB_DAMAGED when one is not in the document. */
+/** What the state keeps of a refusal. Throws DB_DAMAGED when `headers` lacks a change that it names. */
 export function refusalOf(
   doc: string,
   hashes: readonly string[],
   heads: readonly string[],
-  find: (hash: string) => ChangeHeader | undefined,
+  headers: ReadonlyMap<string, ChangeHeader>,
 ): Refusal {
   const found = (hash: string): ChangeHeader => {
-    const header = find(hash);
+    const header = headers.get(hash);
     if (!header)
       throw new SkaldError("DB_DAMAGED", `The change ${hash}, which a refusal names, is not in ${doc}.`);
     return header;

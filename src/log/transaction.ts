@@ -43,6 +43,8 @@ export interface LogLookup {
   readonly seq: number;
   /** A change of `doc` by its hash, looked up in the commits `seqs`. */
   findChange(doc: string, hash: string, seqs: readonly number[]): FoundChange | undefined;
+  /** At least those of these changes that are in `doc`, by hash. */
+  findHeaders(doc: string, hashes: readonly string[]): ReadonlyMap<string, ChangeHeader>;
   /** A change of `doc` by its actor and seq: for naming an equivocation. */
   findByActor(doc: string, actor: string, seq: number): ChangeHeader | undefined;
 }
@@ -144,12 +146,7 @@ function planRefusal(
   const fresh = hashes.filter((hash) => !state?.refused.has(hash));
   if (fresh.length === 0) return undefined;
   expectHeads(doc, base, state, lookup.uid);
-  return refusalOf(
-    doc,
-    fresh,
-    heads,
-    (hash) => lookup.findChange(doc, hash, stage.find(prefixOf(hash)))?.header,
-  );
+  return refusalOf(doc, fresh, heads, lookup.findHeaders(doc, [...fresh, ...heads]));
 }
 
 function expectHeads(

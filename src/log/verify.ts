@@ -3,6 +3,7 @@ import { CODEC_RAW, cidFromDigest, cidOf, cidToString, CODEC_DAG_CBOR } from "..
 import { blake3 } from "../ids/hash.ts";
 import { parseDocName } from "../ids/names.ts";
 import type { LogStorage } from "../store/contract.ts";
+import { isBundle, unpackBundle } from "./bundle.ts";
 import { readChange } from "./change.ts";
 import { decodeCommit, type Commit, type CommitEntry } from "./commit.ts";
 import { advance, headsOf, newDocState, type DocState } from "./doc-state.ts";
@@ -74,7 +75,10 @@ export function* verifyLog(storage: LogStorage): Generator<VerifyProgress, Verdi
       findings.push({ what: "seq", where: `nothing from seq ${from} on, where there should be ${of}` });
       break;
     }
-    for (const { seq, body } of page) walk.record(seq, body);
+    for (const { seq, body } of page) {
+      if (isBundle(body)) walk.bundle(seq, body);
+      else walk.record(seq, body);
+    }
     from = (page.at(-1)?.seq ?? from) + 1;
     yield { checked: from - 1, of };
   }
@@ -106,6 +110,35 @@ class Walk {
   constructor(storage: LogStorage, report: (what: FindingKind, where: string) => void) {
     this.#uid = storage.identity.uid;
     this.#report = report;
+  }
+
+  /** A run of commits as one body: expanding it works every address and link of it out again. */
+  bundle(last: number, body: Uint8Array): void {
+    const previous = this.head;
+    this.head = undefined;
+    let commits;
+    try {
+      commits = unpackBundle(this.#uid, body);
+    } catch (error) {
+      this.#report("record", `commits ${this.#expected} to ${last}: ${(error as Error).message}`);
+      this.#expected = last + 1;
+      return;
+    }
+    let parent = previous;
+    for (const { commit, cid, blocks } of commits) {
+      const { seq } = commit;
+      if (seq !== this.#expected)
+        this.#report("seq", `commit ${this.#expected} is missing; the next one is ${seq}`);
+      this.#expected = seq + 1;
+      this.#follows(commit, cid, seq, parent);
+      this.#blocks(commit, blocks);
+      parent = cid;
+    }
+    this.head = parent;
+    if (this.#expected !== last + 1) {
+      this.#report("seq", `the bundle up to ${last} ends at ${this.#expected - 1}`);
+      this.#expected = last + 1;
+    }
   }
 
   record(seq: number, body: Uint8Array): void {

@@ -14,6 +14,7 @@ export class DocumentsProjection {
   readonly #views: Views;
   readonly #read: ReadDocument;
   readonly #prove: (doc: string) => Promise<unknown>;
+  readonly #followed: (doc: string) => Promise<unknown>;
   readonly #onError: (error: unknown) => void;
   #running: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -26,12 +27,14 @@ export class DocumentsProjection {
     views: Views,
     read: ReadDocument,
     prove: (doc: string) => Promise<unknown>,
+    followed: (doc: string) => Promise<unknown>,
     onError: (error: unknown) => void,
   ) {
     this.#log = log;
     this.#views = views;
     this.#read = read;
     this.#prove = prove;
+    this.#followed = followed;
     this.#onError = onError;
   }
 
@@ -81,6 +84,9 @@ export class DocumentsProjection {
     const { docs, upTo } = this.#few(from) ?? (await this.#scan(from));
     const rows = await Promise.all([...docs].map((doc) => this.#row(doc, upTo)));
     if (!this.#closed) this.#views.write(rows, upTo);
+    for (const { name, problem } of rows) {
+      if (!this.#closed && problem === undefined) await this.#followed(name).catch(this.#onError);
+    }
   }
 
   /** The documents touched from `from` to the head, when they are few: the catalog knows them without reading the log. */

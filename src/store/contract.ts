@@ -32,6 +32,9 @@ export interface LogStorage {
    */
   replace(from: number, to: number, body: Uint8Array): Promise<void>;
 
+  /** The ranges that `replace` has put one body in the place of, oldest first. */
+  ranges(): SeqRange[];
+
   /** Moves what is written into its final place and gives freed space back. Throws STORAGE_FAILED. */
   tidy(): void;
 
@@ -42,6 +45,11 @@ export interface LogStorage {
   inspect(): string[];
 
   close(): void;
+}
+
+export interface SeqRange {
+  readonly first: number;
+  readonly last: number;
 }
 
 export interface StoredRecord {
@@ -90,6 +98,18 @@ export interface CatalogTable {
   touchedSince(from: number, limit: number): string[];
 
   counts(): { documents: number; deleted: number };
+
+  /** Bundles that hold commits of a document, by their last seq, newest first. */
+  bundlesOf(doc: number): number[];
+
+  /** All bundles, oldest first. */
+  bundles(): SeqRange[];
+
+  /**
+   * Notes bundles with the names of their documents, and drops what is kept of single commits up to the
+   * last of them: touches, addresses and receipts. Bundles always stand before all single commits.
+   */
+  fold(bundles: readonly (SeqRange & { readonly docs: readonly string[] })[]): void;
 
   /** Writes a batch and moves the head, together. */
   write(batch: CatalogBatch): void;

@@ -1,6 +1,6 @@
 import { rmSync } from "node:fs";
 import path from "node:path";
-import type { CatalogBatch, CatalogTable, StoredDoc } from "./contract.ts";
+import type { CatalogBatch, CatalogTable, SeqRange, StoredDoc } from "./contract.ts";
 import { named, openSqlite, standOn, type Sqlite, type Statement } from "./sqlite.ts";
 
 const CATALOG_FILE = "catalog.sqlite";
@@ -123,6 +123,42 @@ class SqliteCatalog implements CatalogTable {
       deleted: number;
     };
     return { documents: documents - deleted, deleted };
+  }
+
+  bundlesOf(doc: number): number[] {
+    return this.#sqlite
+      .prepare("SELECT last FROM bundle_doc WHERE doc = ? ORDER BY last DESC")
+      .pluck()
+      .all(doc) as number[];
+  }
+
+  bundles(): SeqRange[] {
+    return this.#sqlite.prepare("SELECT first, last FROM bundle ORDER BY last").all() as SeqRange[];
+  }
+
+  fold(bundles: readonly (SeqRange & { readonly docs: readonly string[] })[]): void {
+    const upTo = bundles.at(-1)?.last;
+    if (upTo === undefined) return;
+    const work = (): void => {
+      // A bundle that grew takes the place of the one it was.
+      const [first] = bundles;
+      if (!first) return;
+      this.#sqlite.prepare("DELETE FROM bundle_doc WHERE last >= ?").run(first.first);
+      this.#sqlite.prepare("DELETE FROM bundle WHERE last >= ?").run(first.first);
+      const note = this.#sqlite.prepare("INSERT INTO bundle_doc SELECT id, ? FROM doc WHERE name = ?");
+      for (const bundle of bundles) {
+        this.#sqlite.prepare("INSERT INTO bundle VALUES (?, ?)").run(bundle.last, bundle.first);
+        for (const name of bundle.docs) note.run(bundle.last, name);
+      }
+      for (const table of ["touch", "address", "receipt"]) {
+        this.#sqlite.prepare(`DELETE FROM ${table} WHERE seq <= ?`).run(upTo);
+      }
+    };
+    named(this.#file, () => {
+      this.#sqlite.transaction(work).immediate();
+      this.#sqlite.pragma("incremental_vacuum");
+      this.#sqlite.pragma("wal_checkpoint(TRUNCATE)");
+    });
   }
 
   write(batch: CatalogBatch): void {

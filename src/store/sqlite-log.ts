@@ -2,8 +2,8 @@ import { randomBytes } from "node:crypto";
 import { closeSync, fsyncSync, mkdirSync, openSync, statfsSync, statSync } from "node:fs";
 import path from "node:path";
 import { SkaldError, isSkaldError } from "../errors.ts";
-import type { DbIdentity, LogStorage, StoredRecord } from "./contract.ts";
-import { named, openSqlite, standOn, storageError, type Sqlite, type Statement } from "./sqlite.ts";
+import type { DbIdentity, LogStorage, SeqRange, StoredRecord } from "./contract.ts";
+import { named, openSqlite, standOn, storageError, syncFile, type Sqlite, type Statement } from "./sqlite.ts";
 
 const LOG_FILE = "log.sqlite";
 
@@ -19,7 +19,7 @@ export interface SqliteLogOptions {
 export function createSqliteLog(folder: string, dbId: string, options: SqliteLogOptions = {}): LogStorage {
   makeFolder(folder);
   const file = path.join(folder, LOG_FILE);
-  const sqlite = openSqlite(file, { kind: "log", create: true });
+  const sqlite = openSqlite(file, { kind: "log", create: true, syncsItself: true });
   const put = sqlite.prepare("INSERT INTO identity VALUES (?, ?) ON CONFLICT DO NOTHING");
   const made = sqlite.transaction(() => {
     const first = put.run("db_id", Buffer.from(dbId)).changes === 1;
@@ -30,11 +30,10 @@ export function createSqliteLog(folder: string, dbId: string, options: SqliteLog
     }
     return first;
   })();
-  if (!made) {
-    sqlite.close();
-    throw new SkaldError("DB_EXISTS", `The db ${dbId} exists.`);
-  }
-  return new SqliteLog(sqlite, file, dbId, options);
+  sqlite.close();
+  if (!made) throw new SkaldError("DB_EXISTS", `The db ${dbId} exists.`);
+  syncFile(file);
+  return openSqliteLog(folder, dbId, options);
 }
 
 /** Opens the storage of a db. Throws DB_MISSING, DB_FOREIGN, DB_NEWER, DB_DAMAGED, STORAGE_FAILED. */
@@ -135,6 +134,12 @@ class SqliteLog implements LogStorage {
         })
         .immediate(),
     );
+  }
+
+  ranges(): SeqRange[] {
+    return named(this.#file, () =>
+      this.#sqlite.prepare("SELECT first, seq AS last FROM record WHERE first < seq ORDER BY seq").all(),
+    ) as SeqRange[];
   }
 
   tidy(): void {

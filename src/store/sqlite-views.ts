@@ -1,5 +1,6 @@
 import { rmSync } from "node:fs";
 import path from "node:path";
+import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { named, openSqlite, standOn, type Sqlite, type Statement } from "./sqlite.ts";
 
 const VIEWS_FILE = "views.sqlite";
@@ -77,13 +78,21 @@ export class Views {
       this.#sqlite
         .transaction(() => {
           for (const row of rows) {
-            this.#put.run(row.name, row.seq, row.deleted ? 1 : 0, row.json ?? null, row.problem ?? null);
+            this.#put.run(row.name, row.seq, row.deleted ? 1 : 0, pack(row.json), row.problem ?? null);
           }
           this.#sqlite.prepare("UPDATE head SET seq = ?").run(head);
         })
         .immediate(),
     );
     this.#head = head;
+  }
+
+  /** Gives freed space back. */
+  tidy(): void {
+    named(this.#file, () => {
+      this.#sqlite.pragma("incremental_vacuum");
+      this.#sqlite.pragma("wal_checkpoint(TRUNCATE)");
+    });
   }
 
   /** The newest saved form of a document. */
@@ -112,7 +121,7 @@ interface RawRow {
   name: string;
   seq: number;
   deleted: number;
-  json: string | null;
+  json: string | Uint8Array | null;
   problem: string | null;
 }
 
@@ -121,7 +130,20 @@ function fromRaw(row: RawRow): DocumentRow {
     name: row.name,
     seq: row.seq,
     deleted: row.deleted === 1,
-    json: row.json ?? undefined,
+    json: unpack(row.json),
     problem: row.problem ?? undefined,
   };
+}
+
+/** A large value is mostly text, and read as a whole or not at all: deflated it takes a third. */
+const DEFLATE_FROM = 32 * 1024;
+
+function pack(json: string | undefined): string | Uint8Array | null {
+  if (json === undefined) return null;
+  return json.length < DEFLATE_FROM ? json : deflateRawSync(json, { level: 9 });
+}
+
+function unpack(json: string | Uint8Array | null): string | undefined {
+  if (json === null || typeof json === "string") return json ?? undefined;
+  return inflateRawSync(json).toString("utf8");
 }

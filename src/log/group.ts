@@ -1,0 +1,234 @@
+import { SkaldError } from "../errors.ts";
+import { CODEC_DAG_CBOR, cidFromDigest, cidToString } from "../ids/cid.ts";
+import { blake3, toHex } from "../ids/hash.ts";
+import type { DbIdentity, StoredRecord } from "../store/contract.ts";
+import { Stage, prefixOf, type Catalog } from "./catalog.ts";
+import type { ChangeHeader } from "./change.ts";
+import { encodeCommit, type Commit } from "./commit.ts";
+import { headsOf } from "./doc-state.ts";
+import { writeRecord } from "./record.ts";
+import { headersIn, type StoredCommit } from "./stored-commit.ts";
+import { planTransaction, stageWrites, type FoundChange, type Transaction } from "./transaction.ts";
+
+export interface LogHead {
+  readonly seq: number;
+  /** Undefined before the first commit. */
+  readonly cid: Uint8Array | undefined;
+  readonly time: number;
+}
+
+/** What a write is answered with. */
+export interface Receipt {
+  /** Address of the commit: 36 bytes, or none in a db without commits. */
+  readonly cid: Uint8Array;
+  /** The same in base32. */
+  readonly commit: string;
+  readonly seq: number;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  /** The heads of each document written, after the commit. */
+  readonly heads: Readonly<Record<string, readonly string[]>>;
+  /** True when all of it was in the log before: `commit` is then the one that has it. */
+  readonly duplicate: boolean;
+}
+
+/** A transaction as it stands in a group. */
+export interface Added {
+  readonly cid: Uint8Array;
+  readonly seq: number;
+  readonly time: number;
+  readonly entries: readonly { readonly doc: string; readonly heads: readonly string[] }[];
+  readonly duplicate: boolean;
+  readonly bytes: number;
+}
+
+/** Transactions that will share one append, each checked on top of the ones before. */
+export class Group {
+  readonly records: StoredRecord[] = [];
+  readonly stage: Stage;
+  head: LogHead;
+  readonly #identity: DbIdentity;
+  readonly #now: () => number;
+  readonly #stored: (seq: number) => StoredCommit | undefined;
+  readonly #archive: Archive;
+  readonly #own = new Map<number, StoredCommit>();
+
+  constructor(
+    identity: DbIdentity,
+    catalog: Catalog,
+    head: LogHead,
+    now: () => number,
+    stored: (seq: number) => StoredCommit | undefined,
+    archive: Archive,
+  ) {
+    this.#identity = identity;
+    this.stage = new Stage(catalog);
+    this.head = head;
+    this.#now = now;
+    this.#stored = stored;
+    this.#archive = archive;
+  }
+
+  add(tx: Transaction): Added {
+    if (tx.clientTxId !== "") {
+      const seq = this.stage.receipt(tx.author, tx.clientTxId);
+      if (seq !== undefined) return this.#repeat(tx, seq);
+    }
+    const planned = planTransaction(tx, this.stage, {
+      uid: this.#identity.uid,
+      seq: this.head.seq,
+      findChange: (doc, hash, seqs) => this.#findChange(doc, hash, seqs),
+      findByActor: (doc, actor, seq) => this.#findByActor(doc, actor, seq),
+      findHeaders: (doc, hashes) =>
+        findHeaders(doc, hashes, this.stage, (seq) => this.#commit(seq), this.#archive),
+    });
+    if (planned.length === 0) return this.#unchanged(tx);
+
+    const seq = this.head.seq + 1;
+    const commit: Commit = {
+      version: 1,
+      db: this.#identity.uid,
+      branch: "main",
+      seq,
+      parents: this.head.cid ? [this.head.cid] : [],
+      time: Math.max(this.#now(), this.head.time),
+      author: tx.author,
+      entries: stageWrites(planned, tx.author, seq, this.stage),
+      events: [],
+      ...(tx.message === undefined ? {} : { message: tx.message }),
+    };
+    const bytes = encodeCommit(commit);
+    const digest = blake3(bytes);
+    const cid = cidFromDigest(CODEC_DAG_CBOR, digest);
+    const { body, blocks } = writeRecord({
+      digest,
+      commit: bytes,
+      blocks: planned.flatMap((write) => write.fresh.map((change) => change.bytes)),
+      clientTxId: tx.clientTxId,
+    });
+    this.stage.addresses.add(prefixOf(toHex(digest)), seq);
+    if (tx.clientTxId !== "") this.stage.addReceipt(tx.author, tx.clientTxId, seq);
+    this.records.push({ seq, body });
+    this.#own.set(seq, { cid, bytes, commit, blocks, clientTxId: tx.clientTxId });
+    this.head = { seq, cid, time: commit.time };
+    return { cid, seq, time: commit.time, entries: commit.entries, duplicate: false, bytes: body.length };
+  }
+
+  #commit(seq: number): StoredCommit {
+    const stored = this.#own.get(seq) ?? this.#stored(seq);
+    if (!stored) throw new SkaldError("DB_DAMAGED", `Commit ${seq} is missing.`, { details: { seq } });
+    return stored;
+  }
+
+  #repeat(tx: Transaction, seq: number): Added {
+    const { commit, cid } = this.#commit(seq);
+    const docs = new Set(tx.writes.map((write) => write.doc));
+    if (!commit.entries.every((entry) => docs.has(entry.doc))) {
+      throw new SkaldError(
+        "TX_ID_REUSED",
+        `The client_tx_id ${tx.clientTxId} was used for other documents.`,
+        {
+          details: { seq, commit: cidToString(cid) },
+        },
+      );
+    }
+    return { cid, seq, time: commit.time, entries: commit.entries, duplicate: true, bytes: 0 };
+  }
+
+  /** All of it is here already: the answer names the newest commit of the documents written. */
+  #unchanged(tx: Transaction): Added {
+    const states = tx.writes.map((write) => ({ doc: write.doc, state: this.stage.doc(write.doc) }));
+    const seq = Math.max(0, ...states.map(({ state }) => state?.last ?? 0));
+    const entries = states.map(({ doc, state }) => ({ doc, heads: state ? headsOf(state) : [] }));
+    if (seq === 0) {
+      const { seq: at, cid, time } = this.head;
+      return { cid: cid ?? new Uint8Array(0), seq: at, time, entries, duplicate: true, bytes: 0 };
+    }
+    const { cid, commit } = this.#commit(seq);
+    return { cid, seq, time: commit.time, entries, duplicate: true, bytes: 0 };
+  }
+
+  #findChange(doc: string, hash: string, seqs: readonly number[]): FoundChange | undefined {
+    for (const seq of seqs) {
+      const found = changeIn(this.#commit(seq), doc, hash);
+      if (found) return found;
+    }
+    for (const commits of this.#archive(doc)) {
+      for (const stored of commits) {
+        const found = changeIn(stored, doc, hash);
+        if (found) return found;
+      }
+    }
+    return undefined;
+  }
+
+  #findByActor(doc: string, actor: string, actorSeq: number): ChangeHeader | undefined {
+    for (const stored of this.#own.values()) {
+      const found = headersIn(stored, doc).find(
+        (header) => header.actor === actor && header.seq === actorSeq,
+      );
+      if (found) return found;
+    }
+    const last = this.stage.doc(doc)?.last ?? 0;
+    // Only ever asked to explain a refusal, so it looks at a bounded stretch of history.
+    for (let seq = last; seq > 0 && seq > last - 1000; seq -= 1) {
+      const found = headersIn(this.#commit(seq), doc).find(
+        (header) => header.actor === actor && header.seq === actorSeq,
+      );
+      if (found) return found;
+    }
+    return undefined;
+  }
+}
+
+export function receiptOf({ cid, seq, time, entries, duplicate }: Added): Receipt {
+  const heads: Record<string, readonly string[]> = {};
+  for (const entry of entries) heads[entry.doc] = entry.heads;
+  return {
+    cid,
+    // Base32 costs 2 µs, and who speaks binary never asks.
+    get commit() {
+      return cid.length > 0 ? cidToString(cid) : "";
+    },
+    seq,
+    time,
+    heads,
+    duplicate,
+  };
+}
+
+function changeIn(stored: StoredCommit, doc: string, hash: string): FoundChange | undefined {
+  const entry = stored.commit.entries.find((candidate) => candidate.doc === doc);
+  const header = entry && headersIn(stored, doc).find((candidate) => candidate.hash === hash);
+  if (!header) return undefined;
+  const { heads } = entry;
+  return { header, seq: stored.commit.seq, alone: heads.length === 1 && heads[0] === hash };
+}
+
+/** Gives the bundles that hold commits of a document, newest first. */
+export type Archive = (doc: string) => Iterable<readonly StoredCommit[]>;
+
+/** The headers of changes of `doc`: each commit that may hold one is read once, however many it holds. */
+export function findHeaders(
+  doc: string,
+  hashes: readonly string[],
+  stage: Stage,
+  read: (seq: number) => StoredCommit | undefined,
+  archive: Archive,
+): ReadonlyMap<string, ChangeHeader> {
+  const found = new Map<string, ChangeHeader>();
+  const seen = new Set<number>();
+  for (const hash of hashes) {
+    if (found.has(hash)) continue;
+    for (const seq of stage.find(prefixOf(hash))) {
+      const stored = seen.has(seq) ? undefined : read(seq);
+      seen.add(seq);
+      if (stored) for (const header of headersIn(stored, doc)) found.set(header.hash, header);
+    }
+  }
+  for (const commits of archive(doc)) {
+    if (hashes.every((hash) => found.has(hash))) break;
+    for (const stored of commits) for (const header of headersIn(stored, doc)) found.set(header.hash, header);
+  }
+  return found;
+}

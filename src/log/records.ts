@@ -1,0 +1,99 @@
+import type { LogStorage } from "../store/contract.ts";
+import { isBundle, unpackBundle } from "./bundle.ts";
+import { openRecord, type StoredCommit } from "./stored-commit.ts";
+
+/**
+ * Commits by their seq, whether they stand alone in the storage or in a bundle. The two bundles read
+ * last stay expanded: whoever reads one commit of a bundle mostly goes on to its neighbours.
+ */
+export class Records {
+  readonly #storage: LogStorage;
+  /** Expanded bundles by their last seq, least recently used first. */
+  readonly #expanded = new Map<number, readonly StoredCommit[]>();
+
+  constructor(storage: LogStorage) {
+    this.#storage = storage;
+  }
+
+  /** Throws DB_DAMAGED, as does every other call. */
+  commit(seq: number): StoredCommit | undefined {
+    for (const commits of this.#expanded.values()) {
+      const first = commits[0]?.commit.seq ?? 0;
+      if (seq >= first && seq < first + commits.length) return commits[seq - first];
+    }
+    const body = this.#storage.read(seq);
+    if (!body) return undefined;
+    if (!isBundle(body)) return openRecord(body, seq);
+    const commits = this.#expand(body);
+    return commits[seq - (commits[0]?.commit.seq ?? 0)];
+  }
+
+  /** Commits from `from` on, oldest first, at most `limit`; fewer at the end of a bundle. */
+  page(from: number, limit: number): StoredCommit[] {
+    const found: StoredCommit[] = [];
+    for (const { seq, body } of this.#storage.page(from, limit)) {
+      if (!isBundle(body)) {
+        found.push(openRecord(body, seq));
+        continue;
+      }
+      // A bundle alone is more than a page: give what is asked of the first and stop there.
+      if (found.length === 0) {
+        const commits = this.#expand(body);
+        const start = Math.max(0, from - (commits[0]?.commit.seq ?? 0));
+        return commits.slice(start, start + limit);
+      }
+      break;
+    }
+    return found.slice(0, limit);
+  }
+
+  /** Commits `from` to `to`, without keeping expanded what is only passed through; at most RANGE_BYTES of them. */
+  range(from: number, to: number): StoredCommit[] {
+    const found: StoredCommit[] = [];
+    let bytes = 0;
+    while (from + found.length <= to && bytes < RANGE_BYTES) {
+      const page = this.page(from + found.length, Math.min(PAGE, to - from - found.length + 1));
+      if (page.length === 0) break;
+      for (const stored of page) {
+        found.push(stored);
+        bytes += stored.bytes.length + stored.blocks.reduce((sum, block) => sum + block.length, 0);
+      }
+    }
+    return found;
+  }
+
+  /** Drops what is expanded: ranges have changed. */
+  forget(): void {
+    this.#expanded.clear();
+  }
+
+  /** The commits of the bundle that ends at `last`. */
+  bundle(last: number): readonly StoredCommit[] {
+    const known = this.#expanded.get(last);
+    if (known) {
+      this.#expanded.delete(last);
+      this.#expanded.set(last, known);
+      return known;
+    }
+    const body = this.#storage.read(last);
+    if (!body) return [];
+    return isBundle(body) ? this.#expand(body) : [openRecord(body, last)];
+  }
+
+  #expand(body: Uint8Array): readonly StoredCommit[] {
+    const commits = unpackBundle(this.#storage.identity.uid, body);
+    const last = commits.at(-1)?.commit.seq ?? 0;
+    this.#expanded.delete(last);
+    this.#expanded.set(last, commits);
+    for (const oldest of this.#expanded.keys()) {
+      if (this.#expanded.size <= EXPANDED_MAX) break;
+      this.#expanded.delete(oldest);
+    }
+    return commits;
+  }
+}
+
+const EXPANDED_MAX = 2;
+const PAGE = 512;
+/** Bytes of commits and changes in one bundle, roughly: expanding it needs a few times as much memory. */
+const RANGE_BYTES = 8 * 1024 * 1024;

@@ -1,0 +1,62 @@
+import { SkaldError } from "../errors.ts";
+import { CODEC_DAG_CBOR, CODEC_RAW, cidFromDigest, cidOf, cidToString } from "../ids/cid.ts";
+import { readTrustedHeader, type ChangeHeader } from "./change.ts";
+import { decodeCommit, type Commit } from "./commit.ts";
+import { decodeRecord } from "./record.ts";
+
+/** A commit as the log holds it, with its blocks. */
+export interface StoredCommit {
+  readonly cid: Uint8Array;
+  readonly bytes: Uint8Array;
+  readonly commit: Commit;
+  /** In the order of `addressesOf(commit)`. */
+  readonly blocks: readonly Uint8Array[];
+  /** Empty for none, and once the commit is in a bundle. */
+  readonly clientTxId: string;
+}
+
+/** Reads a record. Throws DB_DAMAGED. */
+export function openRecord(body: Uint8Array, seq: number): StoredCommit {
+  const record = decodeRecord(body, seq);
+  return {
+    cid: cidFromDigest(CODEC_DAG_CBOR, record.digest),
+    bytes: record.commit,
+    commit: decodeCommit(record.commit),
+    blocks: record.blocks,
+    clientTxId: record.clientTxId,
+  };
+}
+
+/** Addresses of a commit's blocks, in the order the record holds them. */
+export function addressesOf(commit: Commit): Uint8Array[] {
+  return [...commit.entries.flatMap((entry) => entry.changes), ...commit.events];
+}
+
+/** A block of a commit, by its place in `addressesOf`. Throws DB_DAMAGED when it does not hash to its address. */
+export function checkedBlock(stored: StoredCommit, at: number): Uint8Array {
+  return checkBlock(stored, at, addressesOf(stored.commit)[at]);
+}
+
+function checkBlock(stored: StoredCommit, at: number, address: Uint8Array | undefined): Uint8Array {
+  const block = stored.blocks[at];
+  if (!block || !address || Buffer.compare(cidOf(CODEC_RAW, block), address) !== 0) {
+    throw new SkaldError("DB_DAMAGED", `A block of commit ${stored.commit.seq} does not match its address.`, {
+      details: { seq: stored.commit.seq, block: address && cidToString(address) },
+    });
+  }
+  return block;
+}
+
+/** The bytes of the changes a commit made to `doc`. Throws DB_DAMAGED. */
+export function changesIn(stored: StoredCommit, doc: string): Uint8Array[] {
+  let at = 0;
+  for (const entry of stored.commit.entries) {
+    if (entry.doc === doc) return entry.changes.map((address, i) => checkBlock(stored, at + i, address));
+    at += entry.changes.length;
+  }
+  return [];
+}
+
+export function headersIn(stored: StoredCommit, doc: string): ChangeHeader[] {
+  return changesIn(stored, doc).map(readTrustedHeader);
+}

@@ -1,0 +1,226 @@
+import * as A from "@automerge/automerge";
+import { SkaldError } from "../../src/errors.ts";
+import type { LogStorage, StoredRecord } from "../../src/store/contract.ts";
+import { tempDir } from "../support/temp-dir.ts";
+import { ACTORS, copyOf, createLog, forge, lastChange, openLog, refusal, set, tx, write } from "./fixture.ts";
+
+const root = tempDir();
+const [AA, BB] = ACTORS;
+
+/** A storage that counts what goes through it, and refuses an append when told to. */
+class Watched implements LogStorage {
+  readonly appends: number[] = [];
+  refuse: SkaldError | undefined;
+  /** Runs after the append is durable and before whoever waits for it hears of it. */
+  after: (() => void) | undefined;
+  readonly #inner: LogStorage;
+
+  constructor(inner: LogStorage) {
+    this.#inner = inner;
+  }
+
+  get identity() {
+    return this.#inner.identity;
+  }
+  last(): number {
+    return this.#inner.last();
+  }
+  async append(records: readonly StoredRecord[]): Promise<void> {
+    if (this.refuse) throw this.refuse;
+    this.appends.push(records.length);
+    await this.#inner.append(records);
+    this.after?.();
+  }
+  read(seq: number) {
+    return this.#inner.read(seq);
+  }
+  page(from: number, limit: number) {
+    return this.#inner.page(from, limit);
+  }
+  ranges() {
+    return this.#inner.ranges();
+  }
+  replace(from: number, to: number, body: Uint8Array) {
+    return this.#inner.replace(from, to, body);
+  }
+  tidy(): void {
+    this.#inner.tidy();
+  }
+  bytes(): number {
+    return this.#inner.bytes();
+  }
+  inspect(): string[] {
+    return this.#inner.inspect();
+  }
+  close(): void {
+    this.#inner.close();
+  }
+}
+
+function watchedLog() {
+  let storage: Watched | undefined;
+  const made = createLog(root, {}, (inner) => (storage = new Watched(inner)));
+  return { ...made, storage: storage as unknown as Watched };
+}
+
+const first = (log: Parameters<typeof copyOf>[0], doc: string, actor: string, values = {}) =>
+  lastChange(set(copyOf(log, doc, actor), { at: doc, ...values }));
+
+describe("writers that come together", () => {
+  test("share few appends, each with its own receipt, and a bad one spoils none of the others", async () => {
+    const { log, storage } = watchedLog();
+    const docs = Array.from({ length: 64 }, (_, i) => `notes/${i}`);
+    const bad = new Set([0, 17, 40, 63]);
+    const answers = await Promise.all(
+      docs.map((doc, i) => {
+        const change = first(log, doc, AA);
+        return refusalOr(log.write(tx(write(doc, [bad.has(i) ? forge(change, { seq: 2 }) : change]))));
+      }),
+    );
+    expect(storage.appends.length).toBeLessThanOrEqual(2);
+    expect(log.head().seq).toBe(60);
+    const seqs = answers.filter((answer) => typeof answer === "number");
+    expect(seqs.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 60 }, (_, i) => i + 1));
+    answers.forEach((answer, i) => {
+      if (bad.has(i)) expect(answer).toBe("CHANGE_SEQ");
+    });
+    expect(log.counts()).toEqual({ documents: 60, deleted: 0 });
+    await log.close();
+  });
+
+  test("on one document are checked one after the other", async () => {
+    const { log, storage } = watchedLog();
+    const begun = set(copyOf(log, "notes/a", AA), { n: 0 });
+    await log.write(tx(write("notes/a", [lastChange(begun)])));
+    const base = A.getHeads(begun);
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, (_, i) => {
+        const mine = set(A.clone(begun, { actor: `${i}${i}`.repeat(16) }), { n: i + 1 });
+        return refusalOr(log.write(tx(write("notes/a", [lastChange(mine)], { base }))));
+      }),
+    );
+    expect(answers).toEqual([2, ...Array.from({ length: 7 }, () => "HEADS_CONFLICT")]);
+    expect(storage.appends).toEqual([1, 1]);
+    await log.close();
+  });
+
+  test("build on each other in one append", async () => {
+    const { log, storage } = watchedLog();
+    let doc = copyOf(log, "notes/a", AA);
+    const writes = Array.from({ length: 20 }, (_, n) => {
+      doc = set(doc, { n });
+      return log.write(tx(write("notes/a", [lastChange(doc)])));
+    });
+    expect((await Promise.all(writes)).map(({ seq }) => seq)).toEqual(
+      Array.from({ length: 20 }, (_, i) => i + 1),
+    );
+    expect(storage.appends).toEqual([20]);
+    expect(log.commit(20)?.commit.parents).toEqual([log.commit(19)?.cid]);
+    await log.close();
+  });
+
+  test("hear of each durable group once, after it is durable", async () => {
+    const { log, storage } = watchedLog();
+    const heard: [number, number][] = [];
+    log.onCommit((seq) => heard.push([seq, storage.last()]));
+    await Promise.all(
+      ["a", "b", "c"].map((key) => log.write(tx(write(`notes/${key}`, [first(log, `notes/${key}`, AA)])))),
+    );
+    expect(heard).toEqual([[3, 3]]);
+    await log.close();
+  });
+
+  test("are not held up by a listener that fails", async () => {
+    const failures: unknown[] = [];
+    const { log } = createLog(root, { onError: (error) => failures.push(error) });
+    const heard: number[] = [];
+    log.onCommit(() => {
+      throw new Error("a listener's own trouble");
+    });
+    log.onCommit((seq) => heard.push(seq));
+    expect((await log.write(tx(write("notes/a", [first(log, "notes/a", AA)])))).seq).toBe(1);
+    await log.settled();
+    expect([heard, failures.length]).toEqual([[1], 1]);
+    await log.close();
+  });
+});
+
+describe("a full disk", () => {
+  test("refuses the whole group, keeps nothing of it, and takes the same writes once there is room", async () => {
+    const { log, storage, folder } = watchedLog();
+    const begun = set(copyOf(log, "notes/a", AA), { n: 0 });
+    const before = await log.write(tx(write("notes/a", [lastChange(begun)]), { clientTxId: "zero" }));
+    storage.refuse = new SkaldError("STORAGE_FULL", "The disk is full.");
+    const heads = A.getHeads(begun);
+    const one = () =>
+      log.write(
+        tx(write("notes/a", [lastChange(set(begun, { n: 1 }))], { base: heads }), { clientTxId: "one" }),
+      );
+    const rival = () =>
+      log.write(
+        tx(write("notes/a", [lastChange(set(A.clone(begun, { actor: BB }), { n: 2 }))], { base: heads })),
+      );
+    const repeat = () => log.write(tx(write("notes/a", [lastChange(begun)]), { clientTxId: "zero" }));
+    const answers = await Promise.all([one(), one(), rival(), repeat()].map(refusalOr));
+    // The rival was refused for heads that never came to be: it hears what became of them instead.
+    expect(answers).toEqual(["STORAGE_FULL", "STORAGE_FULL", "STORAGE_FULL", 1]);
+    expect([log.head().seq, storage.last(), log.counts().documents]).toEqual([1, 1, 1]);
+    expect(log.state("notes/a")?.changes).toBe(1);
+    storage.refuse = undefined;
+    expect((await one()).seq).toBe(2);
+    expect((await repeat()).commit).toBe(before.commit);
+    await log.close();
+    const again = openLog(folder);
+    expect(again.log.head().seq).toBe(2);
+    await again.log.close();
+  });
+});
+
+describe("the catalog", () => {
+  test("may be written to its table between a group's append and its end", async () => {
+    const { log, storage, folder } = watchedLog();
+    storage.after = () => void log.counts();
+    await log.write(tx(write("notes/a", [first(log, "notes/a", AA)])));
+    let doc = set(copyOf(log, "notes/b", AA), { n: 0 });
+    const send = (more: typeof doc) => log.write(tx(write("notes/b", [lastChange((doc = more))])));
+    await send(doc);
+    await send(set(doc, { n: 1 }));
+    await send(set(doc, { n: 2 }));
+    expect(log.counts()).toEqual({ documents: 2, deleted: 0 });
+    expect(log.history("notes/b", 10, 10)).toEqual([4, 3, 2]);
+    await log.close();
+    const again = openLog(folder);
+    expect(again.log.history("notes/b", 10, 10)).toEqual([4, 3, 2]);
+    await again.log.close();
+  });
+
+  test("answers the same from memory and from its table", async () => {
+    const { log, folder } = createLog(root);
+    const names = ["notes/b", "notes/a", "notes/\u{e9}", "other/a", "notes/\u{1f600}", "notes/\u{ffff}"];
+    for (const doc of names) await log.write(tx(write(doc, [first(log, doc, AA)])));
+    await log.write(tx(write("notes/b", [], { deleted: true })));
+    const sorted = ["notes/a", "notes/\u{e9}", "notes/\u{ffff}", "notes/\u{1f600}"];
+    const check = (held: typeof log): void => {
+      expect(held.list("notes/", "", 10).map(({ name }) => name)).toEqual(sorted);
+      expect(held.list("notes/", "", 10, true).map(({ name }) => name)).toEqual([
+        sorted[0],
+        "notes/b",
+        ...sorted.slice(1),
+      ]);
+      expect(held.list("notes/", "notes/a", 2).map(({ name }) => name)).toEqual(sorted.slice(1, 3));
+      expect(held.counts()).toEqual({ documents: 5, deleted: 1 });
+    };
+    check(log);
+    await log.close();
+    const again = openLog(folder);
+    check(again.log);
+    await again.log.close();
+  });
+});
+
+async function refusalOr(written: Promise<{ seq: number }>): Promise<number | string> {
+  return written.then(
+    ({ seq }) => seq,
+    async (error: unknown) => (await refusal(Promise.reject(error))).code,
+  );
+}

@@ -1,0 +1,117 @@
+import * as A from "@automerge/automerge";
+import { dropSqliteCatalog, openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
+import { Log } from "../../src/log/log.ts";
+import { openSqliteLog } from "../../src/store/sqlite-log.ts";
+import { tempDir } from "../support/temp-dir.ts";
+import { ACTORS, copyOf, createLog, lastChange, openLog, refusal, set, tx, write } from "./fixture.ts";
+
+const root = tempDir();
+const [AA] = ACTORS;
+
+/** Three commits to one document, the second of another document, at the times given. */
+async function withFour(times: number[]) {
+  let at = 0;
+  const { log, folder } = createLog(root, { now: () => times[at++] as number });
+  let doc = copyOf(log, "notes/a", AA);
+  const heads: string[][] = [];
+  for (const n of [1, 2, 3, 4]) {
+    if (n === 2) {
+      await log.write(tx(write("notes/b", [lastChange(set(copyOf(log, "notes/b", AA), { n }))])));
+    } else {
+      doc = set(doc, { n });
+      await log.write(tx(write("notes/a", [lastChange(doc)], { deleted: n === 4 })));
+    }
+    heads.push(A.getHeads(doc));
+  }
+  return { log, folder, heads };
+}
+
+describe("the log", () => {
+  test("gives times that never fall, however the clock jumps", async () => {
+    const { log } = await withFour([5000, 9000, 100, 9500]);
+    expect(log.commits(1, 10).map(({ commit }) => commit.time)).toEqual([5000, 9000, 9000, 9500]);
+    expect([0, 4999, 5000, 8999, 9000, 9499, 9500, 1e15].map((time) => log.seqAt(time))).toEqual([
+      0, 0, 1, 1, 3, 3, 4, 4,
+    ]);
+    await log.close();
+  });
+
+  test("knows after a restart what time it was", async () => {
+    const { log, folder } = await withFour([5000, 6000, 7000, 9_000_000_000_000]);
+    await log.close();
+    const again = openLog(folder, { now: () => 1 });
+    const doc = set(copyOf(again.log, "notes/c", AA), { n: 1 });
+    expect((await again.log.write(tx(write("notes/c", [lastChange(doc)])))).time).toBe(9_000_000_000_000);
+    await again.log.close();
+  });
+
+  test("knows where a document stood at each seq, from memory and from disk", async () => {
+    const { log, folder, heads } = await withFour([1, 2, 3, 4]);
+    const check = (held: typeof log): void => {
+      const points = [0, 1, 2, 3, 4, 5].map((seq) => held.stateAt("notes/a", seq));
+      expect(points).toEqual([
+        undefined,
+        { seq: 1, heads: heads[0], deleted: false },
+        { seq: 1, heads: heads[0], deleted: false },
+        { seq: 3, heads: heads[2], deleted: false },
+        { seq: 4, heads: heads[3], deleted: true },
+        { seq: 4, heads: heads[3], deleted: true },
+      ]);
+      expect(held.stateAt("notes/b", 1)).toBeUndefined();
+      expect(held.stateAt("notes/none", 4)).toBeUndefined();
+      expect(held.history("notes/a", 4, 10)).toEqual([4, 3, 1]);
+      expect(held.history("notes/a", 3, 1)).toEqual([3]);
+      expect(held.history("notes/none", 3, 1)).toEqual([]);
+      expect(held.changes("notes/a", 1, 4)).toHaveLength(2);
+      expect(held.commits(2, 2).map(({ commit }) => commit.seq)).toEqual([2, 3]);
+      expect(held.commit(5)).toBeUndefined();
+      expect(held.touchedSince(3, 10)).toEqual(["notes/a"]);
+      expect(held.touchedSince(2, 10).sort()).toEqual(["notes/a", "notes/b"]);
+    };
+    check(log);
+    await log.close();
+    const again = openLog(folder);
+    check(again.log);
+    await again.log.close();
+  });
+
+  test("reads its tail again when the catalog stayed behind, and all of it when there is none", async () => {
+    const { log, folder, heads } = await withFour([1, 2, 3, 4]);
+    // As a process leaves it that was stopped: everything is in the log, nothing in the catalog.
+    const behind = openSqliteCatalog(folder);
+    expect(behind.head()).toBe(0);
+    behind.close();
+    const other = new Log(openSqliteLog(folder, "notes", { readonly: true }), openSqliteCatalog(folder));
+    expect(other.stateAt("notes/a", 3)?.heads).toEqual(heads[2]);
+    expect(other.head()).toEqual(log.head());
+    await log.close();
+    dropSqliteCatalog(folder);
+    const again = openLog(folder);
+    expect(again.log.stateAt("notes/a", 3)?.heads).toEqual(heads[2]);
+    expect(again.log.counts()).toEqual({ documents: 1, deleted: 1 });
+    await again.log.close();
+  });
+
+  test("tells a catalog of another log from its own", async () => {
+    const one = await withFour([1, 2, 3, 4]);
+    const two = await withFour([5, 6, 7, 8]);
+    await one.log.close();
+    await two.log.close();
+    const crossed = () => new Log(openSqliteLog(one.folder, "notes"), openSqliteCatalog(two.folder));
+    expect(await refusal(crossed)).toMatchObject({ code: "DERIVED_DAMAGED" });
+    const short = createLog(root);
+    const ahead = () => new Log(short.storage, openSqliteCatalog(two.folder));
+    expect(await refusal(ahead)).toMatchObject({ code: "DERIVED_DAMAGED" });
+    await short.log.close();
+  });
+
+  test("takes no more writes once it closes, and finishes those under way", async () => {
+    const { log } = createLog(root);
+    const change = lastChange(set(copyOf(log, "notes/a", AA), { n: 1 }));
+    const under = log.write(tx(write("notes/a", [change])));
+    const closed = log.close();
+    expect(await refusal(log.write(tx(write("notes/a", [change]))))).toMatchObject({ code: "UNAVAILABLE" });
+    expect((await under).seq).toBe(1);
+    await closed;
+  });
+});

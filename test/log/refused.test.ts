@@ -1,0 +1,211 @@
+import * as A from "@automerge/automerge";
+import { CODEC_RAW, cidOf } from "../../src/ids/cid.ts";
+import { blake3 } from "../../src/ids/hash.ts";
+import { readChange, type ChangeHeader } from "../../src/log/change.ts";
+import { decodeCommit, encodeCommit, type Commit, type CommitEntry } from "../../src/log/commit.ts";
+import { decodeDocState, encodeDocState } from "../../src/log/doc-state.ts";
+import { Log } from "../../src/log/log.ts";
+import { writeRecord } from "../../src/log/record.ts";
+import { verifyLog } from "../../src/log/verify.ts";
+import { openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
+import { createSqliteLog } from "../../src/store/sqlite-log.ts";
+import { tempDir } from "../support/temp-dir.ts";
+
+/** Changes that were set aside, as the log has them. Which ones they are is decided elsewhere. */
+
+const DOC = "notes/one";
+
+function changesOf(...actors: string[]): ChangeHeader[] {
+  let doc = A.init<Record<string, unknown>>({ actor: "aa".repeat(16) });
+  return ["aa".repeat(16), ...actors].map((actor, i) => {
+    doc = A.change(A.clone(doc, { actor }), { time: 0 }, (draft) => {
+      draft[`k${i}`] = i;
+    });
+    return readChange(A.getLastLocalChange(doc) as Uint8Array);
+  });
+}
+const [FIRST, SECOND, THIRD] = changesOf("bb".repeat(16), "cc".repeat(16)) as [
+  ChangeHeader,
+  ChangeHeader,
+  ChangeHeader,
+];
+
+function open() {
+  const dir = tempDir();
+  const storage = createSqliteLog(dir, "db");
+  const log = new Log(storage, openSqliteCatalog(dir), { now: () => 1_700_000_000_000 });
+  const send = (...changes: ChangeHeader[]) =>
+    log.write({ author: "alice", clientTxId: "", anyActor: true, writes: [{ doc: DOC, changes }] });
+  return { dir, storage, log, send };
+}
+
+/** Appends a commit that the log itself would not make. */
+async function append({ storage, log }: ReturnType<typeof open>, entry: CommitEntry): Promise<void> {
+  const { seq, cid } = log.head();
+  const commit: Commit = {
+    version: 1,
+    db: log.identity.uid,
+    branch: "main",
+    seq: seq + 1,
+    parents: cid ? [cid] : [],
+    time: 1_700_000_000_000,
+    author: "skald",
+    entries: [entry],
+    events: [],
+  };
+  const bytes = encodeCommit(commit);
+  const { body } = writeRecord({ digest: blake3(bytes), commit: bytes, blocks: [], clientTxId: "" });
+  await storage.append([{ seq: seq + 1, body }]);
+}
+
+function findings({ storage }: ReturnType<typeof open>): string[] {
+  const walk = verifyLog(storage);
+  for (;;) {
+    const step = walk.next();
+    if (step.done) return step.value.findings.map(({ what }) => what);
+  }
+}
+
+describe("an entry that sets changes aside", () => {
+  const entry: CommitEntry = {
+    doc: DOC,
+    base: [SECOND.hash],
+    changes: [],
+    heads: [FIRST.hash],
+    refused: [SECOND.hash],
+  };
+  const commit: Commit = {
+    version: 1,
+    db: new Uint8Array(16),
+    branch: "main",
+    seq: 3,
+    parents: [cidOf(CODEC_RAW, new Uint8Array())],
+    time: 1,
+    author: "skald",
+    entries: [entry, { ...entry, deleted: true }],
+    events: [],
+    message: "set aside 1 change: no reason",
+  };
+
+  test("reads back as it was written, with its key last", () => {
+    const bytes = encodeCommit(commit);
+    expect(decodeCommit(bytes)).toEqual(commit);
+    const text = Buffer.from(bytes).toString("latin1");
+    expect(text.indexOf("grefused")).toBeGreaterThan(text.indexOf("gchanges"));
+    expect(text.lastIndexOf("grefused")).toBeGreaterThan(text.indexOf("gdeleted"));
+  });
+
+  test("leaves the bytes of every other entry as they were", () => {
+    const plain = { ...commit, entries: [{ doc: DOC, base: [], changes: [], heads: [FIRST.hash] }] };
+    expect(Buffer.from(encodeCommit(plain)).includes("refused")).toBe(false);
+  });
+});
+
+describe("a log with changes set aside", () => {
+  test("answers without them from then on, and for the points before", async () => {
+    const db = open();
+    await db.send(FIRST);
+    const bad = await db.send(SECOND, THIRD);
+    const receipt = await db.log.setAside(
+      DOC,
+      [THIRD.hash],
+      [SECOND.hash, THIRD.hash].sort(),
+      [FIRST.hash],
+      "no reason",
+    );
+    expect(receipt).toMatchObject({ seq: 3, heads: { [DOC]: [FIRST.hash] } });
+    expect(db.log.changes(DOC, 0, 3)).toEqual([FIRST.bytes]);
+    for (const seq of [1, 2, 3]) expect(db.log.stateAt(DOC, seq)?.heads).toEqual([FIRST.hash]);
+    expect(db.log.entryOf(DOC, bad.seq).heads).toEqual([THIRD.hash]);
+    expect(db.log.commit(3)?.commit).toMatchObject({
+      author: "skald",
+      message: "set aside 2 changes: no reason",
+      entries: [{ changes: [], refused: [SECOND.hash, THIRD.hash].sort() }],
+    });
+    expect(findings(db)).toEqual([]);
+    await db.log.close();
+  });
+
+  test("takes them as repeats, and nothing that builds on them", async () => {
+    const db = open();
+    await db.send(FIRST, SECOND);
+    await db.log.setAside(DOC, [SECOND.hash], [SECOND.hash], [FIRST.hash], "no reason");
+    expect(await db.send(SECOND)).toMatchObject({ duplicate: true, heads: { [DOC]: [FIRST.hash] } });
+    await expect(db.send(THIRD)).rejects.toMatchObject({
+      code: "CHANGE_REFUSED",
+      details: { doc: DOC, change: THIRD.hash, refused: [SECOND.hash] },
+    });
+    await expect(db.send(SECOND, THIRD)).rejects.toMatchObject({ code: "CHANGE_REFUSED" });
+    expect(db.log.head().seq).toBe(2);
+    await db.log.close();
+  });
+
+  test("does nothing the second time, and nothing on heads that have moved", async () => {
+    const db = open();
+    await db.send(FIRST, SECOND);
+    await db.send(THIRD);
+    await expect(
+      db.log.setAside(DOC, [SECOND.hash], [SECOND.hash], [FIRST.hash], "no reason"),
+    ).rejects.toMatchObject({ code: "HEADS_CONFLICT" });
+    const args = [DOC, [THIRD.hash], [THIRD.hash], [SECOND.hash], "no reason"] as const;
+    const [once, twice] = await Promise.all([db.log.setAside(...args), db.log.setAside(...args)]);
+    expect([once.duplicate, twice.duplicate]).toEqual([false, true]);
+    expect(findings(db)).toEqual([]);
+    await db.log.close();
+  });
+
+  test("leaves a deleted document deleted", async () => {
+    const db = open();
+    await db.send(FIRST, SECOND);
+    await db.log.write({
+      author: "alice",
+      clientTxId: "",
+      writes: [{ doc: DOC, changes: [], deleted: true }],
+    });
+    await db.log.setAside(DOC, [SECOND.hash], [SECOND.hash], [FIRST.hash], "no reason");
+    expect(db.log.state(DOC)).toMatchObject({ deleted: true });
+    expect(findings(db)).toEqual([]);
+    await db.log.close();
+  });
+
+  test("is the same log with a new catalog, and its states read back from one", async () => {
+    const db = open();
+    await db.send(FIRST, SECOND);
+    await db.log.setAside(DOC, [SECOND.hash], [SECOND.hash], [FIRST.hash], "no reason");
+    const state = db.log.state(DOC);
+    if (!state) throw new Error("no state");
+    const again = new Log(db.storage, openSqliteCatalog(tempDir()));
+    expect(again.state(DOC)).toEqual(state);
+    expect(state).toMatchObject({ refusedAt: 2, heads: new Map([[FIRST.hash, FIRST.maxOp]]) });
+    const row = { ...state, id: 1, state: encodeDocState(state) };
+    expect(decodeDocState(row)).toEqual({ ...state, id: 1 });
+    await db.log.close();
+  });
+});
+
+describe("verify", () => {
+  const refusal = { doc: DOC, base: [THIRD.hash], changes: [] };
+  const wrong: Record<string, [CommitEntry, string[]]> = {
+    "names a change that was never there": [
+      { ...refusal, heads: [THIRD.hash], refused: ["ab".repeat(32)] },
+      ["refused"],
+    ],
+    "leaves what builds on the change": [
+      { ...refusal, heads: [FIRST.hash, THIRD.hash].sort(), refused: [SECOND.hash] },
+      ["refused"],
+    ],
+    "has other heads than the tips of what is left": [
+      { ...refusal, heads: [FIRST.hash], refused: [THIRD.hash] },
+      ["heads"],
+    ],
+    "names nothing": [{ ...refusal, heads: [THIRD.hash], refused: [] }, ["refused"]],
+    "is right": [{ ...refusal, heads: [SECOND.hash], refused: [THIRD.hash] }, []],
+  };
+  test.each(Object.entries(wrong))("sees that a refusal %s", async (_, [entry, expected]) => {
+    const db = open();
+    await db.send(FIRST, SECOND, THIRD);
+    await append(db, entry);
+    expect(findings(db)).toEqual(expected);
+    await db.log.close();
+  });
+});

@@ -1,0 +1,164 @@
+import path from "node:path";
+import { writeFileSync } from "node:fs";
+import type { CatalogBatch, CatalogTable } from "../../src/store/contract.ts";
+import { dropSqliteCatalog, openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
+import { dropViews, openViews } from "../../src/store/sqlite-views.ts";
+import { createSqliteLog } from "../../src/store/sqlite-log.ts";
+import { tempDir } from "../support/temp-dir.ts";
+
+const root = tempDir();
+let count = 0;
+function place(): string {
+  const folder = path.join(root, `db-${++count}`);
+  createSqliteLog(folder, "notes").close();
+  return folder;
+}
+
+const state = new Uint8Array([1, 2, 3]);
+function batch(head: number, parts: Partial<CatalogBatch> = {}): CatalogBatch {
+  return { head, docs: [], addresses: [], receipts: [], ...parts };
+}
+function doc(name: string, touches: number[], more: { id?: number; deleted?: boolean } = {}) {
+  return {
+    id: more.id,
+    name,
+    state,
+    first: touches[0] as number,
+    last: touches.at(-1) as number,
+    deleted: more.deleted ?? false,
+    touches,
+  };
+}
+const names = (table: CatalogTable, prefix: string, after: string, limit: number, withDeleted = false) =>
+  table.list(prefix, after, limit, withDeleted).map((row) => row.name);
+
+describe("the catalog's table", () => {
+  test("holds what was written, also after it was opened again", () => {
+    const folder = place();
+    const table = openSqliteCatalog(folder);
+    expect(table.head()).toBe(0);
+    table.write(
+      batch(3, {
+        docs: [doc("a/1", [1, 3]), doc("a/2", [2], { deleted: true })],
+        addresses: [
+          [2 ** 52 - 1, 1],
+          [0, 2],
+          [0, 3],
+        ],
+        receipts: [["me", "tx", 2]],
+      }),
+    );
+    table.close();
+    const again = openSqliteCatalog(folder);
+    expect(again.head()).toBe(3);
+    const row = again.doc("a/1");
+    expect(row).toMatchObject({ name: "a/1", first: 1, last: 3, deleted: false });
+    expect([...(row?.state ?? [])]).toEqual([...state]);
+    expect(again.doc("a/2")?.deleted).toBe(true);
+    expect(again.doc("a/3")).toBeUndefined();
+    expect(again.find(2 ** 52 - 1)).toEqual([1]);
+    expect(again.find(0)).toEqual([2, 3]);
+    expect(again.find(5)).toEqual([]);
+    expect(again.receipt("me", "tx")).toBe(2);
+    expect(again.receipt("you", "tx")).toBeUndefined();
+    expect(again.counts()).toEqual({ documents: 1, deleted: 1 });
+    again.close();
+  });
+
+  test("writes a batch whole or not at all", () => {
+    const table = openSqliteCatalog(place());
+    table.write(batch(1, { docs: [doc("a/1", [1])] }));
+    expect(() => table.write(batch(2, { docs: [doc("a/2", [2]), doc("a/1", [2])] }))).toThrow();
+    expect(table.head()).toBe(1);
+    expect(table.doc("a/2")).toBeUndefined();
+    expect(table.counts().documents).toBe(1);
+    table.close();
+  });
+
+  test("brings a document up to date and keeps where it began", () => {
+    const table = openSqliteCatalog(place());
+    table.write(batch(1, { docs: [doc("a/1", [1])] }));
+    const id = table.doc("a/1")?.id as number;
+    table.write(batch(5, { docs: [doc("a/1", [4, 5], { id, deleted: true })] }));
+    expect(table.doc("a/1")).toMatchObject({ id, first: 1, last: 5, deleted: true });
+    expect(table.touches(id, 5, 10)).toEqual([5, 4, 1]);
+    expect(table.touches(id, 4, 1)).toEqual([4]);
+    expect(table.touchesAfter(id, 1, 5)).toEqual([4, 5]);
+    expect(table.touchesAfter(id, 1, 4)).toEqual([4]);
+    table.close();
+  });
+
+  test("keeps the first seq of an address and of a receipt that come twice", () => {
+    const table = openSqliteCatalog(place());
+    table.write(batch(1, { addresses: [[7, 1]], receipts: [["me", "tx", 1]] }));
+    table.write(batch(2, { addresses: [[7, 1]], receipts: [["me", "tx", 2]] }));
+    expect(table.find(7)).toEqual([1]);
+    expect(table.receipt("me", "tx")).toBe(1);
+    table.close();
+  });
+
+  test("lists in the order of the names' bytes, by prefix, after a name", () => {
+    const table = openSqliteCatalog(place());
+    const all = ["a/1", "a/10", "a/2", "a/\u{e9}", "a/\u{ffff}", "a/\u{1f600}", "ab/1", "b/1"];
+    table.write(
+      batch(1, { docs: all.toReversed().map((name) => doc(name, [1], { deleted: name === "a/2" })) }),
+    );
+    expect(names(table, "", "", 100, true)).toEqual(all);
+    expect(names(table, "a/", "", 100)).toEqual(["a/1", "a/10", "a/\u{e9}", "a/\u{ffff}", "a/\u{1f600}"]);
+    expect(names(table, "a/", "a/10", 2)).toEqual(["a/\u{e9}", "a/\u{ffff}"]);
+    expect(names(table, "a/1", "", 100)).toEqual(["a/1", "a/10"]);
+    expect(names(table, "c", "", 100)).toEqual([]);
+    table.close();
+  });
+
+  test("starts empty once it was dropped", () => {
+    const folder = place();
+    const table = openSqliteCatalog(folder);
+    table.write(batch(1, { docs: [doc("a/1", [1])] }));
+    table.close();
+    dropSqliteCatalog(folder);
+    const again = openSqliteCatalog(folder);
+    expect([again.head(), again.doc("a/1")]).toEqual([0, undefined]);
+    again.close();
+  });
+
+  test("of another program is refused", () => {
+    const folder = place();
+    writeFileSync(path.join(folder, "catalog.sqlite"), "no database at all, but a text. ".repeat(400));
+    expect(() => openSqliteCatalog(folder)).toThrow(expect.objectContaining({ code: "DB_FOREIGN" }));
+  });
+});
+
+describe("the table of documents", () => {
+  test("moves its head together with its rows and pages in name order", () => {
+    const folder = place();
+    const views = openViews(folder);
+    const row = (name: string, seq: number) => ({
+      name,
+      seq,
+      deleted: false,
+      json: `{"at":${seq}}`,
+      problem: undefined,
+    });
+    views.write([row("b/1", 1), row("a/1", 2)], 2);
+    views.write([row("b/1", 3)], 4);
+    views.close();
+    const again = openViews(folder);
+    expect(again.head()).toBe(4);
+    expect(again.page("", 10).map(({ name, seq }) => [name, seq])).toEqual([
+      ["a/1", 2],
+      ["b/1", 3],
+    ]);
+    expect(again.page("a/1", 10)).toHaveLength(1);
+    expect(again.document("c/1")).toBeUndefined();
+    again.putSaved("a/1", 2, state);
+    again.putSaved("a/1", 4, new Uint8Array([9]));
+    expect(again.saved("a/1")).toMatchObject({ seq: 4 });
+    expect(again.saved("b/1")).toBeUndefined();
+    again.close();
+    dropViews(folder);
+    const empty = openViews(folder);
+    expect([empty.head(), empty.page("", 10)]).toEqual([0, []]);
+    empty.close();
+  });
+});
