@@ -18,7 +18,9 @@ import { json, type Answer, type Call, type Params, type Route } from "./route.t
 import { dryRunQuery, idempotencyKey, isOwner, receiptJson } from "./tx-routes.ts";
 
 const AUTOMERGE = "application/automerge";
-const path = "/db/:db/docs/:collection/:key";
+/** Path of one document. */
+export const DOC_PATH = "/db/:db/docs/:collection/:key";
+const path = DOC_PATH;
 const resource = (params: Params): string => docOf(params);
 const tag = "documents";
 const writeAnswers = {
@@ -320,22 +322,23 @@ async function listDocs(call: Call, db: Db): Promise<Answer> {
   if (docs.length === limit && db.log.list(start, after, 1, true).length > 0) {
     next = Buffer.from(after).toString("base64url");
   }
-  if (values === "true") {
-    await Promise.all(
-      docs.map(async (entry) => {
-        const { json: text } = await db.read(entry["doc"] as string, { at: String(seq) });
-        entry["value"] = JSON.parse(text) as unknown;
-      }),
-    );
-  }
-  return json(
-    200,
-    { docs, seq, cursor: next },
-    {
+  // Values go out as they are: parsed and written again, -0 and large floats would come out otherwise.
+  const items = await Promise.all(
+    docs.map(async (entry) => {
+      const item = JSON.stringify(entry);
+      if (values !== "true") return item;
+      return `${item.slice(0, -1)},"value":${(await db.read(entry["doc"] as string, { at: String(seq) })).json}}`;
+    }),
+  );
+  return {
+    status: 200,
+    headers: {
+      "content-type": "application/json",
       ...pointHeaders(db, seq),
       ...nextLink(urlOf(call, ""), { ...call.query, at: String(seq) }, next),
     },
-  );
+    body: `{"docs":[${items.join(",")}],"seq":${seq},"cursor":${JSON.stringify(next)}}`,
+  };
 }
 
 function nameFromCursor(cursor: string): string {

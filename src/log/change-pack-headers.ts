@@ -151,7 +151,8 @@ export class ChangeCoder {
     if (v.ops !== 1) head |= OTHER_OPS;
     const group = this.#groups.get(item.group);
     for (const dep of v.deps) deps.push(group?.places.get(dep) ?? NULL);
-    if (group === undefined || deps.length !== 1 || deps[0] !== group.hashes.length - 1) head |= OTHER_DEPS;
+    const last = (group?.hashes.length ?? 0) - 1;
+    if (last < 0 || deps.length !== 1 || deps[0] !== last) head |= OTHER_DEPS;
     if (group?.actors[0] !== v.actor) head |= OTHER_ACTOR;
     if (v.seq !== (group?.ofActor.get(v.actor)?.seq ?? 0) + 1) head |= OTHER_SEQ;
     if (v.startOp !== nextOp(group, deps)) head |= OTHER_START_OP;
@@ -187,9 +188,9 @@ export class ChangeCoder {
 
   #codeKept(bytes: Uint8Array | null): Uint8Array {
     const coder = this.#coder;
-    const length = coder.uint(KEPT, bytes === null ? 0 : bytes.length);
+    const length = coder.uint(KEPT, bytes?.length ?? 0);
     if (length > coder.left(KEPT)) malformed("pack", "Kept bytes reach past the end of their stream");
-    const kept = bytes ?? new Uint8Array(length);
+    const kept = coder.writing && bytes !== null ? bytes : new Uint8Array(length);
     coder.bytes(KEPT, kept, 0, length);
     return kept;
   }

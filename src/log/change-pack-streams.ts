@@ -143,6 +143,9 @@ const RUNS = 2;
 /** More than any stream of a pack comes near to; bounds what damaged lengths can ask for. */
 const MAX_STREAM = 2 ** 30;
 
+/** Where half of a stream this long repeats, only its runs are tried. */
+const RUNS_ONLY = 2 ** 16;
+
 /** Writes the streams one after the other: length, way of storing, stored length, stored bytes. */
 export function storeStreams(streams: readonly Uint8Array[], out: PackBytes): void {
   streams.forEach((bytes, stream) => {
@@ -151,15 +154,18 @@ export function storeStreams(streams: readonly Uint8Array[], out: PackBytes): vo
     const mode = stream === TEXT ? constants.BROTLI_MODE_TEXT : constants.BROTLI_MODE_GENERIC;
     let how = PLAIN;
     let stored = bytes;
-    const whole = compress(bytes, mode);
-    if (whole.length < stored.length) {
-      how = BROTLI;
-      stored = whole;
-    }
     const runs = storeRuns(bytes);
     if (runs !== null && runs.length < stored.length) {
       how = RUNS;
       stored = runs;
+    }
+    // Long streams that repeat themselves take brotli the most time and gain the least.
+    if (runs === null || bytes.length <= RUNS_ONLY) {
+      const whole = compress(bytes, mode);
+      if (whole.length < stored.length) {
+        how = BROTLI;
+        stored = whole;
+      }
     }
     out.uint(how);
     out.uint(stored.length);
@@ -238,9 +244,9 @@ function loadPart(input: ByteReader, max: number): Uint8Array {
   return bytes;
 }
 
-/** Brotli's best takes 1-2 s a megabyte, so what is large gets less of it. */
+/** Brotli's best takes 1.5 s a megabyte or more, so what is large gets less of it. */
 function quality(length: number): number {
-  return length <= 2 ** 18 ? 11 : length <= 2 ** 22 ? 9 : 5;
+  return length <= 2 ** 17 ? 11 : length <= 2 ** 20 ? 9 : 5;
 }
 
 function compress(bytes: Uint8Array, mode: number): Uint8Array {

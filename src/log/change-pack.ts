@@ -46,12 +46,15 @@ export interface PackedStreams {
 /**
  * Packs changes (uncompressed chunks, type 1) in their order. Lossless for any bytes whatever; what is no
  * change in the form Automerge writes, or has more than 65,536 operations, is kept as it is. Groups
- * are integers from 0 on, the smaller the better.
+ * are integers from 0 on, the smaller the better (RangeError otherwise).
  */
 export function packChanges(items: readonly PackItem[]): Uint8Array {
-  const packed = store(items, packStreams(items).streams);
-  // The log drops the changes themselves after this, so what is kept is proved to give them back.
-  return givesBack(packed, items) ? packed : store(items, packStreams(items, true).streams);
+  // The log drops the changes themselves after this, so a pack is proved to give them back.
+  for (const keepAll of [false, true]) {
+    const packed = storePack(items, packStreams(items, keepAll).streams);
+    if (givesBack(packed, items)) return packed;
+  }
+  throw new SkaldError("INTERNAL", "A pack does not give back the changes that went into it");
 }
 
 /**
@@ -71,6 +74,7 @@ export function unpackChanges(packed: Uint8Array): UnpackedChange[] {
   }
 }
 
+/** `keepAll` takes nothing apart. */
 export function packStreams(items: readonly PackItem[], keepAll = false): PackedStreams {
   const actors = new Names();
   const keys = new Names();
@@ -95,7 +99,7 @@ export function packStreams(items: readonly PackItem[], keepAll = false): Packed
   return { streams: writer.streams(), kept };
 }
 
-function store(items: readonly PackItem[], streams: readonly Uint8Array[]): Uint8Array {
+function storePack(items: readonly PackItem[], streams: readonly Uint8Array[]): Uint8Array {
   const out = new PackBytes(1024);
   out.byte(VERSION);
   out.uint(items.length);

@@ -255,7 +255,7 @@ function isNext(change: ChangeHeader, state: DocState, tx: Transaction, write: D
     if (maxOp === undefined) return false;
     if (maxOp > largest) largest = maxOp;
   }
-  return change.startOp > largest && change.startOp <= state.maxOp + 1;
+  return startsRight(change, largest, state.maxOp);
 }
 
 function largestOpOfDeps(
@@ -345,7 +345,7 @@ function buildsOn(
  * use up the 32-bit counter and make the document unloadable for ever.
  */
 function checkStartOp(doc: string, change: ChangeHeader, depsMaxOp: number, docMaxOp: number): void {
-  if (change.startOp > depsMaxOp && change.startOp <= docMaxOp + 1) return;
+  if (startsRight(change, depsMaxOp, docMaxOp)) return;
   throw new SkaldError(
     "CHANGE_START_OP",
     `The change starts at op ${change.startOp}, not ${depsMaxOp + 1}.`,
@@ -353,6 +353,11 @@ function checkStartOp(doc: string, change: ChangeHeader, depsMaxOp: number, docM
       details: { doc, change: change.hash, expected: depsMaxOp + 1, got: change.startOp },
     },
   );
+}
+
+/** Without operations only the one number will do: Automerge does not load what it saves of any other. */
+function startsRight({ startOp, opCount }: ChangeHeader, depsMaxOp: number, docMaxOp: number): boolean {
+  return opCount === 0 ? startOp === depsMaxOp + 1 : startOp > depsMaxOp && startOp <= docMaxOp + 1;
 }
 
 function equivocation(

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { closeSync, fsyncSync, mkdirSync, openSync, statfsSync, statSync } from "node:fs";
 import path from "node:path";
 import { SkaldError, isSkaldError } from "../errors.ts";
+import { blake3 } from "../ids/hash.ts";
 import type { DbIdentity, LogStorage, SeqRange, StoredRecord } from "./contract.ts";
 import { named, openSqlite, standOn, storageError, syncFile, type Sqlite, type Statement } from "./sqlite.ts";
 
@@ -24,9 +25,15 @@ export function createSqliteLog(folder: string, dbId: string, options: SqliteLog
   const made = sqlite.transaction(() => {
     const first = put.run("db_id", Buffer.from(dbId)).changes === 1;
     if (first) {
-      put.run("uid", randomBytes(16));
-      put.run("actor", randomBytes(16));
-      put.run("created", Buffer.from(String((options.now ?? Date.now)())));
+      const parts = [
+        randomBytes(16),
+        randomBytes(16),
+        Buffer.from(String((options.now ?? Date.now)())),
+      ] as const;
+      put.run("uid", parts[0]);
+      put.run("actor", parts[1]);
+      put.run("created", parts[2]);
+      put.run("check", identityCheck([Buffer.from(dbId), ...parts]));
     }
     return first;
   })();
@@ -235,6 +242,11 @@ function makeFolder(folder: string): void {
   }
 }
 
+/** First bytes of blake3 over the parts of an identity: no commit vouches for all of them. */
+function identityCheck(parts: readonly Uint8Array[]): Uint8Array {
+  return blake3(Buffer.concat(parts.flatMap((part) => [Buffer.of(part.length), part]))).subarray(0, 8);
+}
+
 function readIdentity(sqlite: Sqlite, file: string, dbId: string): DbIdentity {
   const rows = sqlite.prepare("SELECT name, value FROM identity").all() as { name: string; value: Buffer }[];
   const get = (name: string): Buffer => {
@@ -246,6 +258,12 @@ function readIdentity(sqlite: Sqlite, file: string, dbId: string): DbIdentity {
   const holds = get("db_id").toString();
   if (holds !== dbId) {
     throw new SkaldError("DB_FOREIGN", `The file ${file} holds the db ${holds}, not ${dbId}.`, {
+      details: { file },
+    });
+  }
+  const parts = ["db_id", "uid", "actor", "created"].map(get);
+  if (Buffer.compare(identityCheck(parts), get("check")) !== 0) {
+    throw new SkaldError("DB_DAMAGED", `The file ${file} does not say which db it is as it was written.`, {
       details: { file },
     });
   }
