@@ -1,6 +1,11 @@
 -- derived: the index over a log. Dropped and rebuilt at will.
-CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
-INSERT INTO head VALUES (1, 0);
+CREATE TABLE head (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  seq INTEGER NOT NULL,
+  -- Address of that commit: tells a catalog of this log from one of another life of it.
+  cid BLOB
+) STRICT;
+INSERT INTO head VALUES (1, 0, NULL);
 
 CREATE TABLE doc (
   id INTEGER PRIMARY KEY,

@@ -1,31 +1,42 @@
 import { opendir, readFile, readdir } from "node:fs/promises";
 import path from "node:path";
+import { readExported } from "./exported-folder.ts";
 import { CliError } from "./failure.ts";
 
-/** One document of a folder: its Automerge documentId and the bytes of all its chunks. */
-export interface FolderDocument {
-  readonly documentId: string;
-  readonly bytes: Buffer;
-}
+/** One document of a folder: its name, or the documentId that is its key, and where its chunks are. */
+export type FolderDocument = { readonly files: readonly string[] } & (
+  { readonly doc: string } | { readonly documentId: string }
+);
 
 /**
- * The documents of a folder as automerge-repo's file storage keeps it: `<first two characters of the
- * id>/<the rest>/snapshot/<hash>` and `…/incremental/<hash>`. Whatever else lies there, such as the
- * states of its sync, is left alone. One document is in memory at a time.
+ * The documents of a folder, as automerge-repo's file storage keeps it (`<first two characters of the
+ * id>/<the rest>/snapshot/<hash>` and `…/incremental/<hash>`) or as `skald export` writes it. Whatever
+ * else lies there, such as the states of automerge-repo's sync, is left alone.
  */
-export async function* readRepoFolder(folder: string): AsyncGenerator<FolderDocument> {
+export async function* readFolder(folder: string): AsyncGenerator<FolderDocument> {
   for await (const first of await opendir(folder)) {
-    if (!first.isDirectory() || first.name.length !== 2) continue;
-    for await (const rest of await opendir(path.join(folder, first.name))) {
-      if (!rest.isDirectory()) continue;
-      const own = path.join(folder, first.name, rest.name);
-      const chunks: Buffer[] = [];
-      for (const kind of ["snapshot", "incremental"]) {
-        for (const file of await filesOf(path.join(own, kind))) chunks.push(await readFile(file));
-      }
-      if (chunks.length > 0) yield { documentId: first.name + rest.name, bytes: Buffer.concat(chunks) };
-    }
+    if (!first.isDirectory()) continue;
+    const at = path.join(folder, first.name);
+    for await (const { doc, file } of readExported(at, first.name)) yield { doc, files: [file] };
+    if (first.name.length === 2) yield* repoDocuments(at, first.name);
   }
+}
+
+async function* repoDocuments(folder: string, start: string): AsyncGenerator<FolderDocument> {
+  for await (const rest of await opendir(folder)) {
+    if (!rest.isDirectory()) continue;
+    const own = path.join(folder, rest.name);
+    const files: string[] = [];
+    for (const kind of ["snapshot", "incremental"]) files.push(...(await filesOf(path.join(own, kind))));
+    if (files.length > 0) yield { documentId: start + rest.name, files };
+  }
+}
+
+/** The chunks of one document after each other, in any order: all the server asks for. */
+export async function documentBytes({ files }: FolderDocument): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for (const file of files) chunks.push(await readFile(file));
+  return Buffer.concat(chunks);
 }
 
 async function filesOf(folder: string): Promise<string[]> {
@@ -42,7 +53,7 @@ async function filesOf(folder: string): Promise<string[]> {
 }
 
 export function noDocuments(folder: string): CliError {
-  return new CliError("IMPORT_INVALID", `No documents of automerge-repo are in ${folder}.`, {
-    hint: "Name the folder that its file storage writes to: it holds folders with names of two characters.",
+  return new CliError("IMPORT_INVALID", `No Automerge documents are in ${folder}.`, {
+    hint: "Name the folder that automerge-repo's file storage or `skald export --format automerge` writes to.",
   });
 }

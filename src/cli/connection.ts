@@ -44,23 +44,27 @@ interface Target {
   readonly service: Service | undefined;
 }
 
-/** Connections kept open to one server; an import uses all of them. */
+/** Connections kept open to one server unless a command asks for another number; an import uses all. */
 export const CONNECTIONS = 16;
 const PATIENCE_MS = 10_000;
 
 /** `create`: whether a data directory may be made. Throws NOTHING_HERE, UNREACHABLE, DIR_IN_USE. */
-export async function openConnection(flags: ConnectionFlags, create = false): Promise<Connection> {
+export async function openConnection(
+  flags: ConnectionFlags,
+  create = false,
+  sockets = CONNECTIONS,
+): Promise<Connection> {
   const url = flags.url ?? (flags.dir === undefined ? clientEnvironment().url : undefined);
   if (flags.url !== undefined && flags.dir !== undefined) {
     throw usageError("--url names a server and --dir a directory: give one of them.");
   }
   if (url !== undefined) {
     const target = serverTarget(url, flags.token ?? clientEnvironment().token);
-    return connectionTo(() => Promise.resolve(target), target);
+    return connectionTo(() => Promise.resolve(target), target, sockets);
   }
   const { dir } = readConfig(flags.dir === undefined ? {} : { dir: flags.dir });
   const open = (): Promise<Target> => directoryTarget(dir, create);
-  return connectionTo(open, await open());
+  return connectionTo(open, await open(), sockets);
 }
 
 /** Opens a connection, runs the work and closes it, whatever happens. */
@@ -68,8 +72,9 @@ export async function withConnection<T>(
   flags: ConnectionFlags,
   work: (connection: Connection) => Promise<T>,
   create = false,
+  sockets = CONNECTIONS,
 ): Promise<T> {
-  const connection = await openConnection(flags, create);
+  const connection = await openConnection(flags, create, sockets);
   try {
     return await work(connection);
   } finally {
@@ -152,10 +157,10 @@ function answers(socket: string): Promise<boolean> {
   });
 }
 
-function connectionTo(open: () => Promise<Target>, first: Target): Connection {
+function connectionTo(open: () => Promise<Target>, first: Target, sockets: number): Connection {
   let target = first;
   let opening: Promise<void> | undefined;
-  const options = { keepAlive: true, maxSockets: CONNECTIONS };
+  const options = { keepAlive: true, maxSockets: sockets };
   const agent = first.secure ? new TlsAgent(options) : new Agent(options);
   const closeTarget = async (): Promise<void> => target.service?.stop("done");
   // What runs on a directory may be another command that ends before this one.

@@ -1,4 +1,3 @@
-import { createInterface } from "node:readline";
 import type { Command } from "commander";
 import type * as z from "zod";
 import type { Status, VerifyLine } from "../protocol/wire.ts";
@@ -6,10 +5,22 @@ import { clientCommand, dbPath, type ClientFlags } from "./client-command.ts";
 import { askJson, withConnection, type Connection, type Send } from "./connection.ts";
 import { listDbs } from "./db-commands.ts";
 import { CliError, EXIT, asCliError, failureText, printable, usageError } from "./failure.ts";
-import { fields, print, printJson } from "./output.ts";
+import { splitLines } from "./line-splitter.ts";
+import { byteText, fields, print, printJson } from "./output.ts";
 import { startProgress } from "./progress.ts";
 
+/** A verdict names at most so many problems that it stays far below. */
+const LINE_BYTES = 16 * 1024 * 1024;
+
 type Line = z.infer<typeof VerifyLine>;
+
+interface Compacted {
+  readonly bundles: number;
+  readonly commits: number;
+  /** Bytes of the log, before and after. */
+  readonly before: number;
+  readonly after: number;
+}
 
 export function addChecks(program: Command): void {
   clientCommand(
@@ -33,18 +44,24 @@ export function addChecks(program: Command): void {
     ["skald rebuild shop"],
   ).action((db: string, flags: ClientFlags) =>
     withConnection(flags, async (connection) => {
-      let rebuilt = false;
-      const progress = startProgress("commits", false);
-      for await (const line of lines<{ done?: number; of?: number; ok?: boolean }>(connection, {
-        method: "POST",
-        path: `${dbPath(db)}/rebuild`,
-      })) {
-        if (line.ok) rebuilt = true;
-        else progress.update(line.done ?? 0, line.of ? (line.done ?? 0) / line.of : undefined);
-      }
-      progress.end();
-      if (!rebuilt) throw new CliError("FAILED", "The server broke off the rebuild.");
-      await (flags.json ? printJson({ db, rebuilt }) : print(`${db}: rebuilt\n`));
+      await longTask(connection, `${dbPath(db)}/rebuild`);
+      await (flags.json ? printJson({ db, rebuilt: true }) : print(`${db}: rebuilt\n`));
+    }),
+  );
+
+  clientCommand(
+    program
+      .command("compact <db>")
+      .description("put a db's commits into bundles: every one stays, in a fraction of the space"),
+    ["skald compact shop"],
+  ).action((db: string, flags: ClientFlags) =>
+    withConnection(flags, async (connection) => {
+      const { bundles, commits, before, after } = await longTask<Compacted>(
+        connection,
+        `${dbPath(db)}/compact`,
+      );
+      if (flags.json) return printJson({ db, bundles, commits, before, after });
+      return print(`${bundles} bundles of ${commits} commits: ${byteText(before)} -> ${byteText(after)}\n`);
     }),
   );
 
@@ -67,6 +84,23 @@ export function addChecks(program: Command): void {
       );
     }),
   );
+}
+
+/** Starts a task of the server that tells how far it is, and gives what it ends with. */
+async function longTask<T = unknown>(connection: Connection, path: string): Promise<T> {
+  const progress = startProgress("commits", false);
+  try {
+    for await (const line of lines<Partial<{ ok: boolean; done: number; of: number }>>(connection, {
+      method: "POST",
+      path,
+    })) {
+      if (line.ok) return line as T;
+      progress.update(line.done ?? 0, line.of ? (line.done ?? 0) / line.of : undefined);
+    }
+  } finally {
+    progress.end();
+  }
+  throw new CliError("FAILED", "The server ended the task without a result.", { hint: "Its log says why." });
 }
 
 async function allDbs(connection: Connection): Promise<string[]> {
@@ -109,19 +143,12 @@ async function verifyOne(
   return verdict.verdict === "sound";
 }
 
-/** The JSON lines of a streamed answer. */
+/** The JSON lines of a streamed answer. Throws FAILED when it breaks off. */
 async function* lines<T>(connection: Connection, request: Send): AsyncGenerator<T> {
   const reply = await connection.send(request);
-  let broken: unknown;
-  // The reader of lines does not pass on what goes wrong with its input.
-  reply.on("error", (error) => (broken = error));
-  for await (const line of createInterface({ input: reply, crlfDelay: Infinity })) {
-    if (line !== "") yield JSON.parse(line) as T;
-  }
-  if (broken !== undefined || !reply.complete) {
-    throw new CliError("FAILED", "The server broke off its answer.", {
-      hint: "Its log says why.",
-      cause: broken,
-    });
+  try {
+    for await (const line of splitLines(reply, LINE_BYTES)) yield JSON.parse(line.toString("utf8")) as T;
+  } catch (cause) {
+    throw new CliError("FAILED", "The server broke off its answer.", { hint: "Its log says why.", cause });
   }
 }

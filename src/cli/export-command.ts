@@ -1,7 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { Option, type Command } from "commander";
-import { parseDocName } from "../ids/names.ts";
+import { exportedFile } from "./exported-folder.ts";
 import { clientCommand, docPath, query, type ClientFlags } from "./client-command.ts";
 import { CONNECTIONS, readBytes, withConnection, type Connection } from "./connection.ts";
 import { listDocs } from "./doc-list.ts";
@@ -83,7 +83,7 @@ async function exportFiles(
     throw usageError("--format automerge needs a folder: -o <path>.");
   await mkdir(folder, { recursive: true });
   for await (const { doc, bytes } of documents(connection, db, flags, "application/automerge")) {
-    const file = path.join(folder, await fileOf(doc));
+    const file = path.join(folder, exportedFile(doc));
     await mkdir(path.dirname(file), { recursive: true });
     const sink = await openSink(file);
     await sink.write(bytes);
@@ -124,15 +124,4 @@ async function* documents(
     }
   }
   for (let ready = await next(); ready; ready = await next()) yield ready;
-}
-
-/** File systems take names of 255 bytes, keys have up to 512 and any character. */
-async function fileOf(doc: string): Promise<string> {
-  const { collection, key } = parseDocName(doc);
-  let name = encodeURIComponent(key).replaceAll("*", "%2A").replace(/^\./, "%2E");
-  if (name.length > 200) {
-    const { blake3, toHex } = await import("../ids/hash.ts");
-    name = `${name.slice(0, 160)}~${toHex(blake3(Buffer.from(key))).slice(0, 32)}`;
-  }
-  return path.join(collection, `${name}.automerge`);
 }

@@ -18,7 +18,7 @@ export function addImport(program: Command): void {
     program
       .command("import <db> <path>")
       .description(
-        "import a JSON array, JSON lines (a file, or - for stdin), an Automerge file, or a folder of automerge-repo",
+        "import a JSON array, JSON lines (a file, or - for stdin), an Automerge file, or a folder of them (automerge-repo's, or an export's)",
       )
       .option("--collection <name>", "collection of the documents (default: the file's name)")
       .option(

@@ -5,7 +5,7 @@ import type { Readable } from "node:stream";
 import { toBase58Check } from "../ids/document-id.ts";
 import { blake3 } from "../ids/hash.ts";
 import { checkCollection, parseDocName } from "../ids/names.ts";
-import { noDocuments, readRepoFolder } from "./automerge-folder.ts";
+import { documentBytes, noDocuments, readFolder } from "./automerge-folder.ts";
 import { CliError, asCliError, usageError } from "./failure.ts";
 import { nameRecord, type Naming } from "./import-record.ts";
 import { splitJsonArray } from "./json-array-splitter.ts";
@@ -134,11 +134,19 @@ function folderSource(folder: string, options: SourceOptions): ImportSource {
   let stopped = false;
   async function* items(): AsyncGenerator<ImportItem> {
     let none = true;
-    for await (const { documentId, bytes } of readRepoFolder(folder)) {
+    for await (const found of readFolder(folder)) {
       if (stopped) return;
       none = false;
-      const doc = `${options.collection ?? AUTOMERGE_COLLECTION}/${documentId}`;
-      yield { label: documentId, doc, automerge: bytes };
+      const isExported = "doc" in found;
+      const label = isExported ? found.doc : found.documentId;
+      try {
+        const doc = isExported
+          ? nameExported(found.doc, options.collection)
+          : `${options.collection ?? AUTOMERGE_COLLECTION}/${found.documentId}`;
+        yield { label, doc, automerge: await documentBytes(found) };
+      } catch (error) {
+        yield { label, failure: asCliError(error) };
+      }
     }
     if (none) throw noDocuments(folder);
   }
@@ -149,6 +157,12 @@ function folderSource(folder: string, options: SourceOptions): ImportSource {
       stopped = true;
     },
   };
+}
+
+/** Throws NAME_INVALID. */
+function nameExported(doc: string, collection: string | undefined): string {
+  const name = parseDocName(doc);
+  return `${collection ?? name.collection}/${name.key}`;
 }
 
 /** A file's own name is a collection's when it can be one. */

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { clientEnvironment } from "../config.ts";
 import { Command, CommanderError } from "commander";
+import { addBench } from "./bench-command.ts";
 import { addChecks } from "./db-checks.ts";
 import { addDb } from "./db-commands.ts";
 import { addDoc } from "./doc-commands.ts";
@@ -31,8 +32,8 @@ Examples:
 Commands other than serve talk to the server at --url, or to whatever runs on the data
 directory, or open that directory themselves when nothing does.`,
 );
-// Each file adds its commands; `bench` has its place at the end.
-for (const add of [addServe, addDb, addDoc, addImport, addExport, addChecks, addToken]) add(program);
+for (const add of [addServe, addDb, addDoc, addImport, addExport, addChecks, addToken, addBench])
+  add(program);
 
 try {
   await program.parseAsync();

@@ -63,6 +63,13 @@ export function fields(values: Readonly<Record<string, string | number>>): strin
   return table(Object.entries(values).map(([name, value]) => [name, String(value)]));
 }
 
+/** A size for people, in powers of a thousand: `950 B`, `147 KB`, `120.1 MB`. */
+export function byteText(bytes: number): string {
+  if (bytes < 1000) return `${bytes} B`;
+  if (bytes < 999_500) return `${Math.round(bytes / 1000)} KB`;
+  return bytes < 999_950_000 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
+}
+
 /** Where a command's data goes: a file that appears under its name when it is whole, or stdout. */
 export interface Sink {
   write(data: string | Uint8Array): Promise<void>;

@@ -122,11 +122,12 @@ async function author(
   if (edit.kind === "json-patch" && (!state || state.deleted)) {
     throw new SkaldError("DOC_NOT_FOUND", `There is no document ${doc} to patch.`, { details: { doc } });
   }
-  const heads = base.length > 0 ? base : [genesis(log, doc).hash];
+  const first = base.length > 0 ? undefined : genesis(log, doc);
   const authored = await context.documents.author({
     docRef: context.docRef(doc),
-    heads,
+    heads: first ? [first.hash] : base,
     source: context.source(doc),
+    ...(first ? { eager: first.bytes } : {}),
     actor: ownActors(log.identity.actor, state).at(-1) as string,
     time: Math.floor(Date.now() / 1000),
     ...(request.message === undefined ? {} : { message: request.message }),
@@ -134,7 +135,7 @@ async function author(
   });
   let changes: ChangeHeader[] = authored.change ? [readChange(authored.change)] : [];
   // An empty document has no change of its own yet: its first one is the genesis that all copies share.
-  if (changes.length === 0 && base.length === 0) changes = [readChange(genesis(log, doc).bytes)];
+  if (changes.length === 0 && first) changes = [readChange(first.bytes)];
   return {
     write: { doc, changes, base, authored: true, ...(deleted ? { deleted } : {}) },
     ...(deleted ? {} : { json: authored.json }),

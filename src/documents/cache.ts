@@ -31,6 +31,11 @@ export class LoadedDocuments {
     return this.#bytes;
   }
 
+  /** Estimated bytes of this document; 0 when it is not here. */
+  bytesOf(docRef: string): number {
+    return this.#entries.get(docRef)?.bytes ?? 0;
+  }
+
   /** A handle that has all of `heads`, or the heads that are here for the caller to send the rest. */
   find(docRef: string, heads: readonly string[]): Handle | { have: string[] } {
     const entry = this.#entries.get(docRef);

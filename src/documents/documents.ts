@@ -68,9 +68,19 @@ export class Documents {
    * @throws SkaldError BAD_JSON, VALUE_INVALID, PATCH_INVALID, PATCH_FAILED
    */
   async author(job: AuthorJob): Promise<AuthorResult> {
-    const { docRef, heads, actor, time, message, edit, source, deadlineMs } = job;
+    const { docRef, heads, actor, time, message, edit, eager, source, deadlineMs } = job;
     return this.#pool.run(
-      { kind: "author", docRef, heads, actor, time, edit, ...(message === undefined ? {} : { message }) },
+      {
+        kind: "author",
+        docRef,
+        heads,
+        actor,
+        time,
+        edit,
+        ...(message === undefined ? {} : { message }),
+        // A view would take its whole buffer along.
+        ...(eager === undefined ? {} : { eager: eager.slice() }),
+      },
       source,
       deadlineMs,
     );

@@ -10,10 +10,15 @@ export type Handle = ReturnType<typeof A.getBackend>;
 
 let blank: Handle | undefined;
 
-/** A new empty document. */
-export function emptyHandle(actor?: string): Handle {
+/** A new empty document. All have one actor: who writes into one gives it to `copyOf`. */
+export function emptyHandle(): Handle {
   blank ??= A.getBackend(A.init());
-  return blank.fork(actor);
+  return copyOf(blank);
+}
+
+/** A copy of all of it. Automerge's `fork` draws a random actor first, which takes longer than the rest. */
+export function copyOf(handle: Handle, actor?: string): Handle {
+  return handle.clone(actor);
 }
 
 /** All chunks in one call: one by one they cost quadratic time. Bytes it cannot use may be skipped silently. */

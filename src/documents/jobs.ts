@@ -68,6 +68,11 @@ export interface AuthorJob extends DocumentAt {
   time: number;
   message?: string;
   edit: Edit;
+  /**
+   * Chunks to load if the thread has no copy at all, which saves asking `source`; it is asked when they do not
+   * lead to the heads. For a document that is small or new.
+   */
+  eager?: Uint8Array;
 }
 
 export interface AuthorResult {
@@ -117,6 +122,8 @@ export interface DocumentsStats {
   restarts: number;
   /** Jobs waiting or running. */
   queued: number;
+  /** Batches of jobs sent to threads since the start. */
+  messages: number;
   cachedDocuments: number;
   /** Estimate; see specs/04-documents.md. */
   cachedBytes: number;

@@ -6,13 +6,18 @@ import type {
   CheckResult,
   DiffJob,
   DiffResult,
+  Edit,
   ReadJob,
   ReadResult,
   SplitJob,
   SplitResult,
 } from "./jobs.ts";
+import type { Progress } from "./progress.ts";
 
-/** What travels between the pool and a thread: one request at a time, one reply each. */
+/**
+ * What travels between the pool and a thread: one batch of jobs at a time, and one or more replies that together
+ * have an outcome for each job, in order. A thread that is spent leaves the rest of its batch undone.
+ */
 
 type Sent<T> = Omit<T, "source" | "deadlineMs">;
 
@@ -33,28 +38,61 @@ export interface Results {
   split: SplitResult;
 }
 
-export interface Request {
+export interface Item {
   work: Work;
   /** The answer to a `need`: all chunks in one array, and the heads they were asked with. */
-  source?: { have: string[]; bytes: Uint8Array };
+  source?: Source;
+}
+
+export interface Source {
+  have: string[];
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
+export interface Batch {
+  items: Item[];
 }
 
 export interface ThreadState {
-  /** Bytes outside the JavaScript heap of this thread: mostly its WASM memory, which never shrinks. */
-  memory: number;
   cachedDocuments: number;
   cachedBytes: number;
-  /** Set when Automerge panicked: the module's state is not to be trusted after that. */
-  spoiled: boolean;
+  /** To be replaced: Automerge panicked and its module is not to be trusted, or the memory passed the bound. */
+  spent: boolean;
 }
 
 export type Outcome =
   | { type: "done"; value: Results[keyof Results] }
-  | { type: "need"; have: string[] }
+  /** Not done: the source is to be asked for what leads from `have` to the heads. The try took `ms`. */
+  | { type: "need"; have: string[]; ms: number }
+  /** Not tried, since an earlier job of the document in the batch came back with `need`. */
+  | { type: "again" }
   | { type: "failed"; code: ErrorCode; message: string; details: Readonly<Record<string, unknown>> };
 
-export type Reply = { type: "ready" } | { type: "reply"; outcome: Outcome; state: ThreadState };
+export type Reply = { type: "ready" } | { type: "reply"; outcomes: Outcome[]; state: ThreadState };
 
 export interface ThreadOptions {
   cacheBytes: number;
+  /** Bytes outside the JavaScript heap of the thread, mostly its WASM memory, which never shrinks. */
+  maxMemory: number;
+  progress: Progress;
+}
+
+/** Bytes that a job brings to the thread, roughly. */
+export function sizeOf({ work, source }: Item): number {
+  const brought = source?.bytes.length ?? 0;
+  switch (work.kind) {
+    case "split":
+      return work.bytes.length;
+    case "check":
+      return work.changes.reduce((sum, change) => sum + change.length, brought);
+    case "author":
+      return brought + (work.eager?.length ?? 0) + lengthOf(work.edit);
+    default:
+      return brought;
+  }
+}
+
+function lengthOf(edit: Edit): number {
+  if (edit.kind === "put") return edit.value.length;
+  return edit.kind === "clear" ? 0 : edit.patch.length;
 }

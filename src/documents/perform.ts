@@ -2,7 +2,15 @@ import { SkaldError } from "../errors.ts";
 import { writeEdit } from "./author.ts";
 import type { LoadedDocuments } from "./cache.ts";
 import { createPatch } from "./diff.ts";
-import { changeHash, emptyHandle, type Handle, loadChunks, missingHeads, sameHeads } from "./handle.ts";
+import {
+  changeHash,
+  copyOf,
+  emptyHandle,
+  type Handle,
+  loadChunks,
+  missingHeads,
+  sameHeads,
+} from "./handle.ts";
 import type { AuthorResult, CheckResult, ReadResult } from "./jobs.ts";
 import { stringifyJson } from "./json-value.ts";
 import { conflictsOf, documentJson, project } from "./materialise.ts";
@@ -22,8 +30,9 @@ function viewHeads(handle: Handle, heads: string[]): string[] | undefined {
  */
 function copyAt(handle: Handle, heads: string[], actor?: string): Handle {
   const view = viewHeads(handle, heads);
+  if (view === undefined) return copyOf(handle, actor);
   const copy = handle.fork(actor, view);
-  if (view === undefined || sameHeads(copy.getHeads(), heads)) return copy;
+  if (sameHeads(copy.getHeads(), heads)) return copy;
   copy.free();
   throw new SkaldError(
     "DOC_UNREADABLE",
@@ -111,7 +120,7 @@ export function performCheck(handle: Handle, work: WorkOf<"check">, panicked: ()
   function tryUpTo(count: number): string | undefined {
     let copy: Handle | undefined;
     try {
-      copy = base === undefined ? copyAt(handle, heads) : base.fork();
+      copy = base === undefined ? copyAt(handle, heads) : copyOf(base);
       const found = refusal(copy, changes.slice(fine, count));
       if (found === undefined) [base, copy] = [copy, base];
       if (copy !== undefined) release(copy);

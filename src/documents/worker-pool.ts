@@ -2,10 +2,27 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { SkaldError } from "../errors.ts";
 import type { SourceCallback } from "./jobs.ts";
-import type { Outcome, Reply, Request, Results, ThreadOptions, ThreadState, Work } from "./messages.ts";
+import {
+  type Batch,
+  type Item,
+  type Outcome,
+  type Reply,
+  type Results,
+  sizeOf,
+  type Source,
+  type ThreadOptions,
+  type ThreadState,
+  type Work,
+} from "./messages.ts";
+import { newProgress, type Progress, readProgress } from "./progress.ts";
 
 /** Threads run compiled code, also when this module itself was loaded from `src` by the tests. */
 const WORKER_FILE = fileURLToPath(new URL("../../dist/documents/worker.js", import.meta.url));
+
+/** A message to another thread costs up to a millisecond on a busy machine, a small job less. */
+const MAX_BATCH = 32;
+/** Bytes after which a batch is full: the thread may as well begin. */
+const MAX_BATCH_BYTES = 2 ** 20;
 
 export interface PoolOptions {
   workers: number;
@@ -18,6 +35,8 @@ export interface PoolOptions {
 interface Task {
   work: Work;
   source?: SourceCallback;
+  /** The answer to the thread's `need`, until it is sent: it is handed over and can be sent once. */
+  given?: Source;
   /** Milliseconds of work left. */
   remaining: number;
   allowed: number;
@@ -29,26 +48,32 @@ interface Slot {
   worker: Worker | undefined;
   ready: boolean;
   queue: Task[];
-  running: Task | undefined;
-  /** What the running task was last sent, for the case that the thread is not ready yet. */
-  request: Request | undefined;
-  startedAt: number;
+  /** Sent and not answered, in order. */
+  batch: Task[];
+  /** Sent back by the thread, to be sent again before the queue; undefined when its source failed. */
+  held: Promise<Task | undefined>[];
+  /** As many tasks as there are promises in `held`. */
+  heldTasks: Task[];
+  progress: Progress;
+  /** Jobs that the present thread has answered. */
+  answered: number;
   timer: NodeJS.Timeout | undefined;
   state: ThreadState;
 }
 
-const NO_STATE: ThreadState = { memory: 0, cachedDocuments: 0, cachedBytes: 0, spoiled: false };
+const NO_STATE: ThreadState = { cachedDocuments: 0, cachedBytes: 0, spent: false };
 
 /**
- * Threads with a queue each, one task at a time. A thread that overruns its task's deadline, dies or is spoiled
- * is ended and a new one takes over its queue; only the task that ran on it fails. Threads start on first use
- * and keep the process alive only while they have work.
+ * Threads with a queue each, a batch of tasks at a time. A thread that overruns the deadline of the task it is at,
+ * dies or is spent is ended and a new one takes over what it has not answered; only the task that it was at fails.
+ * Threads start on first use and keep the process alive only while they have work.
  */
 export class WorkerPool {
   readonly #options: PoolOptions;
   readonly #slots: Slot[];
   readonly #endings = new Set<Promise<unknown>>();
   #restarts = 0;
+  #messages = 0;
   #closed = false;
 
   constructor(options: PoolOptions) {
@@ -57,9 +82,11 @@ export class WorkerPool {
       worker: undefined,
       ready: false,
       queue: [],
-      running: undefined,
-      request: undefined,
-      startedAt: 0,
+      batch: [],
+      held: [],
+      heldTasks: [],
+      progress: newProgress(),
+      answered: 0,
       timer: undefined,
       state: NO_STATE,
     }));
@@ -74,10 +101,9 @@ export class WorkerPool {
     return new Promise<Results[keyof Results]>((resolve, reject) => {
       if (this.#closed) return reject(closedError());
       const slot = "docRef" in work ? this.#slotOf(work.docRef) : this.#shortest();
-      if (slot.queue.length >= this.#options.queueLimit) {
-        return reject(
-          new SkaldError("WORK_BUSY", `${slot.queue.length} jobs wait for this document's worker.`),
-        );
+      const waiting = loadOf(slot) - 1;
+      if (waiting >= this.#options.queueLimit) {
+        return reject(new SkaldError("WORK_BUSY", `${waiting} jobs wait for this document's worker.`));
       }
       const allowed = deadlineMs ?? this.#options.deadlineMs;
       const task: Task = { work, remaining: allowed, allowed, resolve, reject };
@@ -91,13 +117,21 @@ export class WorkerPool {
     workers: number;
     restarts: number;
     queued: number;
+    messages: number;
     cachedDocuments: number;
     cachedBytes: number;
   } {
-    const totals = { workers: 0, restarts: this.#restarts, queued: 0, cachedDocuments: 0, cachedBytes: 0 };
+    const totals = {
+      workers: 0,
+      restarts: this.#restarts,
+      queued: 0,
+      messages: this.#messages,
+      cachedDocuments: 0,
+      cachedBytes: 0,
+    };
     for (const slot of this.#slots) {
       totals.workers += slot.worker === undefined ? 0 : 1;
-      totals.queued += slot.queue.length + (slot.running === undefined ? 0 : 1);
+      totals.queued += loadOf(slot);
       totals.cachedDocuments += slot.state.cachedDocuments;
       totals.cachedBytes += slot.state.cachedBytes;
     }
@@ -108,9 +142,11 @@ export class WorkerPool {
   async close(): Promise<void> {
     this.#closed = true;
     for (const slot of this.#slots) {
-      const tasks = slot.running === undefined ? slot.queue : [slot.running, ...slot.queue];
+      const tasks = [...slot.heldTasks, ...slot.batch, ...slot.queue];
       slot.queue = [];
-      slot.running = undefined;
+      slot.batch = [];
+      slot.held = [];
+      slot.heldTasks = [];
       this.#end(slot);
       for (const task of tasks) task.reject(closedError());
     }
@@ -125,45 +161,63 @@ export class WorkerPool {
   }
 
   #shortest(): Slot {
-    const load = (slot: Slot) => slot.queue.length + (slot.running === undefined ? 0 : 1);
-    return this.#slots.reduce((best, slot) => (load(slot) < load(best) ? slot : best));
+    return this.#slots.reduce((best, slot) => (loadOf(slot) < loadOf(best) ? slot : best));
   }
 
+  /** Sends what waits, unless the thread is at work or something is to be sent before the queue. */
   #next(slot: Slot): void {
-    if (slot.running !== undefined || this.#closed) return;
-    const task = slot.queue.shift();
-    if (task === undefined) {
+    if (slot.batch.length > 0 || slot.held.length > 0 || this.#closed) return;
+    if (slot.queue.length === 0) {
       slot.worker?.unref();
       return;
     }
-    slot.running = task;
-    this.#send(slot, { work: task.work });
-  }
-
-  #send(slot: Slot, request: Request): void {
-    slot.request = request;
     slot.worker ??= this.#start(slot);
     slot.worker.ref();
-    if (slot.ready) this.#post(slot, slot.worker, request);
+    if (slot.ready) this.#post(slot, slot.worker);
   }
 
-  #post(slot: Slot, worker: Worker, request: Request): void {
-    const task = slot.running;
-    if (task === undefined) return;
-    slot.startedAt = performance.now();
-    slot.timer = setTimeout(() => this.#overrun(slot), task.remaining);
-    worker.postMessage(
-      request,
-      request.source === undefined ? [] : [request.source.bytes.buffer as ArrayBuffer],
-    );
+  #post(slot: Slot, worker: Worker): void {
+    const items: Item[] = [];
+    const buffers: ArrayBuffer[] = [];
+    let bytes = 0;
+    for (const task of slot.queue) {
+      const item: Item = { work: task.work, ...(task.given === undefined ? {} : { source: task.given }) };
+      bytes += sizeOf(item);
+      if (items.length > 0 && (items.length >= MAX_BATCH || bytes > MAX_BATCH_BYTES)) break;
+      items.push(item);
+      if (task.given !== undefined) buffers.push(task.given.bytes.buffer);
+      delete task.given;
+    }
+    slot.batch = slot.queue.splice(0, items.length);
+    this.#messages++;
+    worker.postMessage({ items } satisfies Batch, buffers);
+    this.#watch(slot);
+  }
+
+  /** Ends the thread if the task it is at has used up its time; else looks again when one could have. */
+  #watch(slot: Slot): void {
+    const { begun, running } = readProgress(slot.progress);
+    const at = begun - slot.answered - 1;
+    let soonest = Infinity;
+    for (const [index, task] of slot.batch.entries()) {
+      // Done, and the answer is on its way.
+      if (index < at || (index === at && running === undefined)) continue;
+      const left = task.remaining - (index === at ? (running ?? 0) : 0);
+      if (left <= 0) return this.#overrun(slot, task);
+      soonest = Math.min(soonest, left);
+    }
+    if (soonest < Infinity) slot.timer = setTimeout(() => this.#watch(slot), Math.ceil(soonest));
   }
 
   #start(slot: Slot): Worker {
-    const data: ThreadOptions = { cacheBytes: this.#options.cacheBytes };
+    const { cacheBytes, maxMemory } = this.#options;
+    slot.progress = newProgress();
+    slot.answered = 0;
+    const data: ThreadOptions = { cacheBytes, maxMemory, progress: slot.progress };
     const worker = new Worker(WORKER_FILE, { workerData: data, name: "skald-documents" });
     // A thread that was given up may still say something; only the slot's present one is listened to.
     worker.on("message", (reply: Reply) => {
-      if (slot.worker === worker) this.#hear(slot, worker, reply);
+      if (slot.worker === worker) this.#hear(slot, reply);
     });
     worker.on("error", (error: Error) => {
       if (slot.worker === worker) this.#died(slot, error);
@@ -174,87 +228,87 @@ export class WorkerPool {
     return worker;
   }
 
-  #hear(slot: Slot, worker: Worker, reply: Reply): void {
+  #hear(slot: Slot, reply: Reply): void {
     if (reply.type === "ready") {
       slot.ready = true;
-      if (slot.request !== undefined) this.#post(slot, worker, slot.request);
-      return;
-    }
-    clearTimeout(slot.timer);
-    const task = slot.running;
-    slot.state = reply.state;
-    if (task === undefined) return;
-    if (reply.outcome.type === "need") {
-      task.remaining = Math.max(1, task.remaining - (performance.now() - slot.startedAt));
-      void this.#fetch(slot, task, reply.outcome.have);
-      return;
-    }
-    if (reply.state.spoiled || reply.state.memory > this.#options.maxMemory) this.#replace(slot);
-    this.#settle(slot, task, reply.outcome);
-  }
-
-  async #fetch(slot: Slot, task: Task, have: string[]): Promise<void> {
-    try {
-      const chunks = (await task.source?.(have))?.chunks ?? [];
-      if (slot.running !== task) return; // closed meanwhile
-      // One new array, so that the caller's chunks stay theirs and the copy can be handed over.
-      const bytes = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0));
-      let at = 0;
-      for (const chunk of chunks) {
-        bytes.set(chunk, at);
-        at += chunk.byteLength;
-      }
-      this.#send(slot, { work: task.work, source: { have, bytes } });
-    } catch (error) {
-      if (slot.running !== task) return;
-      this.#finish(slot);
-      task.reject(error);
       this.#next(slot);
+      return;
     }
+    slot.state = reply.state;
+    slot.answered += reply.outcomes.length;
+    const tasks = slot.batch.splice(0, reply.outcomes.length);
+    for (const [index, task] of tasks.entries()) this.#settle(slot, task, reply.outcomes[index] as Outcome);
+    if (reply.state.spent) this.#replace(slot);
+    else if (slot.batch.length === 0) clearTimeout(slot.timer);
+    this.#resume(slot);
   }
 
-  #settle(slot: Slot, task: Task, outcome: Exclude<Outcome, { type: "need" }>): void {
-    this.#finish(slot);
-    if (outcome.type === "done") task.resolve(outcome.value);
-    else task.reject(new SkaldError(outcome.code, outcome.message, { details: outcome.details }));
-    this.#next(slot);
+  #settle(slot: Slot, task: Task, outcome: Outcome): void {
+    switch (outcome.type) {
+      case "done":
+        return task.resolve(outcome.value);
+      case "failed":
+        return task.reject(new SkaldError(outcome.code, outcome.message, { details: outcome.details }));
+      case "need":
+        task.remaining = Math.max(1, task.remaining - outcome.ms);
+        slot.held.push(fetchSource(task, outcome.have));
+        break;
+      case "again":
+        slot.held.push(Promise.resolve(task));
+        break;
+    }
+    slot.heldTasks.push(task);
   }
 
-  #overrun(slot: Slot): void {
-    const task = slot.running;
+  /** Goes on once the batch is answered and the sources of what is held are here. */
+  #resume(slot: Slot): void {
+    if (slot.batch.length > 0) return;
+    if (slot.held.length === 0) return this.#next(slot);
+    const { held } = slot;
+    void Promise.all(held).then((tasks) => {
+      // Closed meanwhile, or asked to resume twice.
+      if (slot.held !== held) return;
+      slot.held = [];
+      slot.heldTasks = [];
+      slot.queue.unshift(...tasks.filter((task) => task !== undefined));
+      this.#next(slot);
+    });
+  }
+
+  #overrun(slot: Slot, task: Task): void {
+    slot.batch = slot.batch.filter((other) => other !== task);
     this.#replace(slot);
-    this.#finish(slot);
-    task?.reject(
+    task.reject(
       new SkaldError("WORK_TIMEOUT", `The document work took longer than ${task.allowed} ms.`, {
         details: { deadline_ms: task.allowed },
       }),
     );
-    this.#next(slot);
+    this.#resume(slot);
   }
 
   #died(slot: Slot, cause: Error): void {
-    const task = slot.running;
+    const { begun, running } = readProgress(slot.progress);
+    // Between jobs nobody is known to be to blame, but if nobody were, the next thread could end the same way.
+    const at = running === undefined ? 0 : begun - slot.answered - 1;
+    const task =
+      slot.batch.length > 0 ? slot.batch.splice(at, 1)[0] : slot.ready ? undefined : slot.queue.shift();
     this.#replace(slot);
-    this.#finish(slot);
     task?.reject(new SkaldError("WORK_FAILED", "The document's worker ended on this job.", { cause }));
-    this.#next(slot);
+    this.#resume(slot);
   }
 
-  #finish(slot: Slot): void {
-    clearTimeout(slot.timer);
-    slot.running = undefined;
-    slot.request = undefined;
-  }
-
+  /** What the thread has not answered is for the next one. */
   #replace(slot: Slot): void {
     this.#restarts++;
     this.#end(slot);
+    slot.queue.unshift(...slot.batch);
+    slot.batch = [];
   }
 
   /** The next task starts a new thread; it need not wait for this one to be gone. */
   #end(slot: Slot): void {
     const worker = slot.worker;
-    this.#finishTimer(slot);
+    clearTimeout(slot.timer);
     slot.worker = undefined;
     slot.ready = false;
     slot.state = NO_STATE;
@@ -262,10 +316,29 @@ export class WorkerPool {
     const ending = worker.terminate().finally(() => this.#endings.delete(ending));
     this.#endings.add(ending);
   }
+}
 
-  #finishTimer(slot: Slot): void {
-    clearTimeout(slot.timer);
-    slot.timer = undefined;
+/** Tasks that wait or run. */
+function loadOf(slot: Slot): number {
+  return slot.heldTasks.length + slot.batch.length + slot.queue.length;
+}
+
+/** The task with its source, or undefined when that failed and the task with it. */
+async function fetchSource(task: Task, have: string[]): Promise<Task | undefined> {
+  try {
+    const chunks = (await task.source?.(have))?.chunks ?? [];
+    // One new array, so that the caller's chunks stay theirs and the copy can be handed over.
+    const bytes = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0));
+    let at = 0;
+    for (const chunk of chunks) {
+      bytes.set(chunk, at);
+      at += chunk.byteLength;
+    }
+    task.given = { have, bytes };
+    return task;
+  } catch (error) {
+    task.reject(error);
+    return undefined;
   }
 }
 

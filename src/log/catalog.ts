@@ -17,12 +17,14 @@ export class Catalog {
   #addresses = new AddressMap();
   readonly #receipts = new Map<string, number>();
   #head: number;
+  #headCid: Uint8Array | undefined;
   #flushes = 0;
 
   constructor(table: CatalogTable, options: { cachedDocs?: number } = {}) {
     this.#table = table;
     this.#cleanMax = options.cachedDocs ?? 10_000;
     this.#head = table.head();
+    this.#headCid = table.headCid();
   }
 
   /** Batches written so far: a stage begun before the last one may not know the rows it made. */
@@ -33,6 +35,11 @@ export class Catalog {
   /** The seq up to which commits were absorbed. */
   head(): number {
     return this.#head;
+  }
+
+  /** The address of the commit at the head, as the table has it. */
+  headCid(): Uint8Array | undefined {
+    return this.#headCid;
   }
 
   /** The state of a document, or undefined when it was never written. Not to be changed by the caller. */
@@ -128,7 +135,7 @@ export class Catalog {
   }
 
   /** Takes over what a group of durable commits staged. */
-  absorb(stage: Stage, head: number): void {
+  absorb(stage: Stage, head: number, headCid?: Uint8Array): void {
     for (const [name, staged] of stage.docs) {
       const touched = this.#dirty.get(name);
       if (touched) {
@@ -143,6 +150,7 @@ export class Catalog {
     this.#addresses.addAll(stage.addresses);
     for (const [key, seq] of stage.receipts) this.#receipts.set(key, seq);
     this.#head = head;
+    this.#headCid = headCid;
   }
 
   /** Bundles that hold commits of a document, by their last seq, newest first. */
@@ -178,6 +186,7 @@ export class Catalog {
     if (this.pending() === 0) return;
     this.#table.write({
       head: this.#head,
+      headCid: this.#headCid,
       docs: [...this.#dirty.values()].map(({ state, touches }) => ({
         id: state.id,
         name: state.name,

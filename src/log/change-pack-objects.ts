@@ -55,6 +55,8 @@ export class Objects {
 /** What stands where operation `i` is, on `element` or, when that is NULL, under its key. */
 export function standing(target: Target, v: ChangeValues, i: number, element: number): Preds {
   if (element === NULL) return target.keys.get(v.key[i] as number) ?? NOTHING;
+  // Nothing stands at the head of a list, whatever a change says that Automerge would not make.
+  if (v.keyActor[i] === NULL) return NOTHING;
   return target.elements.standing.get(element) ?? [v.keyActor[i] as number, v.keyCtr[i] as number];
 }
 

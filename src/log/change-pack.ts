@@ -49,12 +49,14 @@ export interface PackedStreams {
  * are integers from 0 on, the smaller the better (RangeError otherwise).
  */
 export function packChanges(items: readonly PackItem[]): Uint8Array {
-  // The log drops the changes themselves after this, so a pack is proved to give them back.
-  for (const keepAll of [false, true]) {
-    const packed = storePack(items, packStreams(items, keepAll).streams);
-    if (givesBack(packed, items)) return packed;
+  for (const { group } of items) {
+    if (!Number.isSafeInteger(group + 1) || group < 0) throw new RangeError(`${group} is no group`);
   }
-  throw new SkaldError("INTERNAL", "A pack does not give back the changes that went into it");
+  const packed = tryPack(items, false) ?? tryPack(items, true);
+  if (packed === null) {
+    throw new SkaldError("INTERNAL", "A pack does not give back the changes that went into it");
+  }
+  return packed;
 }
 
 /**
@@ -85,7 +87,6 @@ export function packStreams(items: readonly PackItem[], keepAll = false): Packed
   const again = new PackBytes(1024);
   const kept: number[] = [];
   items.forEach(({ group, bytes }, i) => {
-    if (!Number.isSafeInteger(group + 1) || group < 0) throw new RangeError(`${group} is no group`);
     again.length = 0;
     let hash: string | null = null;
     if (!keepAll && parseValues(bytes, values, actors, keys)) {
@@ -147,18 +148,23 @@ function unpack(input: ByteReader): UnpackedChange[] {
   return changes;
 }
 
-function givesBack(packed: Uint8Array, items: readonly PackItem[]): boolean {
+/**
+ * Null when the pack does not give the changes back. Nobody keeps the changes themselves once they are
+ * packed, so every pack is unpacked before it is handed out.
+ */
+function tryPack(items: readonly PackItem[], keepAll: boolean): Uint8Array | null {
   try {
+    const packed = storePack(items, packStreams(items, keepAll).streams);
     const changes = unpackChanges(packed);
-    return (
+    const same =
       changes.length === items.length &&
       changes.every(({ group, bytes }, i) => {
         const item = items[i] as PackItem;
         return group === item.group && sameBytes(bytes, item.bytes);
-      })
-    );
+      });
+    return same ? packed : null;
   } catch {
-    return false;
+    return null;
   }
 }
 

@@ -380,7 +380,7 @@ export class Log {
       }
       if (group.records.length > 0) {
         this.#head = group.head;
-        this.#catalog.absorb(group.stage, group.head.seq);
+        this.#catalog.absorb(group.stage, group.head.seq, group.head.cid);
       }
       for (const { waiting, added } of members) waiting.resolve(receiptOf(added));
       for (const { waiting, error } of refused) waiting.reject(error);
@@ -447,7 +447,7 @@ export class Log {
     const at = this.#catalog.head();
     // A catalog of another life of the log, such as one that a restored backup found here.
     const known = at > 0 && at <= last ? this.commit(at) : undefined;
-    if (at > 0 && !(known && this.findCommit(known.cid) === at)) {
+    if (at > 0 && !(known && Buffer.compare(known.cid, this.#catalog.headCid() ?? new Uint8Array(0)) === 0)) {
       throw new SkaldError("DERIVED_DAMAGED", `The catalog is at commit ${at} of another log.`, {
         details: { catalog: at, log: last },
       });
@@ -462,7 +462,7 @@ export class Log {
           (seq) => this.commit(seq),
           (doc) => this.#archive(doc),
         );
-      this.#catalog.absorb(stage, page.at(-1)?.commit.seq ?? last);
+      this.#catalog.absorb(stage, page.at(-1)?.commit.seq ?? last, page.at(-1)?.cid);
       if (this.#catalog.pending() >= CATALOG_BATCH) this.#catalog.flush();
     }
     this.#noteBundles();

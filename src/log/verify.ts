@@ -28,6 +28,8 @@ export const FINDINGS = {
   change: "a change is malformed",
   deps: "a change builds on one that is not there",
   actor: "an actor's changes do not count 1, 2, 3, or two share a number",
+  ops: "a change's operations do not count on from those it builds on",
+  time: "a commit is older than the one before it",
   base: "an entry does not start from the document's heads",
   heads: "an entry's heads are not the tips of the change graph",
   refused: "a change set aside was not in the document, or something that builds on it was left",
@@ -106,6 +108,7 @@ class Walk {
   readonly #report: (what: FindingKind, where: string) => void;
   readonly #docs = new Map<string, WalkedDoc>();
   #expected = 1;
+  #time = 0;
 
   constructor(storage: LogStorage, report: (what: FindingKind, where: string) => void) {
     this.#uid = storage.identity.uid;
@@ -175,6 +178,8 @@ class Walk {
   #follows(commit: Commit, cid: Uint8Array, seq: number, previous: Uint8Array | undefined): void {
     const name = `commit ${seq} (${cidToString(cid)})`;
     if (commit.seq !== seq) this.#report("chain", `${name} says it is ${commit.seq}`);
+    if (commit.time < this.#time) this.#report("time", name);
+    this.#time = Math.max(this.#time, commit.time);
     if (Buffer.compare(commit.db, this.#uid) !== 0) this.#report("identity", name);
     const [parent] = commit.parents;
     if (seq === 1) {
@@ -191,7 +196,11 @@ class Walk {
     }
     let at = 0;
     for (const entry of commit.entries) {
-      this.#entry(commit, entry, blocks.slice(at, at + entry.changes.length));
+      try {
+        this.#entry(commit, entry, blocks.slice(at, at + entry.changes.length));
+      } catch (error) {
+        this.#report("record", `commit ${commit.seq}: ${(error as Error).message}`);
+      }
       at += entry.changes.length;
     }
     for (const event of commit.events) this.#address(commit.seq, event, blocks[at++]);
@@ -223,7 +232,10 @@ class Walk {
         if (missing.length > 0) this.#report("deps", `${where} lacks ${missing.join(", ")}`);
         if (change.seq !== (state.actors.get(change.actor)?.seq ?? 0) + 1) this.#report("actor", where);
         const deps = change.deps.map((dep) => nodes.get(dep)).filter((node) => node !== undefined);
-        const { hash, maxOp } = change;
+        const { hash, maxOp, startOp, opCount } = change;
+        const below = deps.reduce((most, dep) => Math.max(most, dep.maxOp), 0);
+        if (startOp <= below || startOp > (opCount === 0 ? below : state.maxOp) + 1)
+          this.#report("ops", where);
         nodes.set(hash, { hash, maxOp, deps, stored: true, refused: false });
         advance(state, change, commit.author);
       } catch (error) {

@@ -76,6 +76,9 @@ export interface CatalogTable {
   /** The seq up to which everything is in. */
   head(): number;
 
+  /** The address of the commit at the head. */
+  headCid(): Uint8Array | undefined;
+
   /** The stored state of a document, with its row, or undefined. */
   doc(name: string): StoredDoc | undefined;
 
@@ -128,6 +131,8 @@ export interface StoredDoc {
 
 export interface CatalogBatch {
   readonly head: number;
+  /** Address of the commit at the head. */
+  readonly headCid?: Uint8Array | undefined;
   /** Every document touched, with `id` undefined for a new one; the touches are seqs. */
   readonly docs: readonly (Omit<StoredDoc, "id"> & {
     readonly id: number | undefined;

@@ -75,9 +75,14 @@ class SqliteCatalog implements CatalogTable {
       touch: sqlite.prepare("INSERT INTO touch VALUES (?, ?)"),
       address: sqlite.prepare("INSERT INTO address VALUES (?, ?) ON CONFLICT DO NOTHING"),
       putReceipt: sqlite.prepare("INSERT INTO receipt VALUES (?, ?, ?) ON CONFLICT DO NOTHING"),
-      head: sqlite.prepare("UPDATE head SET seq = ?"),
+      head: sqlite.prepare("UPDATE head SET seq = ?, cid = ?"),
     };
     if (typeof this.head() !== "number") throw new Error("it has no head");
+  }
+
+  headCid(): Uint8Array | undefined {
+    const cid = named(this.#file, () => this.#sqlite.prepare("SELECT cid FROM head").pluck().get());
+    return (cid as Uint8Array | null) ?? undefined;
   }
 
   head(): number {
@@ -184,7 +189,7 @@ class SqliteCatalog implements CatalogTable {
     // In key order the inserts of a batch walk the tree once.
     for (const [prefix, seq] of batch.addresses.toSorted((a, b) => a[0] - b[0])) s.address.run(prefix, seq);
     for (const [principal, id, seq] of batch.receipts) s.putReceipt.run(principal, id, seq);
-    s.head.run(batch.head);
+    s.head.run(batch.head, batch.headCid ?? null);
   }
 }
 

@@ -116,13 +116,13 @@ class SqliteLog implements LogStorage {
 
   read(seq: number): Uint8Array | undefined {
     if (!(seq >= 1 && seq <= this.#last)) return undefined;
-    const row = named(this.#file, () => this.#read.get(seq)) as
-      { body: Uint8Array; first: number } | undefined;
-    return row && row.first <= seq ? row.body : undefined;
+    const row = named(this.#file, () => this.#read.get(seq)) as { body: unknown; first: number } | undefined;
+    return row && row.first <= seq ? whole(row.body) : undefined;
   }
 
   page(from: number, limit: number): StoredRecord[] {
-    return named(this.#file, () => this.#page.all(from, limit)) as StoredRecord[];
+    const rows = named(this.#file, () => this.#page.all(from, limit)) as { seq: number; body: unknown }[];
+    return rows.map(({ seq, body }) => ({ seq, body: whole(body) }));
   }
 
   // eslint-disable-next-line @typescript-eslint/require-await -- the contract is asynchronous, SQLite is not
@@ -226,6 +226,11 @@ class SqliteLog implements LogStorage {
       throw this.#failed;
     }
   }
+}
+
+/** A damaged page can give any type of value: what is no bytes reads as none, which no record is. */
+function whole(body: unknown): Uint8Array {
+  return ArrayBuffer.isView(body) ? (body as Uint8Array) : new Uint8Array(0);
 }
 
 /** Makes a folder that a power cut does not take away again: each new name is synced in its parent. */

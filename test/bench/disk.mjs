@@ -26,6 +26,8 @@ export async function run(context) {
       db.log.tidy();
       rows.push(...sizes(engine, saved, "before compaction", source, undefined));
       if (typeof db.compact !== "function") return;
+      await db.projection.catchUp();
+      await db.keepSaved(DOC);
       await db.compact();
       compacted = true;
     });
@@ -40,13 +42,18 @@ export async function run(context) {
   }
   const again = new Engine({ dir });
   try {
-    await again.use(DB, (db) => {
+    await again.use(DB, async (db) => {
       rows.push(...sizes(again, saved, "after compaction", source, "≤ 3"));
-      const found = addresses.filter((cid) => {
+      const found = [];
+      const started = performance.now();
+      for (const cid of addresses) {
+        await db.log.locate(cid);
         const block = db.log.block(cid);
-        return block && Buffer.compare(Buffer.from(blake3(block)), Buffer.from(cidDigest(cid))) === 0;
-      });
-      const note = `${found.length} of ${addresses.length} resolve to bytes with that hash`;
+        if (block && Buffer.compare(Buffer.from(blake3(block)), Buffer.from(cidDigest(cid))) === 0)
+          found.push(cid);
+      }
+      const each = Math.round((performance.now() - started) / addresses.length);
+      const note = `${found.length} of ${addresses.length} resolve to bytes with that hash, ${each} ms each`;
       rows.push(
         equality("addresses still resolve after compaction", found.length === addresses.length, note),
       );
@@ -60,8 +67,8 @@ export async function run(context) {
 function sampleAddresses(db) {
   const last = db.log.head().seq;
   const addresses = [];
-  for (let i = 0; i < 100; i += 1) {
-    const { cid, commit } = db.log.commit(1 + Math.floor(((i + 0.5) / 100) * last));
+  for (let i = 0; i < 10; i += 1) {
+    const { cid, commit } = db.log.commit(1 + Math.floor(((i + 0.5) / 10) * last));
     addresses.push(cid, commit.entries[0].changes[0]);
   }
   return addresses;

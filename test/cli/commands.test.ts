@@ -1,19 +1,13 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { runSkald, startServer } from "../support/skald-process.ts";
+import { runSkald, startServer, type SkaldServer } from "../support/skald-process.ts";
 import { tempDir } from "../support/temp-dir.ts";
 
-type Way = "--url" | "the directory of a running server" | "a plain directory";
+let server: SkaldServer;
 
-/** The settings with which a command reaches a fresh Skald in this way. */
-async function reach(way: Way): Promise<Record<string, string>> {
-  const dir = path.join(tempDir(), "data");
-  if (way === "a plain directory") return { SKALD_DIR: dir };
-  const server = await startServer(dir);
-  return way === "--url"
-    ? { SKALD_URL: server.url, SKALD_TOKEN: server.token ?? "", SKALD_DIR: "/nonexistent" }
-    : { SKALD_DIR: dir };
-}
+beforeAll(async () => {
+  server = await startServer(tempDir());
+});
 
 type Run = (line: string, input?: string) => Promise<string>;
 
@@ -32,8 +26,8 @@ function jsonOf(out: string): unknown[] {
     .map((text) => JSON.parse(text) as unknown);
 }
 
-test.each<Way>(["--url", "the directory of a running server"])("every command works by %s", async (way) => {
-  const skald = runner(await reach(way));
+test("every command works by --url", async () => {
+  const skald = runner({ SKALD_URL: server.url, SKALD_TOKEN: server.token ?? "", SKALD_DIR: "/nonexistent" });
   expect(await skald("db create shop")).toBe("shop\n");
   await skald("doc put shop items/1 -", '{"price":9,"name":"cup"}');
   await skald("doc patch shop items/1", '{"price":10}');
@@ -60,6 +54,9 @@ test.each<Way>(["--url", "the directory of a running server"])("every command wo
     "1 documents: 1 new, 0 changed, 0 unchanged, 0 failed\n",
   );
   expect(await skald("rebuild shop")).toBe("shop: rebuilt\n");
+  expect(await skald("compact shop")).toMatch(/^1 bundles of 5 commits: \d+ KB -> \d+ KB\n$/);
+  // A bundle that has room is made anew with what came since.
+  expect(jsonOf(await skald("compact shop --json"))).toMatchObject([{ db: "shop", bundles: 1, commits: 5 }]);
   expect(await skald("verify shop")).toMatch(/^shop: sound, 5 commits, head bafy/);
 
   const token = await skald("token create --label t --scope shop:doc.read --expires 30d");
@@ -71,15 +68,46 @@ test.each<Way>(["--url", "the directory of a running server"])("every command wo
   expect(await skald("db list")).toBe("db  created\n");
 });
 
-test("on a plain directory each command starts what it needs, and leaves what it wrote", async () => {
-  const skald = runner(await reach("a plain directory"));
-  await skald("db create shop");
+test("on the directory of a running server no token is needed, and the author is the operator", async () => {
+  const skald = runner({ SKALD_DIR: server.dir });
+  await skald("db create own");
+  await skald("doc put own items/1", '{"price":9}');
+  const [history, exported, status] = await Promise.all([
+    skald("doc history own items/1 --json"),
+    skald("export own"),
+    skald("status --json"),
+  ]);
+  expect(jsonOf(history)).toMatchObject([{ seq: 1, author: "operator" }]);
+  expect(exported).toBe('{"doc":"items/1","value":{"price":9}}\n');
+  expect(jsonOf(status)).toMatchObject([{ where: server.dir }]);
+});
+
+test("on a plain directory commands wait for each other, leave what they wrote, and verify finds a byte that changed", async () => {
+  const dir = path.join(tempDir(), "data");
+  const skald = runner({ SKALD_DIR: dir });
+  const records = Array.from({ length: 40 }, (_, id) => JSON.stringify({ id, text: `note ${id}` }));
+  const [, imported, token] = await Promise.all([
+    skald("db create shop"),
+    skald("import notes - --collection c --create", records.join("\n")),
+    skald("token create --label t --scope shop:doc.read"),
+  ]);
+  expect(imported).toBe("40 documents: 40 new, 0 changed, 0 unchanged, 0 failed\n");
+  expect(token).toMatch(/^skald_/);
   await skald("doc put shop items/1", '{"price":9}');
-  expect(await skald("doc get shop items/1")).toBe('{"price":9}\n');
-  expect(await skald("token create --label t --scope shop:doc.read")).toMatch(/^skald_/);
-  expect(await skald("verify --all")).toMatch(/^shop: sound, 1 commits/);
-  await skald("db delete shop --yes");
-  expect(await skald("db list --json")).toBe("");
+
+  const file = path.join(dir, "dbs", "notes", "log.sqlite");
+  const bytes = readFileSync(file);
+  // In a record's own bytes, found by a text that one of them holds.
+  const at = bytes.indexOf("note 20");
+  expect(at).toBeGreaterThan(0);
+  bytes[at] = (bytes[at] as number) ^ 1;
+  writeFileSync(file, bytes);
+  const { code, out } = await runSkald(["verify", "--all", "--json"], { env: { SKALD_DIR: dir } });
+  expect(code).toBe(1);
+  expect(jsonOf(out)).toMatchObject([
+    { db: "notes", verdict: "damaged", checked: 40 },
+    { db: "shop", verdict: "sound", checked: 1 },
+  ]);
 });
 
 describe("what goes wrong", () => {
@@ -120,7 +148,6 @@ describe("what goes wrong", () => {
   });
 
   test("nobody at the URL, and a token that is none, are named without a stack", async () => {
-    const server = await startServer(tempDir());
     const [nobody, stranger] = await Promise.all([
       runSkald(["db", "list", "--url", "http://127.0.0.1:1"]),
       runSkald(["db", "list", "--url", server.url, "--token", "skald_wrong"]),
@@ -131,45 +158,13 @@ describe("what goes wrong", () => {
   });
 
   test("a second server on a directory is refused and told of the first", async () => {
-    const dir = tempDir();
-    const server = await startServer(dir);
-    const second = await runSkald(["serve", "--dir", dir, "--port", "0"]);
+    const { port } = new URL(server.url);
+    const [second, third] = await Promise.all([
+      runSkald(["serve", "--dir", server.dir, "--port", "0"]),
+      runSkald(["serve", "--dir", tempDir(), "--port", port]),
+    ]);
     expect(second).toMatchObject({ code: 1, err: expect.stringContaining("DIR_IN_USE") });
     expect(second.err).toContain(server.url);
-    const port = new URL(server.url).port;
-    const third = await runSkald(["serve", "--dir", tempDir(), "--port", port]);
     expect(third).toMatchObject({ code: 1, err: expect.stringMatching(/^PORT_IN_USE: /) });
   });
-
-  test("commands at the same time on a plain directory wait for each other", async () => {
-    const dir = tempDir();
-    const results = await Promise.all(
-      ["a", "b", "c"].map((db) => runSkald(["db", "create", db, "--dir", dir])),
-    );
-    expect(results.map(({ code, err }) => ({ code, err }))).toEqual(Array(3).fill({ code: 0, err: "" }));
-    const { out } = await runSkald(["db", "list", "--json", "--dir", dir]);
-    expect(out.trim().split("\n")).toHaveLength(3);
-  });
-});
-
-test("verify finds a byte that changed, and ends with 1", async () => {
-  const dir = tempDir();
-  const records = Array.from({ length: 40 }, (_, id) => JSON.stringify({ id, text: `note ${id}` }));
-  await runSkald(["import", "notes", "-", "--collection", "c", "--create", "--dir", dir], {
-    input: records.join("\n"),
-  });
-  const file = path.join(dir, "dbs", "notes", "log.sqlite");
-  const bytes = readFileSync(file);
-  // In a record's own bytes, found by a text that one of them holds.
-  const at = bytes.indexOf("note 20");
-  expect(at).toBeGreaterThan(0);
-  bytes[at] = (bytes[at] as number) ^ 1;
-  writeFileSync(file, bytes);
-  const [one, all] = [
-    await runSkald(["verify", "notes", "--dir", dir]),
-    await runSkald(["verify", "--all", "--json", "--dir", dir]),
-  ];
-  expect(one).toMatchObject({ code: 1, out: expect.stringMatching(/^notes: damaged, 40 commits/) });
-  expect(all.code).toBe(1);
-  expect(JSON.parse(all.out)).toMatchObject({ db: "notes", verdict: "damaged" });
 });

@@ -102,15 +102,6 @@ describe("what can be imported", () => {
     ]);
   });
 
-  test("a file saved from a document goes back into it without a change", async () => {
-    await skald("db", "create", "self");
-    await runSkald(["doc", "put", "self", "a/b", "--dir", server.dir], { input: '{"x":1}' });
-    const saved = path.join(files, "self.automerge");
-    await skald("doc", "get", "self", "a/b", "--automerge", "-o", saved);
-    const again = await skald("import", "self", saved, "--doc", "a/b");
-    expect(again.out).toBe("1 documents: 0 new, 0 changed, 1 unchanged, 0 failed\n");
-  });
-
   test("a folder of automerge-repo, snapshots and increments together", async () => {
     const folder = path.join(files, "repo");
     const write = (id: string, kind: string, name: string, bytes: Uint8Array): void => {
@@ -140,12 +131,38 @@ describe("what can be imported", () => {
     });
   });
 
-  test("Automerge files that were exported hold what the documents hold", async () => {
-    await skald("import", "am", file("am.json", '[{"id":"a b/é","v":1}]'), "--create");
+  test("a folder of exported Automerge files comes back with names, values and history", async () => {
+    const long = "é/".repeat(170);
+    const records = [
+      { id: "a b/é", v: 1 },
+      { id: long, v: 2 },
+      { id: ".~*%41", v: 3 },
+    ];
+    await skald("import", "am", file("am.json", JSON.stringify(records)), "--create");
+    await runSkald(["doc", "patch", "am", "am/a b/é", "--dir", server.dir], { input: '{"v":9}' });
     const out = path.join(files, "am-out");
     expect((await skald("export", "am", "--format", "automerge", "-o", out)).code).toBe(0);
     const bytes = readFileSync(path.join(out, "am", "a%20b%2F%C3%A9.automerge"));
-    expect(A.toJS(A.load(bytes))).toEqual({ id: "a b/é", v: 1 });
+    expect(A.toJS(A.load(bytes))).toEqual({ id: "a b/é", v: 9 });
+    // What else lies there is no document.
+    file(path.join("am-out", "am", "notes.txt"), "mine");
+
+    const { db } = await importTwice(out);
+    expect(await exported(db)).toEqual({
+      "am/a b/é": { id: "a b/é", v: 9 },
+      [`am/${long}`]: records[1],
+      "am/.~*%41": records[2],
+    });
+    const back = path.join(files, "am-back.automerge");
+    await skald("doc", "get", db, "am/a b/é", "--automerge", "-o", back);
+    expect(A.getAllChanges(A.load(readFileSync(back)))).toEqual(A.getAllChanges(A.load(bytes)));
+
+    const again = await skald("import", "am", out);
+    expect(again.out).toBe("3 documents: 0 new, 0 changed, 3 unchanged, 0 failed\n");
+    // Into the db it is of under another name: changes of the db's own actor belong to one document.
+    const moved = await skald("import", "am", out, "--collection", "other");
+    expect(moved).toMatchObject({ code: 1, err: expect.stringContaining("CHANGE_ACTOR") });
+    expect(moved.out).toBe("3 documents: 0 new, 0 changed, 0 unchanged, 3 failed\n");
   });
 });
 

@@ -59,5 +59,5 @@ describe("a process that is killed while it writes", () => {
     expect(await derivedOf(engine, "faults")).toEqual(lived);
     expect(lived.head).toBe(addresses.length);
     await engine.close();
-  }, 120_000);
+  }, 300_000);
 });

@@ -39,7 +39,7 @@ function expectBack(items: readonly PackItem[]): void {
   expect(plain(unpackChanges(packed))).toEqual(plain(items));
   // Taking the changes apart was enough: the pack is not the one that keeps everything as it is.
   const size = items.reduce((sum, { bytes }) => sum + bytes.length, 0);
-  expect(hex(packed)).toBe(hex(framed(items.length, size, packStreams(items).streams)));
+  expect(Buffer.compare(packed, framed(items.length, size, packStreams(items).streams))).toBe(0);
 }
 
 function codeOf(work: () => unknown): string {
@@ -211,7 +211,7 @@ describe("a pack of changes", () => {
     });
     fc.assert(
       fc.property(fc.array(item, { maxLength: 12 }), (items) => expectBack(items)),
-      { seed: SEED, numRuns: 300 },
+      { seed: SEED, numRuns: 150 },
     );
   });
 

@@ -37,14 +37,14 @@ class Watched implements LogStorage {
   page(from: number, limit: number) {
     return this.#inner.page(from, limit);
   }
-  ranges() {
-    return this.#inner.ranges();
-  }
   replace(from: number, to: number, body: Uint8Array) {
     return this.#inner.replace(from, to, body);
   }
   tidy(): void {
     this.#inner.tidy();
+  }
+  ranges() {
+    return this.#inner.ranges();
   }
   bytes(): number {
     return this.#inner.bytes();

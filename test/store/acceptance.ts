@@ -2,8 +2,8 @@ import type { LogStorage, StoredRecord } from "../../src/store/contract.ts";
 
 /** Ways to one storage of one db: made once, then opened as often as wanted. */
 export interface StorageFixture {
-  create(): LogStorage;
-  open(options?: { readonly?: boolean }): LogStorage;
+  readonly create: () => LogStorage;
+  readonly open: (options?: { readonly?: boolean }) => LogStorage;
 }
 
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
@@ -76,7 +76,7 @@ export function acceptsAsLogStorage(name: string, fixture: () => StorageFixture)
         records(2, 2),
         [...records(3, 3), ...records(5, 5)],
         [...records(3, 3), ...records(3, 3)],
-        [...records(3, 4).toReversed()],
+        records(3, 4).toReversed(),
       ]) {
         await expect(storage.append(wrong)).rejects.toBeDefined();
         expect(storage.last()).toBe(2);
@@ -109,6 +109,7 @@ export function acceptsAsLogStorage(name: string, fixture: () => StorageFixture)
           [5, "record 5"],
           [6, "six"],
         ]);
+        expect(held.ranges()).toEqual([{ first: 2, last: 4 }]);
         expect(plain(held.page(3, 1))).toEqual([[4, "two to four"]]);
         expect(held.inspect()).toEqual([]);
       };

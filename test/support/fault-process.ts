@@ -60,11 +60,11 @@ export function startWriter(
   options: FaultOptions,
   { env = {}, through = [] }: { env?: Record<string, string>; through?: readonly string[] } = {},
 ): FaultProcess {
-  const [command, ...args] = [...through, process.execPath, SCRIPT, JSON.stringify(options)] as [
-    string,
-    ...string[],
-  ];
-  const child: ChildProcess = spawn(command, args, { env: { ...process.env, ...env }, stdio: "pipe" });
+  const [command, ...args] = [...through, process.execPath, SCRIPT, JSON.stringify(options)];
+  const child: ChildProcess = spawn(command as string, args, {
+    env: { ...process.env, ...env },
+    stdio: "pipe",
+  });
   alive.add(child);
   child.once("close", () => alive.delete(child));
   // Who is killed does not read what was sent.

@@ -5,12 +5,15 @@ const CHECKS = {
   cc: () => runs("cc", ["--version"]),
   /** A file system of our own that can be filled up. */
   mount: () =>
-    process.platform === "linux" && process.getuid?.() === 0 && runs("unshare", ["--mount", "true"]),
+    process.getuid?.() === 0 && runs("unshare", ["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]),
 } as const;
 
 function runs(command: string, args: string[]): boolean {
   return spawnSync(command, args, { stdio: "ignore" }).status === 0;
 }
+
+/** What a container may not be given: its tests are the same as others, on the real thing. */
+const MAY_BE_MISSING: ReadonlySet<string> = new Set(["mount"]);
 
 /**
  * `describe` where this machine has what the tests need. Elsewhere it leaves them out, saying so in their
@@ -20,7 +23,7 @@ export function requires(...needs: (keyof typeof CHECKS)[]): (name: string, test
   const missing = needs.filter((need) => !CHECKS[need]());
   if (missing.length === 0) return describe;
   const why = `needs ${missing.join(", ")}`;
-  if (process.env["SKALD_REQUIRE_ALL"] === "1") {
+  if (process.env["SKALD_REQUIRE_ALL"] === "1" && missing.some((need) => !MAY_BE_MISSING.has(need))) {
     return (name) =>
       describe(name, () => {
         test(why, () => {
