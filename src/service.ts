@@ -38,7 +38,8 @@ export interface ServiceOptions {
 /** The operator of this machine, on the local socket: the file system vouches for it. */
 export const OPERATOR: Principal = { id: "local", subject: "operator", scopes: [{ db: "*", action: "*" }] };
 
-const DRAIN_MS = 10_000;
+/** Leaves what remains of the ten seconds in which a stop is done for closing the dbs. */
+const DRAIN_MS = 8000;
 
 export async function startService(config: Config, options: ServiceOptions): Promise<Service> {
   const events = createEvents({ level: config.logLevel });

@@ -1,5 +1,6 @@
 import { SkaldError } from "../errors.ts";
 import type { Documents } from "../documents/documents.ts";
+import type { Conflict } from "../documents/jobs.ts";
 import { cidFromString, looksLikeCid } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
 import { parseDocName } from "../ids/names.ts";
@@ -14,7 +15,7 @@ import type { JsonCache } from "./json-cache.ts";
 import { resolvePoint } from "./point.ts";
 import { Proofs } from "./proofs.ts";
 import { savedForm, sourceOf } from "./source.ts";
-import { writeTransaction, type TxRequest, type WriteContext } from "./write.ts";
+import { earlierReceipt, writeTransaction, type TxRequest, type WriteContext } from "./write.ts";
 
 export interface DbParts {
   readonly storage: LogStorage;
@@ -38,7 +39,7 @@ export interface DocumentView {
   readonly seq: number;
   readonly heads: readonly string[];
   /** Concurrent values, when asked for. */
-  readonly conflicts?: readonly unknown[];
+  readonly conflicts?: readonly Conflict[];
 }
 
 export interface ReadOptions {
@@ -116,6 +117,15 @@ export class Db {
   /** Writes a transaction; resolves when it is durable. Throws what refuses it; then nothing was kept. */
   tx(request: TxRequest): Promise<Receipt> {
     return writeTransaction(this.#write, request);
+  }
+
+  /** The receipt of a write to `doc` that was made under this client_tx_id before. Throws TX_ID_REUSED. */
+  earlier(author: string, clientTxId: string | undefined, doc: string): Receipt | undefined {
+    return earlierReceipt(this.log, {
+      author,
+      writes: [{ doc }],
+      ...(clientTxId === undefined ? {} : { clientTxId }),
+    });
   }
 
   /** A document's JSON. Throws DOC_NOT_FOUND, and what `resolvePoint` throws. */

@@ -136,8 +136,11 @@ export class Engine {
     }
   }
 
-  /** The same for whoever needs it longer than one call. Undefined when it must be waited for: then use `use`. */
-  hold(dbId: string): HeldDb | undefined {
+  /**
+   * The same for whoever needs it longer than one call. Undefined when it must be waited for: then use `use`.
+   * `leave` is called when somebody waits for the db to close: to delete it, to rebuild it, or at the end.
+   */
+  hold(dbId: string, leave?: () => void): HeldDb | undefined {
     if (this.#closing.has(dbId)) return undefined;
     let open = this.#open.get(dbId);
     if (open) {
@@ -145,19 +148,21 @@ export class Engine {
       this.#open.set(dbId, open);
     } else {
       // Held from the start, or making room might close it again.
-      open = { db: this.#openDb(this.#row(dbId)), users: 1 };
+      open = { db: this.#openDb(this.#row(dbId)), users: 1, guests: new Set() };
       this.#open.set(dbId, open);
       this.#makeRoom();
       open.users -= 1;
     }
     const held = open;
     held.users += 1;
+    if (leave) held.guests.add(leave);
     let released = false;
     return {
       db: held.db,
       release: () => {
         if (released) return;
         released = true;
+        if (leave) held.guests.delete(leave);
         held.users -= 1;
         if (held.users > 0) return;
         if (held.idle) held.idle();
@@ -311,6 +316,7 @@ export class Engine {
         if (open.users > 0) {
           await new Promise<void>((resolve) => {
             open.idle = resolve;
+            for (const leave of open.guests) leave();
           });
         }
       }
@@ -356,6 +362,8 @@ const DERIVED_FILES: ReadonlySet<string> = new Set(["catalog.sqlite", "views.sql
 interface OpenDb {
   readonly db: Db;
   users: number;
+  /** What asks those to go who hold it for longer than one call. */
+  readonly guests: Set<() => void>;
   /** Its derived files are about to be dropped. */
   healing?: boolean;
   /** Set by whoever waits for the last user to go. */

@@ -1,8 +1,18 @@
 import { SkaldError } from "../errors.ts";
-import { cidFromString, looksLikeCid } from "../ids/cid.ts";
+import { CODEC_DAG_CBOR, cidCodec, cidFromString, looksLikeCid } from "../ids/cid.ts";
 import type { Log } from "../log/log.ts";
 
-const RFC3339 = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
+const RFC3339 = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
+
+/** Milliseconds since 1970 of an RFC 3339 time, or undefined. `Date.parse` alone takes 31 February and 24:00. */
+export function parseTime(text: string): number | undefined {
+  // A "+" that was not escaped in a URL arrives as a space.
+  const [, date, clock, fraction = "", zone = ""] = RFC3339.exec(text.replace(/ (\d\d:\d\d)$/, "+$1")) ?? [];
+  const plain = Date.parse(`${date}T${clock}Z`);
+  if (Number.isNaN(plain) || new Date(plain).toISOString() !== `${date}T${clock}.000Z`) return undefined;
+  const time = Date.parse(`${date}T${clock}${fraction}${zone.toUpperCase()}`);
+  return Number.isNaN(time) ? undefined : time;
+}
 
 /**
  * The seq that `at` names: a seq, a commit's address, or an RFC 3339 time, which means the last
@@ -17,16 +27,15 @@ export function resolvePoint(log: Log, at: string | undefined): number {
     return Number(at);
   }
   if (looksLikeCid(at)) {
-    const found = log.findCommit(cidFromString(at));
+    const cid = cidFromString(at);
+    // A change has an address too, and the log would find the commit that holds it.
+    const found = cidCodec(cid) === CODEC_DAG_CBOR ? log.findCommit(cid) : undefined;
     if (found === undefined)
       throw new SkaldError("COMMIT_NOT_FOUND", `No commit of this db has the address ${at}.`);
     return found;
   }
-  // A "+" that was not escaped in a URL arrives as a space.
-  const time = RFC3339.test(at.replace(/ (\d\d:\d\d)$/, "+$1"))
-    ? Date.parse(at.replace(/ (\d\d:\d\d)$/, "+$1"))
-    : NaN;
-  if (Number.isNaN(time))
+  const time = parseTime(at);
+  if (time === undefined)
     throw new SkaldError("POINT_INVALID", `"${at.slice(0, 80)}" names no point in time.`);
   if (time > Math.max(Date.now(), log.head().time)) throw inFuture(at, seq);
   return log.seqAt(time);

@@ -64,7 +64,36 @@ export async function writeTransaction(context: WriteContext, request: TxRequest
   return inTurn(context.busy, authoredDocs, () => writeAuthored(context, request));
 }
 
+/**
+ * The first receipt of a request that was written before. What a repeat builds on may be long gone, so
+ * this comes before anything is looked at that could refuse it.
+ */
+export function earlierReceipt(
+  log: Log,
+  {
+    author,
+    clientTxId,
+    writes,
+  }: Pick<TxRequest, "author" | "clientTxId"> & { writes: readonly { doc: string }[] },
+): Receipt | undefined {
+  if (clientTxId === undefined) return undefined;
+  try {
+    // No db is ever at this seq: only a repeat gets past it.
+    return log.dryRun({
+      author,
+      clientTxId: checkTxId(clientTxId),
+      expectSeq: -1,
+      writes: writes.map(({ doc }) => ({ doc, changes: [] })),
+    });
+  } catch (error) {
+    if (isSkaldError(error) && error.code === "SEQ_CONFLICT") return undefined;
+    throw error;
+  }
+}
+
 async function writeAuthored(context: WriteContext, request: TxRequest): Promise<Receipt> {
+  const earlier = earlierReceipt(context.log, request);
+  if (earlier) return earlier;
   for (let tries = 1; ; tries += 1) {
     const prepared = await Promise.all(request.writes.map((write) => prepare(context, request, write)));
     try {
@@ -133,13 +162,23 @@ async function author(
     ...(request.message === undefined ? {} : { message: request.message }),
     edit,
   });
-  let changes: ChangeHeader[] = authored.change ? [readChange(authored.change)] : [];
+  let changes: ChangeHeader[] = authored.change ? [readAuthored(authored.change)] : [];
   // An empty document has no change of its own yet: its first one is the genesis that all copies share.
   if (changes.length === 0 && first) changes = [readChange(first.bytes)];
   return {
     write: { doc, changes, base, authored: true, ...(deleted ? { deleted } : {}) },
     ...(deleted ? {} : { json: authored.json }),
   };
+}
+
+/** The guard on a change that was made here: what it does not take is in the value, not in the bytes. */
+function readAuthored(change: Uint8Array): ChangeHeader {
+  try {
+    return readChange(change);
+  } catch (error) {
+    if (!isSkaldError(error) || error.code !== "CHANGE_MALFORMED") throw error;
+    throw new SkaldError("VALUE_INVALID", `${error.message}.`, { cause: error });
+  }
 }
 
 function commit(context: WriteContext, request: TxRequest, writes: readonly DocWrite[]): Promise<Receipt> {

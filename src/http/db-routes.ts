@@ -5,10 +5,12 @@ import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
 import { DbInfo, DbList } from "../protocol/wire.ts";
-import { cursorAt, iso, nextLink, pageQuery, pointHeaders } from "./point.ts";
+import { cursorAt, iso, nameCursor, nameOfCursor, nextLink, pageQuery, pointHeaders } from "./point.ts";
 import { json, type Call, type Route } from "./route.ts";
 
 const tag = "dbs";
+/** Rows read at once, however few of them the caller may see. */
+const PAGE = 1000;
 
 export const dbRoutes: readonly Route[] = [
   {
@@ -23,21 +25,18 @@ export const dbRoutes: readonly Route[] = [
       const { limit, cursor } = call.query as { limit: number; cursor?: string };
       const { engine } = call.services;
       const dbs: { db: string; created: string }[] = [];
-      let after = cursor ?? "";
-      let more = true;
-      while (dbs.length < limit && more) {
-        const page = engine.list(after, limit);
-        more = page.length === limit;
-        for (const row of page) {
-          if (dbs.length === limit) {
-            more = true;
-            break;
-          }
-          after = row.dbId;
-          if (maySee(call, row.dbId)) dbs.push({ db: row.dbId, created: iso(row.created) });
+      let after = cursor === undefined ? "" : nameOfCursor("dbs", cursor);
+      // One more than is shown tells whether there is a next page, and nothing of what may not be seen.
+      for (let more = true; dbs.length <= limit && more;) {
+        const page = engine.list(after, PAGE);
+        more = page.length === PAGE;
+        after = page.at(-1)?.dbId ?? after;
+        for (const { dbId, created } of page) {
+          if (maySee(call, dbId)) dbs.push({ db: dbId, created: iso(created) });
         }
       }
-      const next = more && dbs.length === limit ? after : null;
+      const next = dbs.length > limit ? nameCursor("dbs", dbs[limit - 1]?.db ?? "") : null;
+      dbs.length = Math.min(dbs.length, limit);
       return json(200, { dbs, cursor: next }, nextLink("/api/v1/db", call.query, next));
     },
   },

@@ -1,18 +1,28 @@
 import * as z from "zod";
-import { prefixesFor } from "../auth/policy.ts";
 import type { Db } from "../db/db.ts";
 import type { Edit } from "../documents/documents.ts";
+import type { Conflict } from "../documents/jobs.ts";
 import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
-import { decodeCursor } from "../ids/cursor.ts";
 import { toBase58Check } from "../ids/document-id.ts";
 import { checkCollection, parseDocName } from "../ids/names.ts";
 import { readChanges } from "../log/change.ts";
 import { headsOf } from "../log/doc-state.ts";
 import { documentIdOf } from "../log/genesis.ts";
 import { DiffAnswer, DocList, HistoryList, Receipt } from "../protocol/wire.ts";
+import { jsonText } from "./body.ts";
 import { etagOf, expectedHeads, notModified } from "./etag.ts";
-import { checkBranchIsMain, cursorAt, iso, nextLink, pageQuery, pointHeaders, pointQuery } from "./point.ts";
+import { listDocs } from "./doc-list.ts";
+import {
+  checkBranchIsMain,
+  cursorAt,
+  iso,
+  nextLink,
+  pageQuery,
+  pointHeaders,
+  pointQuery,
+  seqOfCursor,
+} from "./point.ts";
 import { resolvePoint } from "../db/point.ts";
 import { json, type Answer, type Call, type Params, type Route } from "./route.ts";
 import { dryRunQuery, idempotencyKey, isOwner, receiptJson } from "./tx-routes.ts";
@@ -79,7 +89,7 @@ export const docRoutes: readonly Route[] = [
     query: z.strictObject(dryRunQuery),
     body: { types: { "application/json": "raw" } },
     answers: writeAnswers,
-    handle: (call) => writeDoc(call, { edit: { kind: "put", value: call.body.bytes.toString("utf8") } }),
+    handle: (call) => writeDoc(call, { edit: { kind: "put", value: jsonText(call.body.bytes) } }),
   },
   {
     method: "PATCH",
@@ -103,7 +113,7 @@ export const docRoutes: readonly Route[] = [
       const { type, bytes } = call.body;
       if (type === AUTOMERGE)
         return writeDoc(call, { changes: readChanges(bytes).map((change) => change.bytes) });
-      const patch = bytes.toString("utf8");
+      const patch = jsonText(bytes);
       return writeDoc(call, {
         edit: { kind: type === "application/json-patch+json" ? "json-patch" : "merge-patch", patch },
       });
@@ -159,8 +169,9 @@ export const docRoutes: readonly Route[] = [
   },
 ];
 
-function docOf(params: Params): string {
-  const doc = `${params["collection"]}/${params["key"]}`;
+export function docOf(params: Params): string {
+  // By itself: with an escaped slash in it, it would be another collection and the key's start.
+  const doc = `${checkCollection(params["collection"] ?? "")}/${params["key"]}`;
   parseDocName(doc);
   return doc;
 }
@@ -199,10 +210,15 @@ async function readDoc(call: Call, db: Db): Promise<Answer> {
     ...(conflicts === "1" ? { conflicts: true } : {}),
   });
   const body = read.conflicts
-    ? `{"value":${read.json},"conflicts":${JSON.stringify(read.conflicts)}}`
+    ? `{"value":${read.json},"conflicts":[${read.conflicts.map(conflictJson).join()}]}`
     : read.json;
   const etag = etagOf(read.heads, "json");
   return { status: 200, headers: { ...headers, etag, "content-type": "application/json" }, body };
+}
+
+function conflictJson({ path: at, values }: Conflict): string {
+  const texts = values.map(({ op, json: text }) => `{"value":${text},"op":${JSON.stringify(op)}}`);
+  return `{"path":${JSON.stringify(at)},"values":[${texts.join()}]}`;
 }
 
 /** JSON unless the client prefers bytes; a client that takes neither hears so. */
@@ -212,8 +228,10 @@ function wantsAutomerge(accept: string | undefined): boolean {
   for (const part of accept.split(",")) {
     const [type = "", ...params] = part.split(";").map((piece) => piece.trim().toLowerCase());
     const q = Number(params.find((param) => param.startsWith("q="))?.slice(2) ?? 1);
-    if (type === AUTOMERGE) best = { ...best, automerge: Math.max(best.automerge, q + 0.001) };
-    else if (type === "application/json") best = { ...best, json: Math.max(best.json, q + 0.001) };
+    // What is named goes before what a wildcard covers.
+    const named = q > 0 ? q + 0.001 : 0;
+    if (type === AUTOMERGE) best = { ...best, automerge: Math.max(best.automerge, named) };
+    else if (type === "application/json") best = { ...best, json: Math.max(best.json, named) };
     else if (type === "*/*" || type === "application/*") best = { ...best, json: Math.max(best.json, q) };
   }
   if (best.json === 0 && best.automerge === 0) {
@@ -228,10 +246,15 @@ type WriteOf =
 function writeDoc(call: Call, write: WriteOf): Promise<Answer> {
   const doc = docOf(call.params);
   return call.db(async (db) => {
+    const clientTxId = idempotencyKey(call);
+    const etag = (heads: readonly string[] = []): Record<string, string> =>
+      "delete" in write ? {} : { etag: etagOf(heads, "json") };
+    // Before the preconditions: they held when it was written, and need not hold any more.
+    const earlier = db.earlier(call.principal.subject, clientTxId, doc);
+    if (earlier) return json(200, receiptJson(db, earlier), etag(earlier.heads[doc]));
     const before = db.log.state(doc);
     const existed = before !== undefined && !before.deleted;
     const base = expectedHeads(call, before && existed ? headsOf(before) : undefined);
-    const clientTxId = idempotencyKey(call);
     const receipt = await db
       .tx({
         author: call.principal.subject,
@@ -250,16 +273,15 @@ function writeDoc(call: Call, write: WriteOf): Promise<Answer> {
         }
         throw error;
       });
-    const heads = receipt.heads[doc] ?? [];
-    const headers = { ...("delete" in write ? {} : { etag: etagOf(heads, "json") }) };
-    return json(existed || "delete" in write ? 200 : 201, receiptJson(db, receipt), headers);
+    const status = existed || receipt.duplicate || "delete" in write ? 200 : 201;
+    return json(status, receiptJson(db, receipt), etag(receipt.heads[doc]));
   });
 }
 
 function history(call: Call, db: Db): Answer {
   const doc = docOf(call.params);
   const { limit, cursor } = call.query as { limit: number; cursor?: string };
-  const before = cursor === undefined ? undefined : decodeCursor(db.log.identity.uid, cursor).seq;
+  const before = cursor === undefined ? undefined : seqOfCursor(db, cursor);
   const entries = db.history(doc, before, limit + 1);
   const more = entries.length > limit;
   const last = entries[limit];
@@ -285,73 +307,7 @@ function history(call: Call, db: Db): Answer {
   );
 }
 
-async function listDocs(call: Call, db: Db): Promise<Answer> {
-  checkBranchIsMain(call.query["branch"]);
-  const { limit, cursor, at, collection, prefix, values } = call.query as {
-    limit: number;
-    cursor?: string;
-    at?: string;
-    collection?: string;
-    prefix?: string;
-    values?: string;
-  };
-  if (prefix !== undefined && collection === undefined) {
-    throw new SkaldError("BAD_REQUEST", "`prefix` is of a key, so it needs `collection`.");
-  }
-  const start = collection === undefined ? "" : `${checkCollection(collection)}/${prefix ?? ""}`;
-  const seen = prefixesFor(call.principal, "doc.read", call.params["db"] as string);
-  await db.locate(at);
-  const seq = resolvePoint(db.log, at);
-  const docs: Record<string, unknown>[] = [];
-  let after = cursor === undefined ? "" : nameFromCursor(cursor);
-  let next: string | null = null;
-  while (docs.length < limit) {
-    const page = db.log.list(start, after, limit, true);
-    for (const state of page) {
-      after = state.name;
-      if (seen !== "all" && !(seen !== "none" && seen.some((allowed) => state.name.startsWith(allowed))))
-        continue;
-      const point = state.first <= seq ? db.log.stateAt(state.name, seq) : undefined;
-      if (!point || point.deleted) continue;
-      const name = parseDocName(state.name);
-      docs.push({ doc: state.name, ...name, seq: point.seq, heads: point.heads });
-      if (docs.length === limit) break;
-    }
-    if (page.length < limit) break;
-  }
-  if (docs.length === limit && db.log.list(start, after, 1, true).length > 0) {
-    next = Buffer.from(after).toString("base64url");
-  }
-  // Values go out as they are: parsed and written again, -0 and large floats would come out otherwise.
-  const items = await Promise.all(
-    docs.map(async (entry) => {
-      const item = JSON.stringify(entry);
-      if (values !== "true") return item;
-      return `${item.slice(0, -1)},"value":${(await db.read(entry["doc"] as string, { at: String(seq) })).json}}`;
-    }),
-  );
-  return {
-    status: 200,
-    headers: {
-      "content-type": "application/json",
-      ...pointHeaders(db, seq),
-      ...nextLink(urlOf(call, ""), { ...call.query, at: String(seq) }, next),
-    },
-    body: `{"docs":[${items.join(",")}],"seq":${seq},"cursor":${JSON.stringify(next)}}`,
-  };
-}
-
-function nameFromCursor(cursor: string): string {
-  const name = Buffer.from(cursor, "base64url").toString("utf8");
-  if (Buffer.from(name).toString("base64url") !== cursor) {
-    throw new SkaldError("CURSOR_INVALID", "The cursor is not one that this server gives.");
-  }
-  return name;
-}
-
 function urlOf(call: Call, tail: string): string {
-  const { db, collection, key } = call.params;
-  const doc =
-    collection === undefined ? "" : `/${encodeURIComponent(collection)}/${encodeURIComponent(key ?? "")}`;
-  return `/api/v1/db/${encodeURIComponent(db ?? "")}/docs${doc}${tail}`;
+  const { db = "", collection = "", key = "" } = call.params;
+  return `/api/v1/db/${db}/docs/${collection}/${encodeURIComponent(key)}${tail}`;
 }

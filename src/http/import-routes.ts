@@ -1,12 +1,12 @@
 import type { Db } from "../db/db.ts";
 import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
-import { parseDocName } from "../ids/names.ts";
 import { readChange, readTrustedHeader } from "../log/change.ts";
 import { headsOf } from "../log/doc-state.ts";
 import type { Receipt as LogReceipt } from "../log/log.ts";
 import { DEFAULT_SAVED_DOCUMENT_LIMITS, guardSavedDocument } from "../log/saved-document.ts";
 import { Receipt } from "../protocol/wire.ts";
+import { docOf } from "./doc-routes.ts";
 import { etagOf } from "./etag.ts";
 import { json, type Answer, type Call, type Route } from "./route.ts";
 import { receiptJson } from "./tx-routes.ts";
@@ -34,8 +34,7 @@ export const importRoutes: readonly Route[] = [
 ];
 
 async function importFile(call: Call): Promise<Answer> {
-  const doc = `${call.params["collection"]}/${call.params["key"]}`;
-  parseDocName(doc);
+  const doc = docOf(call.params);
   const { bytes } = call.body;
   guardSavedDocument(bytes);
   // Before the work, so that a db that is not there does not cost it.

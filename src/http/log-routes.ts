@@ -3,11 +3,11 @@ import type { Db } from "../db/db.ts";
 import { resolvePoint } from "../db/point.ts";
 import { SkaldError } from "../errors.ts";
 import { CODEC_DAG_CBOR, cidCodec, cidFromString, cidToString } from "../ids/cid.ts";
-import { decodeCursor } from "../ids/cursor.ts";
 import { toHex } from "../ids/hash.ts";
 import type { StoredCommit } from "../log/log.ts";
 import { CommitJson, CommitList, VerifyLine } from "../protocol/wire.ts";
-import { checkBranchIsMain, cursorAt, iso, nextLink, pageQuery, pointHeaders } from "./point.ts";
+import { notModified } from "./etag.ts";
+import { checkBranchIsMain, cursorAt, iso, nextLink, pageQuery, pointHeaders, seqOfCursor } from "./point.ts";
 import { json, type Answer, type Call, type Route } from "./route.ts";
 
 const DAG_CBOR = "application/vnd.ipld.dag-cbor";
@@ -47,15 +47,19 @@ export const logRoutes: readonly Route[] = [
     access: "doc.read",
     answers: {
       200: { description: "The commit.", types: { "application/json": CommitJson, [DAG_CBOR]: "raw" } },
+      304: { description: "Still what If-None-Match names." },
     },
     handle: (call) =>
       call.db(async (db) => {
         const text = call.params["cid"] as string;
         await db.locate(text);
         const stored = findCommit(db, text);
-        const accept = call.header("accept") ?? "";
-        const headers = { etag: `"${cidToString(stored.cid)}"`, "cache-control": IMMUTABLE, vary: "accept" };
-        if (accept.includes(DAG_CBOR)) {
+        const bytes = (call.header("accept") ?? "").toLowerCase().includes(DAG_CBOR);
+        // Two forms of one commit are not the same bytes (RFC 9110 section 8.8.3).
+        const etag = `"${cidToString(stored.cid)}${bytes ? "" : ";json"}"`;
+        const headers = { etag, "cache-control": IMMUTABLE, vary: "accept" };
+        if (notModified(call.header("if-none-match"), etag)) return { status: 304, headers };
+        if (bytes) {
           return { status: 200, headers: { ...headers, "content-type": DAG_CBOR }, body: stored.bytes };
         }
         return json(200, commitJson(stored), headers);
@@ -72,6 +76,7 @@ export const logRoutes: readonly Route[] = [
         description: "Exactly the bytes that hash to the address.",
         types: { [RAW]: "raw", [DAG_CBOR]: "raw" },
       },
+      304: { description: "Still what If-None-Match names." },
     },
     handle: (call) =>
       call.db(async (db) => {
@@ -81,11 +86,9 @@ export const logRoutes: readonly Route[] = [
         const bytes = db.log.block(cid);
         if (!bytes) throw new SkaldError("BLOCK_NOT_FOUND", `No block of this db has the address ${text}.`);
         const type = cidCodec(cid) === CODEC_DAG_CBOR ? DAG_CBOR : RAW;
-        return {
-          status: 200,
-          headers: { "content-type": type, etag: `"${text}"`, "cache-control": IMMUTABLE },
-          body: bytes,
-        };
+        const headers = { etag: `"${cidToString(cid)}"`, "cache-control": IMMUTABLE };
+        if (notModified(call.header("if-none-match"), headers.etag)) return { status: 304, headers };
+        return { status: 200, headers: { "content-type": type, ...headers }, body: bytes };
       }),
   },
   {
@@ -99,7 +102,7 @@ export const logRoutes: readonly Route[] = [
       200: { description: "One JSON object a line.", types: { "application/x-ndjson": VerifyLine } },
     },
     handle: (call) => {
-      // A stream that has begun can refuse nothing any more.
+      // HEAD does not begin the stream, so it would not notice.
       call.services.engine.folderOf(call.params["db"] as string);
       return {
         status: 200,
@@ -113,8 +116,7 @@ export const logRoutes: readonly Route[] = [
 function listCommits(call: Call, db: Db): Answer {
   checkBranchIsMain(call.query["branch"]);
   const { limit, cursor, since } = call.query as { limit: number; cursor?: string; since?: string };
-  const after =
-    cursor === undefined ? resolvePoint(db.log, since ?? "0") : decodeCursor(db.log.identity.uid, cursor).seq;
+  const after = cursor === undefined ? resolvePoint(db.log, since ?? "0") : seqOfCursor(db, cursor);
   const commits = db.log.commits(after + 1, limit);
   const last = commits.at(-1)?.commit.seq ?? after;
   const more = last < db.log.head().seq;
@@ -132,7 +134,9 @@ function findCommit(db: Db, text: string): StoredCommit {
   const cid = cidFromString(text);
   const seq = db.log.findCommit(cid);
   const stored = seq === undefined ? undefined : db.log.commit(seq);
-  if (!stored) throw new SkaldError("COMMIT_NOT_FOUND", `No commit of this db has the address ${text}.`);
+  // The log also finds the commit that holds a change of this address.
+  if (!stored || Buffer.compare(stored.cid, cid) !== 0)
+    throw new SkaldError("COMMIT_NOT_FOUND", `No commit of this db has the address ${text}.`);
   return stored;
 }
 

@@ -38,7 +38,7 @@ function operationOf(route: Route): Operation {
     ...(route.description === undefined ? {} : { description: route.description }),
     tags: [route.tag],
     ...(route.access === "public"
-      ? {}
+      ? { security: [] }
       : { security: [{ token: route.access === "any" ? [] : [route.access] }], "x-action": route.access }),
     requestParams: {
       ...(names.length > 0

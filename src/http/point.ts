@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { Db } from "../db/db.ts";
 import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
-import { FIRST_EPOCH, encodeCursor } from "../ids/cursor.ts";
+import { FIRST_EPOCH, decodeCursor, encodeCursor } from "../ids/cursor.ts";
 
 /** Query parameters of everything that reads at a point. */
 export const pointQuery = {
@@ -15,14 +15,20 @@ export const pointQuery = {
 };
 
 export const pageQuery = {
-  limit: z.coerce.number().int().min(1).max(1000).default(100),
+  limit: z
+    .string()
+    .regex(/^\d{1,4}$/, "expected a whole number")
+    .transform(Number)
+    .pipe(z.int().min(1).max(1000))
+    .default(100)
+    .meta({ override: { type: "integer", minimum: 1, maximum: 1000, default: 100 } }),
   cursor: z.string().max(2048).optional(),
 };
 
 /** Throws BRANCH_NOT_FOUND for any branch but main. */
 export function checkBranchIsMain(branch: unknown): void {
   if (branch !== undefined && branch !== "main") {
-    throw new SkaldError("BRANCH_NOT_FOUND", `There is no branch ${String(branch)}.`);
+    throw new SkaldError("BRANCH_NOT_FOUND", `There is no branch ${branch as string}.`);
   }
 }
 
@@ -40,6 +46,29 @@ export function cursorAt(db: Db, seq: number): string {
   return encodeCursor(db.log.identity.uid, { epoch: FIRST_EPOCH, seq });
 }
 
+/** The seq a cursor names. Throws CURSOR_INVALID, also for a place that this log has not got to. */
+export function seqOfCursor(db: Db, text: string): number {
+  const { epoch, seq } = decodeCursor(db.log.identity.uid, text);
+  if (epoch !== FIRST_EPOCH || seq > db.log.head().seq) {
+    throw new SkaldError("CURSOR_INVALID", "The cursor is of another life of this db, which got further.");
+  }
+  return seq;
+}
+
+/** A place in a list of names: which list, and the last name its owner has seen. */
+export function nameCursor(list: string, name: string): string {
+  return Buffer.from(`${list} ${name}`).toString("base64url");
+}
+
+/** Throws CURSOR_INVALID for a cursor of another list. */
+export function nameOfCursor(list: string, cursor: string): string {
+  const text = Buffer.from(cursor, "base64url").toString("utf8");
+  if (!text.startsWith(`${list} `) || Buffer.from(text).toString("base64url") !== cursor) {
+    throw new SkaldError("CURSOR_INVALID", "The cursor is not one that this list gave.");
+  }
+  return text.slice(list.length + 1);
+}
+
 export function nextLink(
   path: string,
   query: Readonly<Record<string, unknown>>,
@@ -48,7 +77,7 @@ export function nextLink(
   if (cursor === null) return {};
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
-    if (value !== undefined && name !== "cursor") search.set(name, String(value));
+    if (value !== undefined && name !== "cursor") search.set(name, String(value as string | number));
   }
   search.set("cursor", cursor);
   return { link: `<${path}?${search.toString()}>; rel="next"` };

@@ -28,6 +28,15 @@ export function problemOf(error: unknown, requestId: string): Answer {
     : new SkaldError("INTERNAL", "Something went wrong on this server.");
   const { status } = ERROR_CODES[known.code];
   const details = known.status >= 500 ? withoutPaths(known.details) : known.details;
+  const own = {
+    type: `/docs#${known.code}`,
+    title: TITLES[status] ?? "Error",
+    status,
+    code: known.code,
+    detail: known.status >= 500 ? known.message.replaceAll(/(\/[\w.=-]+){2,}/g, "…") : known.message,
+    hint: known.hint,
+    request_id: requestId,
+  };
   return {
     status,
     headers: {
@@ -37,16 +46,8 @@ export function problemOf(error: unknown, requestId: string): Answer {
       ...(status === 503 || status === 429 ? { "retry-after": String(retryAfter(known)) } : {}),
       ...(typeof known.details["allow"] === "string" ? { allow: known.details["allow"] } : {}),
     },
-    body: JSON.stringify({
-      type: `/docs#${known.code}`,
-      title: TITLES[status] ?? "Error",
-      status,
-      code: known.code,
-      detail: known.status >= 500 ? known.message.replaceAll(/(\/[\w.=-]+){2,}/g, "…") : known.message,
-      hint: known.hint,
-      request_id: requestId,
-      ...details,
-    }),
+    // Twice: details come last for the reader, and none of them may pass for one of ours.
+    body: JSON.stringify({ ...own, ...details, ...own }),
   };
 }
 

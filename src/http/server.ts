@@ -1,20 +1,18 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server } from "node:http";
 import express from "express";
-import helmet from "helmet";
 import type { Principal } from "../auth/policy.ts";
 import { SkaldError } from "../errors.ts";
 import { dbRoutes } from "./db-routes.ts";
-import { dispatch, type RequestLog } from "./dispatch.ts";
+import { dispatch, refuse, tellMethods, type DispatchContext, type RequestLog } from "./dispatch.ts";
 import { DOC_PATH, docRoutes } from "./doc-routes.ts";
 import { importRoutes } from "./import-routes.ts";
 import { logRoutes } from "./log-routes.ts";
 import { openApiOf } from "./openapi.ts";
 import { opsRoutes } from "./ops-routes.ts";
-import { problemOf } from "./problem.ts";
 import type { Route, Services } from "./route.ts";
 import { tokenRoutes } from "./token-routes.ts";
 import { txRoute } from "./tx-routes.ts";
-import { acceptTxSockets } from "./tx-socket.ts";
+import { acceptTxSockets } from "./tx-upgrade.ts";
 
 const API = "/api/v1";
 
@@ -35,9 +33,14 @@ export function openApiDocument(version: string): string {
  */
 export function createHttpServer(services: Services, log: RequestLog, ambient?: Principal): Server {
   const context = { services, log, ambient };
-  const app = expressApp(services, log, ambient);
+  const app = expressApp(context);
   const server = createServer(
-    { keepAliveTimeout: 65_000, requestTimeout: 300_000, headersTimeout: 30_000 },
+    {
+      keepAliveTimeout: 65_000,
+      requestTimeout: 300_000,
+      headersTimeout: 30_000,
+      connectionsCheckingInterval: 5000,
+    },
     (req, res) => {
       const hot = hotMatch(req);
       if (hot) void dispatch(hot.route, hot.params, hot.search, req, res, context);
@@ -83,54 +86,56 @@ function hotMatch(
   return undefined;
 }
 
-function expressApp(services: Services, log: RequestLog, ambient: Principal | undefined) {
-  const context = { services, log, ambient };
+function expressApp(context: DispatchContext) {
   const app = express();
   app.disable("x-powered-by");
   app.set("etag", false);
   app.set("case sensitive routing", true);
-  app.use(
-    helmet({
-      strictTransportSecurity: false,
-      contentSecurityPolicy: { useDefaults: false, directives: { "default-src": ["'none'"] } },
-    }),
-  );
   const methods = new Map<string, Set<string>>();
   for (const { base, routes } of MOUNTS) {
     for (const route of routes) {
       const path = base + route.path;
-      methods.set(path, (methods.get(path) ?? new Set()).add(route.method));
+      const known = methods.get(path) ?? new Set();
+      methods.set(path, known.add(route.method));
+      if (route.method === "GET") known.add("HEAD");
       const handler = (req: express.Request, res: express.Response): Promise<void> =>
         dispatch(route, req.params as Record<string, string>, searchOf(req.url), req, res, context);
       if (route.method === "GET") app.get(path, handler);
       else app[route.method.toLowerCase() as "put" | "patch" | "post" | "delete"](path, handler);
     }
   }
-  for (const [path, allowed] of methods) {
-    app.all(path, (req, res) => {
-      const allow = [...allowed].join(", ");
-      refuse(
-        req,
-        res,
-        new SkaldError("METHOD_NOT_ALLOWED", `${req.method} is not for ${path}.`, { details: { allow } }),
-      );
-    });
+  for (const [path, known] of methods) {
+    const allow = [...known, "OPTIONS"].join(", ");
+    app.all(path, (req, res) =>
+      req.method === "OPTIONS"
+        ? tellMethods(allow, path, req, res, context)
+        : refuse(
+            new SkaldError("METHOD_NOT_ALLOWED", `${req.method} is not for ${path}.`, { details: { allow } }),
+            path,
+            req,
+            res,
+            context,
+          ),
+    );
   }
-  app.use((req, res) => refuse(req, res, new SkaldError("NOT_FOUND", "There is no such route.")));
+  app.use((req, res) =>
+    refuse(new SkaldError("NOT_FOUND", "There is no such route."), NO_ROUTE, req, res, context),
+  );
   app.use((error: unknown, req: express.Request, res: express.Response, _next: express.NextFunction) => {
     const malformed = (error as { status?: unknown } | null)?.status === 400;
-    if (!malformed) log.failure(error, "");
-    refuse(req, res, malformed ? new SkaldError("BAD_REQUEST", "The URL is malformed.") : error);
+    return refuse(
+      malformed ? new SkaldError("BAD_REQUEST", "The URL is malformed.") : error,
+      NO_ROUTE,
+      req,
+      res,
+      context,
+    );
   });
   return app;
 }
 
-function refuse(req: IncomingMessage, res: ServerResponse, error: unknown): void {
-  const given = req.headers["x-request-id"];
-  const answer = problemOf(error, typeof given === "string" ? given.slice(0, 64) : "");
-  res.writeHead(answer.status, answer.headers);
-  res.end(req.method === "HEAD" ? undefined : (answer.body as string));
-}
+/** Where the log and the metrics count what asked for no route. */
+const NO_ROUTE = "none";
 
 function searchOf(url: string): string {
   const at = url.indexOf("?");

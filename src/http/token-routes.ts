@@ -1,6 +1,7 @@
 import type * as z from "zod";
 import { formatScope, mayMint, parseScope } from "../auth/policy.ts";
 import type { TokenRecord } from "../auth/tokens.ts";
+import { parseTime } from "../db/point.ts";
 import { SkaldError } from "../errors.ts";
 import { TokenList, TokenMade, TokenRequest, type TokenInfo } from "../protocol/wire.ts";
 import { iso } from "./point.ts";
@@ -66,8 +67,8 @@ export const tokenRoutes: readonly Route[] = [
 ];
 
 function expiry(text: string): number {
-  const time = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) : NaN;
-  if (Number.isNaN(time)) throw new SkaldError("BAD_REQUEST", "`expires` is an RFC 3339 time.");
+  const time = parseTime(text);
+  if (time === undefined) throw new SkaldError("BAD_REQUEST", "`expires` is an RFC 3339 time.");
   return time;
 }
 

@@ -3,9 +3,11 @@ import { allows } from "../auth/policy.ts";
 import type { TxWrite } from "../db/write.ts";
 import type { Db } from "../db/db.ts";
 import { SkaldError } from "../errors.ts";
-import { checkTxId } from "../ids/names.ts";
+import { checkTxId, parseDocName } from "../ids/names.ts";
 import type { Receipt as LogReceipt } from "../log/log.ts";
 import { Receipt, TxRequest } from "../protocol/wire.ts";
+import { jsonText } from "./body.ts";
+import { itemTexts, memberTexts } from "./json-source.ts";
 import { checkBranchIsMain, cursorAt, iso } from "./point.ts";
 import { json, type Call, type Route } from "./route.ts";
 
@@ -36,13 +38,14 @@ export const txRoute: Route = {
     const db = call.params["db"] as string;
     for (const write of request.writes) mayWrite(call, db, write.doc);
     for (const read of request.reads ?? []) {
+      parseDocName(read.doc);
       if (!allows(call.principal, "doc.read", db, read.doc)) throw forbidden("doc.read", db, read.doc);
     }
     const clientTxId = request.client_tx_id ?? idempotencyKey(call);
     return call.db(async (open) => {
       const receipt = await open.tx({
         author: call.principal.subject,
-        writes: request.writes.map(writeOf),
+        writes: writesOf(request, call.body.bytes),
         dryRun: call.query["dry_run"] === "true",
         anyActor: isOwner(call, db),
         ...(clientTxId === undefined ? {} : { clientTxId }),
@@ -88,14 +91,20 @@ function forbidden(action: string, db: string, doc: string): SkaldError {
   });
 }
 
-function writeOf(write: z.infer<typeof TxRequest>["writes"][number]): TxWrite {
-  const { doc, base_heads: base } = write;
-  const target = { doc, ...(base === undefined ? {} : { base }) };
-  if ("changes" in write) return { ...target, changes: write.changes.map(fromBase64) };
-  if ("value" in write) return { ...target, edit: { kind: "put", value: JSON.stringify(write.value) } };
-  if ("patch" in write)
-    return { ...target, edit: { kind: "merge-patch", patch: JSON.stringify(write.patch) } };
-  return { ...target, delete: true };
+type TxBody = z.infer<typeof TxRequest>;
+
+function writesOf(request: TxBody, body: Buffer): TxWrite[] {
+  let texts: string[] | undefined;
+  return request.writes.map((write, i) => {
+    const { doc, base_heads: base } = write;
+    const target = { doc, ...(base === undefined ? {} : { base }) };
+    if ("changes" in write) return { ...target, changes: write.changes.map(fromBase64) };
+    if ("delete" in write) return { ...target, delete: true };
+    texts ??= itemTexts(memberTexts(jsonText(body)).get("writes") ?? "[]");
+    const text = (key: string): string => memberTexts(texts?.[i] ?? "{}").get(key) ?? "null";
+    if ("value" in write) return { ...target, edit: { kind: "put", value: text("value") } };
+    return { ...target, edit: { kind: "merge-patch", patch: text("patch") } };
+  });
 }
 
 /** Buffer.from takes any text for base64 and drops what it does not like, so the length tells. */

@@ -1,17 +1,12 @@
-import type { IncomingMessage, Server } from "node:http";
-import type { Duplex } from "node:stream";
-import { WebSocketServer, type WebSocket } from "ws";
-import { bearerToken } from "../auth/bearer.ts";
+import type { WebSocket } from "ws";
 import { allows, prefixesFor, type Principal } from "../auth/policy.ts";
 import type { HeldDb } from "../db/engine.ts";
 import type { TxRequest, TxWrite } from "../db/write.ts";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { CborWriter, decodeCborSequence } from "../ids/cbor.ts";
 import { fromHex, toHex } from "../ids/hash.ts";
-import { checkDbId } from "../ids/names.ts";
 import type { Receipt } from "../log/log.ts";
 import type { DispatchContext } from "./dispatch.ts";
-import { problemOf } from "./problem.ts";
 
 /**
  * Transactions over one binary WebSocket, for those who write a lot: `…/tx` with an upgrade and the
@@ -21,166 +16,155 @@ import { problemOf } from "./problem.ts";
  *   to the client    {id, seq, time, commit, heads: {doc: [hash]}, duplicate}
  *                 or {id, error: {code, detail, hint}}
  *
- * Transactions are taken in the order they arrive and answered when durable, all that share a commit
- * in one frame. A client that does not read is not read from either.
+ * Invariants: transactions are taken in the order they arrive; each one taken is answered, when it is
+ * durable, before the server closes the socket; the db is held until the last of them is done. A client
+ * that does not read is not read from either.
  */
 
-export const TX_PROTOCOL = "skald.tx.1";
-const PATH = /^\/api\/v1\/db\/([^/?]+)\/branches\/main\/tx$/;
-const MAX_FRAME = 16 * 1024 * 1024;
-/** Transactions of one socket that wait for their commit before it is no longer read. */
+export const MAX_FRAME = 16 * 1024 * 1024;
+/** Transactions of one frame, and of one socket that wait for their commit before it is no longer read. */
 const MAX_IN_FLIGHT = 2048;
+/** Bytes of frames with such transactions. */
+const MAX_IN_FLIGHT_BYTES = 2 * MAX_FRAME;
 const MAX_UNREAD_BYTES = 1024 * 1024;
+/** From the decision to close a socket to its end, however its client behaves. */
+const CLOSE_MS = 3000;
 
-export function acceptTxSockets(server: Server, context: DispatchContext): void {
-  const sockets = new WebSocketServer({
-    noServer: true,
-    maxPayload: MAX_FRAME,
-    perMessageDeflate: false,
-    handleProtocols: (offered) => (offered.has(TX_PROTOCOL) ? TX_PROTOCOL : false),
-  });
-  server.on("upgrade", (req: IncomingMessage, socket: Duplex, head: Buffer) => {
-    socket.on("error", () => socket.destroy());
-    open(req, context).then(
-      ({ principal, token, held, db }) => {
-        sockets.handleUpgrade(
-          req,
-          socket,
-          head,
-          (ws) => new TxSocket(ws, principal, token, db, held, context),
-        );
-        // An upgrade that ws refused never becomes a socket that could let go of the db.
-        if (socket.destroyed) held.release();
-      },
-      (error: unknown) => {
-        const { status, headers, body } = problemOf(error, "");
-        const lines = Object.entries({ ...headers, connection: "close" }).map(
-          ([name, value]) => `${name}: ${value}\r\n`,
-        );
-        socket.end(`HTTP/1.1 ${status} Refused\r\n${lines.join("")}\r\n${body as string}`);
-      },
-    );
-  });
-  server.on("close", () => sockets.close());
-  // Closing the server must not wait for sockets that have nothing under way.
-  const close = server.close.bind(server);
-  server.close = (done) => {
-    for (const ws of sockets.clients) ws.close(1001, "the server stops");
-    return close(done);
-  };
+export interface TxSocketParts {
+  readonly principal: Principal;
+  /** Checked anew with each frame; undefined for the operator on the local socket. */
+  readonly token: string | undefined;
+  readonly db: string;
+  readonly held: HeldDb;
+  /** Aborted when the db is wanted back: to be deleted, rebuilt or closed. */
+  readonly wanted: AbortSignal;
 }
 
-async function open(
-  req: IncomingMessage,
-  { services, ambient }: DispatchContext,
-): Promise<{ principal: Principal; token: string | undefined; held: HeldDb; db: string }> {
-  const match = PATH.exec(req.url ?? "");
-  if (!match) throw new SkaldError("NOT_FOUND", "There is no WebSocket at this path.");
-  const db = checkDbId(decodeURIComponent(match[1] as string));
-  const { authorization } = req.headers;
-  const token = bearerToken(authorization);
-  const principal = authorization === undefined ? ambient : token && services.tokens.verify(token);
-  if (!principal) throw new SkaldError("UNAUTHENTICATED", "This socket needs a token.");
-  if (prefixesFor(principal, "doc.write", db) === "none") {
-    throw new SkaldError("FORBIDDEN", `The token does not allow doc.write on the db ${db}.`);
-  }
-  const held = services.engine.hold(db) ?? (await services.engine.use(db, () => services.engine.hold(db)));
-  if (!held) throw new SkaldError("UNAVAILABLE", "The db is closing.");
-  return { principal, token, held, db };
+/** A frame and how many of its transactions are not answered. */
+interface Frame {
+  readonly bytes: number;
+  open: number;
 }
 
-class TxSocket {
+export class TxSocket {
   readonly #ws: WebSocket;
-  readonly #principal: Principal;
-  readonly #token: string | undefined;
-  readonly #dbId: string;
-  readonly #held: HeldDb;
+  readonly #parts: TxSocketParts;
   readonly #context: DispatchContext;
   readonly #mayAll: boolean;
   readonly #anyActor: boolean;
-  readonly #writer = new CborWriter();
+  #writer = new CborWriter();
   #inFlight = 0;
+  #inFlightBytes = 0;
   #unsent = 0;
+  #ending: { readonly code: number; readonly reason: string } | undefined;
 
-  constructor(
-    ws: WebSocket,
-    principal: Principal,
-    token: string | undefined,
-    dbId: string,
-    held: HeldDb,
-    context: DispatchContext,
-  ) {
+  constructor(ws: WebSocket, parts: TxSocketParts, context: DispatchContext) {
+    const { principal, db, held, wanted } = parts;
     this.#ws = ws;
-    this.#principal = principal;
-    this.#token = token;
-    this.#dbId = dbId;
-    this.#held = held;
+    this.#parts = parts;
     this.#context = context;
-    this.#mayAll = prefixesFor(principal, "doc.write", dbId) === "all";
-    this.#anyActor = allows(principal, "db.admin", dbId);
+    this.#mayAll = prefixesFor(principal, "doc.write", db) === "all";
+    this.#anyActor = allows(principal, "db.admin", db);
     ws.on("message", (data: Buffer, isBinary: boolean) => this.#frame(data, isBinary));
-    ws.on("error", () => ws.terminate());
+    // ws closes by itself after a breach of the protocol (1002, 1007, 1009); this sees to the end of it.
+    ws.on("error", () => this.end(1002, "protocol error"));
     ws.on("close", () => {
       if (this.#inFlight === 0) held.release();
     });
+    const leave = (): void => this.end(1001, "the db closes");
+    if (wanted.aborted) leave();
+    else wanted.addEventListener("abort", leave);
+  }
+
+  /** Takes nothing more; what was taken is answered, then the socket closes. */
+  end(code: number, reason: string): void {
+    if (this.#ending) return;
+    this.#ending = { code, reason };
+    const force = setTimeout(() => this.#ws.terminate(), CLOSE_MS);
+    this.#ws.once("close", () => clearTimeout(force));
+    // A paused socket does not hear that its client closes too.
+    this.#ws.resume();
+    this.#closeWhenDone();
+  }
+
+  #closeWhenDone(): void {
+    if (this.#ending && this.#inFlight === 0 && this.#unsent === 0) {
+      this.#ws.close(this.#ending.code, this.#ending.reason);
+    }
   }
 
   #frame(data: Buffer, isBinary: boolean): void {
-    // A token that was revoked or ran out meanwhile ends the socket with the next frame.
-    if (this.#token !== undefined && !this.#context.services.tokens.verify(this.#token)) {
-      this.#ws.close(1008, "UNAUTHENTICATED");
-      return;
-    }
+    if (this.#ending) return;
+    if (!isBinary) return this.end(1003, "frames are binary");
+    const frame: Frame = { bytes: data.length, open: 1 };
+    this.#inFlightBytes += frame.bytes;
     try {
-      if (!isBinary) throw new RangeError("frames are binary");
-      for (const item of decodeCborSequence(data)) this.#take(item);
+      // A token that was revoked or ran out meanwhile ends the socket with the next frame.
+      const { token } = this.#parts;
+      if (token !== undefined && !this.#context.services.tokens.verify(token)) {
+        return this.end(1008, "UNAUTHENTICATED");
+      }
+      let taken = 0;
+      for (const item of decodeCborSequence(data)) {
+        if ((taken += 1) > MAX_IN_FLIGHT) return this.end(1009, `more than ${MAX_IN_FLIGHT} transactions`);
+        this.#take(item, frame);
+      }
     } catch (error) {
-      this.#ws.close(1007, `BAD_CBOR: ${(error as Error).message}`.slice(0, 120));
+      if (error instanceof RangeError || error instanceof TypeError) {
+        return this.end(1007, `BAD_CBOR: ${error.message}`.slice(0, 120));
+      }
+      this.#context.log.failure(error, "");
+      this.end(1011, "INTERNAL");
+    } finally {
+      this.#settle(frame);
+      this.#throttle();
     }
   }
 
-  #take(item: unknown): void {
+  #take(item: unknown, frame: Frame): void {
     const id = (item as { id?: unknown } | null)?.id;
     if (typeof id !== "number" || id < 0) throw new RangeError("a transaction is a map with an id");
     this.#inFlight += 1;
-    if (this.#inFlight >= MAX_IN_FLIGHT) this.#ws.pause();
+    frame.open += 1;
     let request: TxRequest;
     try {
       request = this.#request(item as Record<string, unknown>);
     } catch (error) {
-      this.#refuse(id, error);
+      this.#refuse(id, error, frame);
       return;
     }
-    this.#held.db.tx(request).then(
-      (receipt) => this.#answer(id, receipt),
-      (error: unknown) => this.#refuse(id, error),
+    this.#parts.held.db.tx(request).then(
+      (receipt) => this.#answer(id, receipt, frame),
+      (error: unknown) => this.#refuse(id, error, frame),
     );
   }
 
   #request(item: Record<string, unknown>): TxRequest {
     const { writes, tx, message } = item;
-    for (const key in item) if (!FIELDS.has(key)) throw malformed(`"${key}" is not a field of a transaction`);
+    for (const key in item) if (!FIELDS.has(key)) throw unknownField(key, "a transaction");
     if (!Array.isArray(writes)) throw malformed("`writes` is a list");
     if (tx !== undefined && typeof tx !== "string") throw malformed("`tx` is a text");
     if (message !== undefined && (typeof message !== "string" || message.length > 4096)) {
       throw malformed("`message` is a text of at most 4096 characters");
     }
     return {
-      author: this.#principal.subject,
+      author: this.#parts.principal.subject,
       anyActor: this.#anyActor,
-      writes: writes.map((write) => this.#write(write as Record<string, unknown>)),
+      writes: writes.map((write: unknown) => this.#write(write)),
       ...(tx === undefined ? {} : { clientTxId: tx }),
       ...(message === undefined ? {} : { message }),
     };
   }
 
-  #write(write: Record<string, unknown>): TxWrite {
-    const { doc, base, changes } = write;
+  #write(write: unknown): TxWrite {
+    if (typeof write !== "object" || write === null) throw malformed("a write is a map");
+    const { doc, base, changes } = write as Record<string, unknown>;
+    for (const key in write) if (!WRITE_FIELDS.has(key)) throw unknownField(key, "a write");
     if (typeof doc !== "string") throw malformed("`doc` is a text");
     if (!Array.isArray(changes) || changes.length === 0 || !changes.every(isBytes)) {
       throw malformed("`changes` is a list of byte strings");
     }
-    if (!this.#mayAll && !allows(this.#principal, "doc.write", this.#dbId, doc)) {
+    if (!this.#mayAll && !allows(this.#parts.principal, "doc.write", this.#parts.db, doc)) {
       throw new SkaldError("FORBIDDEN", `The token does not allow doc.write on ${doc}.`);
     }
     if (base === undefined) return { doc, changes };
@@ -191,7 +175,7 @@ class TxSocket {
   }
 
   /** Keys in the order of DAG-CBOR, as everything we write. */
-  #answer(id: number, receipt: Receipt): void {
+  #answer(id: number, receipt: Receipt, frame: Frame): void {
     const w = this.#writer;
     w.map(6);
     w.text("id");
@@ -213,10 +197,10 @@ class TxSocket {
     w.bytes(receipt.cid);
     w.text("duplicate");
     w.bool(receipt.duplicate);
-    this.#done();
+    this.#done(frame);
   }
 
-  #refuse(id: number, error: unknown): void {
+  #refuse(id: number, error: unknown, frame: Frame): void {
     const known = isSkaldError(error);
     if (!known || error.status >= 500) this.#context.log.failure(error, "");
     const w = this.#writer;
@@ -231,33 +215,53 @@ class TxSocket {
     w.text(known ? error.hint : "");
     w.text("detail");
     w.text(known && error.status < 500 ? error.message : "Something went wrong on this server.");
-    this.#done();
+    this.#done(frame);
   }
 
   /** Answers of one turn leave together: one frame costs 5 µs, whatever it holds. */
-  #done(): void {
+  #done(frame: Frame): void {
     this.#inFlight -= 1;
+    this.#settle(frame);
     if (this.#unsent === 0) setImmediate(() => this.#flush());
     this.#unsent += 1;
-    if (this.#inFlight === 0 && this.#ws.readyState === this.#ws.CLOSED) this.#held.release();
+    if (this.#inFlight === 0 && this.#ws.readyState === this.#ws.CLOSED) this.#parts.held.release();
+  }
+
+  #settle(frame: Frame): void {
+    frame.open -= 1;
+    if (frame.open === 0) this.#inFlightBytes -= frame.bytes;
   }
 
   #flush(): void {
     this.#unsent = 0;
     const frame = this.#writer.take();
-    this.#writer.reset();
-    if (this.#ws.readyState !== this.#ws.OPEN) return;
-    this.#ws.send(frame, () => this.#resume());
-    this.#resume();
+    // A buffer that one large frame made large is not kept for the small ones.
+    if (frame.length > MAX_UNREAD_BYTES) this.#writer = new CborWriter();
+    else this.#writer.reset();
+    if (this.#ws.readyState === this.#ws.OPEN) {
+      this.#ws.send(frame, () => this.#throttle());
+      this.#throttle();
+    }
+    this.#closeWhenDone();
   }
 
-  #resume(): void {
-    if (this.#ws.bufferedAmount > MAX_UNREAD_BYTES) this.#ws.pause();
-    else if (this.#ws.isPaused && this.#inFlight < MAX_IN_FLIGHT / 2) this.#ws.resume();
+  /** Reads no further while too much of what was read is not answered, or of the answers not taken. */
+  #throttle(): void {
+    if (this.#ending) return;
+    const ws = this.#ws;
+    const unread = ws.bufferedAmount > MAX_UNREAD_BYTES;
+    if (unread || this.#inFlight >= MAX_IN_FLIGHT || this.#inFlightBytes >= MAX_IN_FLIGHT_BYTES) ws.pause();
+    else if (
+      ws.isPaused &&
+      this.#inFlight < MAX_IN_FLIGHT / 2 &&
+      this.#inFlightBytes < MAX_IN_FLIGHT_BYTES / 2
+    )
+      ws.resume();
   }
 }
 
 const FIELDS: ReadonlySet<string> = new Set(["id", "writes", "tx", "message"]);
+const WRITE_FIELDS: ReadonlySet<string> = new Set(["doc", "base", "changes"]);
 
 function isBytes(value: unknown): value is Uint8Array {
   return ArrayBuffer.isView(value);
@@ -265,4 +269,8 @@ function isBytes(value: unknown): value is Uint8Array {
 
 function malformed(what: string): SkaldError {
   return new SkaldError("BAD_REQUEST", `The transaction is malformed: ${what}.`);
+}
+
+function unknownField(key: string, of: string): SkaldError {
+  return malformed(`"${key.slice(0, 80)}" is not a field of ${of}`);
 }

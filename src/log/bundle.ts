@@ -11,8 +11,7 @@ import type { StoredCommit } from "./stored-commit.ts";
 /**
  * A bundle: a run of commits in a hundredth of their space, from which every byte of them can be made
  * again. What a commit says that follows from its changes and the commits before (parents, base,
- * heads, addresses) is left out; what is left stands in columns. `clientTxId`s are not kept: a repeat
- * of so old a transaction is recognised by its changes.
+ * heads, addresses) is left out; what is left stands in columns.
  *
  *   1 byte   format, 2
  *   32       blake3 of the last commit's bytes: it vouches for all of the bundle
@@ -105,6 +104,10 @@ export function packBundle(uid: Uint8Array, commits: readonly StoredCommit[]): U
     commits.map(({ commit }) => commit.events.length),
   );
   for (const column of [entryColumns.doc, entryColumns.changes, entryColumns.flags]) numbers(meta, column);
+  texts(
+    meta,
+    commits.map(({ clientTxId }) => clientTxId),
+  );
   meta.array(explicit.length);
   for (const list of explicit) hashes(meta, list);
   meta.array(events.length);
@@ -125,6 +128,7 @@ export function packBundle(uid: Uint8Array, commits: readonly StoredCommit[]): U
       const other = back[i] as StoredCommit;
       return (
         Buffer.compare(stored.bytes, other.bytes) === 0 &&
+        stored.clientTxId === other.clientTxId &&
         stored.blocks.every((block, j) => Buffer.compare(block, other.blocks[j] ?? NOTHING) === 0)
       );
     });
@@ -181,6 +185,7 @@ function expand(uid: Uint8Array, payload: Uint8Array): StoredCommit[] {
     number[],
     number[],
   ];
+  const txIds = readList(r, (x) => x.text());
   const explicit = readList(r, readHashes);
   const events = readList(r, (x) => x.bytes());
   r.end();
@@ -233,7 +238,7 @@ function expand(uid: Uint8Array, payload: Uint8Array): StoredCommit[] {
     };
     const bytes = encodeCommit(commit);
     const cid = cidFromDigest(CODEC_DAG_CBOR, blake3(bytes));
-    commits.push({ cid, bytes, commit, blocks, clientTxId: "" });
+    commits.push({ cid, bytes, commit, blocks, clientTxId: txIds[i] as string });
     parent = cid;
     seq += 1;
   });

@@ -11,7 +11,7 @@ export interface StoredCommit {
   readonly commit: Commit;
   /** In the order of `addressesOf(commit)`. */
   readonly blocks: readonly Uint8Array[];
-  /** Empty for none, and once the commit is in a bundle. */
+  /** Empty for none. */
   readonly clientTxId: string;
 }
 

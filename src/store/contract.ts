@@ -110,7 +110,7 @@ export interface CatalogTable {
 
   /**
    * Notes bundles with the names of their documents, and drops what is kept of single commits up to the
-   * last of them: touches, addresses and receipts. Bundles always stand before all single commits.
+   * last of them: touches and addresses. Bundles always stand before all single commits.
    */
   fold(bundles: readonly (SeqRange & { readonly docs: readonly string[] })[]): void;
 

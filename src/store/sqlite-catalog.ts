@@ -155,14 +155,15 @@ class SqliteCatalog implements CatalogTable {
         this.#sqlite.prepare("INSERT INTO bundle VALUES (?, ?)").run(bundle.last, bundle.first);
         for (const name of bundle.docs) note.run(bundle.last, name);
       }
-      for (const table of ["touch", "address", "receipt"]) {
+      for (const table of ["touch", "address"]) {
         this.#sqlite.prepare(`DELETE FROM ${table} WHERE seq <= ?`).run(upTo);
       }
     };
     named(this.#file, () => {
       this.#sqlite.transaction(work).immediate();
       this.#sqlite.pragma("incremental_vacuum");
-      this.#sqlite.pragma("wal_checkpoint(TRUNCATE)");
+      // Whoever reads this file meanwhile must not hold up the writers.
+      this.#sqlite.pragma("wal_checkpoint(PASSIVE)");
     });
   }
 

@@ -86,13 +86,13 @@ test("on a plain directory commands wait for each other, leave what they wrote, 
   const dir = path.join(tempDir(), "data");
   const skald = runner({ SKALD_DIR: dir });
   const records = Array.from({ length: 40 }, (_, id) => JSON.stringify({ id, text: `note ${id}` }));
-  const [, imported, token] = await Promise.all([
-    skald("db create shop"),
+  expect(await skald("token create --label t --scope shop:doc.read")).toMatch(/^skald_/);
+  const [imported] = await Promise.all([
     skald("import notes - --collection c --create", records.join("\n")),
-    skald("token create --label t --scope shop:doc.read"),
+    skald("db create shop"),
+    skald("db create other"),
   ]);
   expect(imported).toBe("40 documents: 40 new, 0 changed, 0 unchanged, 0 failed\n");
-  expect(token).toMatch(/^skald_/);
   await skald("doc put shop items/1", '{"price":9}');
 
   const file = path.join(dir, "dbs", "notes", "log.sqlite");
@@ -106,6 +106,7 @@ test("on a plain directory commands wait for each other, leave what they wrote, 
   expect(code).toBe(1);
   expect(jsonOf(out)).toMatchObject([
     { db: "notes", verdict: "damaged", checked: 40 },
+    { db: "other", verdict: "sound", checked: 0 },
     { db: "shop", verdict: "sound", checked: 1 },
   ]);
 });

@@ -146,6 +146,12 @@ describe("a compacted log", () => {
     expect(repeat).toMatchObject({ duplicate: true });
     // An edit on a point long past: its dependency is only in the bundle.
     const past = A.applyChanges(copyOf(log, "notes/a", ACTORS[2]), log.changes("notes/a", 0, 9))[0];
+    const retried = { anyActor: true, clientTxId: "a-3" };
+    const other = lastChange(set(copyOf(log, "notes/a", ACTORS[3]), { other: 1 }));
+    expect(await log.write(tx(write("notes/a", [other]), retried))).toMatchObject({
+      seq: 7,
+      duplicate: true,
+    });
     const late = await log.write(
       tx(write("notes/a", [lastChange(set(past, { late: true }))]), { anyActor: true }),
     );

@@ -1,0 +1,108 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import type { Answer } from "./route.ts";
+
+/** On every answer, whichever way its request took; the page at /docs has a policy of its own. */
+const ALWAYS: readonly string[] = [
+  "x-content-type-options",
+  "nosniff",
+  "cross-origin-resource-policy",
+  "same-origin",
+  "referrer-policy",
+  "no-referrer",
+];
+const POLICY = "default-src 'none'; frame-ancestors 'none'";
+
+/** Unread bodies up to here are skipped and the connection is kept; longer ones end it. */
+const SKIPPED_BYTES = 64 * 1024;
+const LINGER_MS = 1000;
+
+/** Writes an answer. `last`: the connection is not kept. Rejects when it could not be sent whole. */
+export async function send(
+  answer: Answer,
+  requestId: string,
+  req: IncomingMessage,
+  res: ServerResponse,
+  last: boolean,
+): Promise<void> {
+  const { status, headers, body } = answer;
+  const unread = hasLongRest(req);
+  // One flat list in one call: seven calls of setHeader cost 3 µs more.
+  const head = ["x-request-id", requestId, ...ALWAYS];
+  if (headers) for (const name in headers) head.push(name, headers[name] as string);
+  if (!headers?.["content-security-policy"]) head.push("content-security-policy", POLICY);
+  if (!headers?.["cache-control"]) head.push("cache-control", "no-cache");
+  if (last || unread) head.push("connection", "close");
+  if (body !== undefined && typeof body !== "string" && !(body instanceof Uint8Array)) {
+    res.writeHead(status, head);
+    if (req.method === "HEAD") res.end();
+    else await pipeline(Readable.from(body), res);
+    return;
+  }
+  if (body !== undefined) {
+    head.push("content-length", String(typeof body === "string" ? Buffer.byteLength(body) : body.byteLength));
+  }
+  res.writeHead(status, head);
+  if (req.method === "HEAD") res.end();
+  else if (unread) linger(body ?? "", req, res);
+  else res.end(body);
+}
+
+function hasLongRest(req: IncomingMessage): boolean {
+  if (req.complete) return false;
+  const length = req.headers["content-length"];
+  return length === undefined
+    ? req.headers["transfer-encoding"] !== undefined
+    : Number(length) > SKIPPED_BYTES;
+}
+
+/**
+ * A connection closed while its client still sends is reset, and the reset may overtake the answer. So
+ * the answer goes out whole, and for a moment what comes in is dropped.
+ */
+function linger(body: string | Uint8Array, req: IncomingMessage, res: ServerResponse): void {
+  res.write(body);
+  req.resume();
+  const end = (): void => {
+    clearTimeout(timer);
+    res.end();
+  };
+  const timer = setTimeout(end, LINGER_MS);
+  req.once("close", end);
+}
+
+/** The same stream with its first part at hand: what fails before that can still be refused. */
+export async function begun(
+  body: AsyncIterable<string | Uint8Array>,
+): Promise<AsyncIterable<string | Uint8Array>> {
+  const parts = body[Symbol.asyncIterator]();
+  let first: IteratorResult<string | Uint8Array> | undefined = await parts.next();
+  // Not a generator: one that nobody starts would not pass its end on to `parts`.
+  return {
+    [Symbol.asyncIterator]: () => ({
+      next: () => {
+        const step = first;
+        first = undefined;
+        return step ? Promise.resolve(step) : parts.next();
+      },
+      return: async () => {
+        await parts.return?.();
+        return { done: true, value: undefined };
+      },
+    }),
+  };
+}
+
+/** Whether an error of `send` says no more than that the client went away. */
+export function isGone(error: unknown): boolean {
+  return GONE.has(String((error as { code?: unknown } | null)?.code));
+}
+
+const GONE: ReadonlySet<string> = new Set([
+  "ERR_STREAM_PREMATURE_CLOSE",
+  "ERR_STREAM_DESTROYED",
+  "ERR_STREAM_UNABLE_TO_PIPE",
+  "ECONNRESET",
+  "EPIPE",
+]);

@@ -1,0 +1,124 @@
+import { STATUS_CODES, type IncomingMessage, type Server } from "node:http";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { WebSocketServer } from "ws";
+import { bearerToken } from "../auth/bearer.ts";
+import { prefixesFor } from "../auth/policy.ts";
+import { SkaldError } from "../errors.ts";
+import { checkDbId } from "../ids/names.ts";
+import { requestIdOf, type DispatchContext } from "./dispatch.ts";
+import { problemOf } from "./problem.ts";
+import { MAX_FRAME, TxSocket, type TxSocketParts } from "./tx-socket.ts";
+
+export const TX_PROTOCOL = "skald.tx.1";
+const PATH = /^\/api\/v1\/db\/([^/?]+)\/branches\/main\/tx$/;
+/** A peer that is gone without a word is noticed by the kernel after some minutes of these. */
+const KEEP_ALIVE_MS = 30_000;
+
+/** Takes upgrades to `skald.tx.1` and refuses all others to a WebSocket with a problem document. */
+export function acceptTxSockets(server: Server, context: DispatchContext): void {
+  const handshake = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    maxPayload: MAX_FRAME,
+    perMessageDeflate: false,
+    handleProtocols: () => TX_PROTOCOL,
+  });
+  const open = new Set<TxSocket>();
+  server.on("upgrade", (req: IncomingMessage, socket: Socket, head: Buffer) => {
+    if (req.headers.upgrade?.toLowerCase() !== "websocket") {
+      ignoreUpgrade(server, req, socket, head);
+      return;
+    }
+    socket.on("error", () => socket.destroy());
+    admit(req, context).then(
+      (parts) => {
+        let taken = false;
+        handshake.handleUpgrade(req, socket, head, (ws) => {
+          taken = true;
+          socket.setKeepAlive(true, KEEP_ALIVE_MS);
+          const made = new TxSocket(ws, parts, context);
+          open.add(made);
+          ws.once("close", () => open.delete(made));
+        });
+        // A handshake that ws refused, or whose client has gone: nobody else lets go of the db.
+        if (!taken) parts.held.release();
+      },
+      (error: unknown) => refuse(error, req, socket, context),
+    );
+  });
+  // Closing the server waits for every socket, so each is told when it begins.
+  const close = server.close.bind(server);
+  server.close = (done) => {
+    for (const socket of open) socket.end(1001, "the server stops");
+    return close(done);
+  };
+}
+
+async function admit(req: IncomingMessage, { services, ambient }: DispatchContext): Promise<TxSocketParts> {
+  const match = PATH.exec(req.url ?? "");
+  if (!match) throw new SkaldError("NOT_FOUND", "There is no WebSocket at this path.");
+  const { authorization } = req.headers;
+  const token = bearerToken(authorization);
+  const principal = authorization === undefined ? ambient : token && services.tokens.verify(token);
+  if (!principal) throw new SkaldError("UNAUTHENTICATED", "This socket needs a token.");
+  const db = checkDbId(decoded(match[1] as string));
+  if (prefixesFor(principal, "doc.write", db) === "none") {
+    throw new SkaldError("FORBIDDEN", `The token does not allow doc.write on the db ${db}.`, {
+      details: { action: "doc.write", db },
+    });
+  }
+  if (!services.accepting()) throw new SkaldError("UNAVAILABLE", "The server is shutting down.");
+  const offered = (req.headers["sec-websocket-protocol"] ?? "").split(",").map((name) => name.trim());
+  if (!offered.includes(TX_PROTOCOL)) {
+    throw new SkaldError(
+      "BAD_REQUEST",
+      `This socket speaks ${TX_PROTOCOL}, which the client does not offer.`,
+    );
+  }
+  const wanted = new AbortController();
+  const hold = () => services.engine.hold(db, () => wanted.abort());
+  const held = hold() ?? (await services.engine.use(db, hold));
+  if (!held) throw new SkaldError("UNAVAILABLE", "The db is closing.");
+  return { principal, token, db, held, wanted: wanted.signal };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new SkaldError("BAD_REQUEST", "The URL is malformed.");
+  }
+}
+
+function refuse(error: unknown, req: IncomingMessage, socket: Duplex, context: DispatchContext): void {
+  const id = requestIdOf(req);
+  const { status, headers, body } = problemOf(error, id);
+  if (status >= 500) context.log.failure(error, id);
+  const lines = Object.entries({
+    "x-request-id": id,
+    ...headers,
+    "content-length": String(Buffer.byteLength(body as string)),
+    connection: "close",
+  }).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.once("finish", () => socket.destroy());
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("")}\r\n${body as string}`);
+}
+
+/**
+ * Node hands over every request that offers an upgrade, also the one to HTTP/2 that curl and Java's
+ * client put on an ordinary request. Such an offer may be ignored (RFC 9110 section 7.8): the request goes
+ * back to where it came from, without it.
+ */
+function ignoreUpgrade(server: Server, req: IncomingMessage, socket: Socket, head: Buffer): void {
+  const lines = [`${req.method} ${req.url} HTTP/${req.httpVersion}`];
+  for (let i = 0; i < req.rawHeaders.length; i += 2) {
+    const name = req.rawHeaders[i] as string;
+    if (!OFFER.has(name.toLowerCase())) lines.push(`${name}: ${req.rawHeaders[i + 1]}`);
+  }
+  if (/\bclose\b/i.test(req.headers.connection ?? "")) lines.push("connection: close");
+  socket.unshift(Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1"), head]));
+  server.emit("connection", socket);
+}
+
+const OFFER: ReadonlySet<string> = new Set(["upgrade", "http2-settings", "connection"]);

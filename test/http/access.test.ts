@@ -1,0 +1,260 @@
+import { once } from "node:events";
+import type { Params, Route } from "../../src/http/route.ts";
+import { MOUNTS } from "../../src/http/server.ts";
+import { tempDir } from "../support/temp-dir.ts";
+import { API, startHttp, type Reply } from "./fixture.ts";
+
+/**
+ * Every route for every kind of caller, made from the list that the server itself is made from. Names
+ * that a caller may not see hold the word "hidden", and no answer to such a caller may.
+ */
+const SECRET = "hidden-db";
+const ALL: readonly { readonly name: string; readonly path: string; readonly route: Route }[] =
+  MOUNTS.flatMap(({ base, routes }) =>
+    routes.map((route) => ({ name: `${route.method} ${base}${route.path}`, path: base + route.path, route })),
+  );
+
+const { ask } = await startHttp(tempDir());
+const tokens: Record<string, string> = {};
+const params: Record<string, string> = { db: "mine", collection: "notes", key: "a", branch: "main" };
+
+beforeAll(async () => {
+  for (const db of ["mine", SECRET]) {
+    await ask("PUT", `${API}/db/${db}`);
+    for (const doc of ["notes/a", "secret/hidden-doc", "notes/hidden-too"]) {
+      await ask("PUT", `${API}/db/${db}/docs/${doc}`, { body: { hidden: doc } });
+    }
+  }
+  const commits = await ask("GET", `${API}/db/mine/commits?limit=1`);
+  params["cid"] = (commits.json["commits"] as { cid: string }[])[0]?.cid as string;
+  const expires = new Date(Date.now() + 700).toISOString();
+  const [expired, revoked, other] = await Promise.all([
+    ask.token(["*:*"], { expires }),
+    ask.token(["*:*"]),
+    ask.token(["another:*"]),
+  ]);
+  await ask("DELETE", `${API}/admin/tokens/${revoked.id}`);
+  Object.assign(tokens, {
+    expired: expired.token,
+    revoked: revoked.token,
+    other: other.token,
+    unknown: `skald_${"A".repeat(43)}`,
+  });
+  for (const { route } of ALL) {
+    if (route.access === "public" || route.access === "any") continue;
+    if (route.access in tokens) continue;
+    const serverWide = route.access === "admin.token";
+    const rest = ["doc.read", "doc.write", "db.admin", "query.read"].filter(
+      (action) => action !== route.access,
+    );
+    tokens[route.access] = (await ask.token([`${serverWide ? "*" : "mine"}:${route.access}`])).token;
+    tokens[`without ${route.access}`] = (await ask.token(rest.map((action) => `mine:${action}`))).token;
+    if (serverWide) continue;
+    tokens[`inside ${route.access}`] = (await ask.token([`mine:${route.access}:notes/a`])).token;
+    tokens[`outside ${route.access}`] = (await ask.token([`mine:${route.access}:open/`])).token;
+  }
+  // Expired is expired: there is no event for it but the server's own clock.
+  while ((await ask("GET", "/status", { token: tokens["expired"] as string })).status !== 401) {
+    await once(AbortSignal.timeout(50), "abort");
+  }
+}, 30_000);
+
+/** A body that the route gets as far as its own checks with. */
+function bodyOf(route: Route): { headers?: Record<string, string>; body?: string | Uint8Array } {
+  if (!route.body) return {};
+  const type = Object.keys(route.body.types)[0] as string;
+  const bodies: Record<string, string> = {
+    "/db/:db/branches/:branch/tx": JSON.stringify({ writes: [{ doc: "notes/a", value: { n: 1 } }] }),
+    "/admin/tokens": JSON.stringify({ label: "x", scopes: ["mine:doc.read"] }),
+  };
+  return { headers: { "content-type": type }, body: bodies[route.path] ?? "{}" };
+}
+
+function call(route: Route, path: string, token: string | null, over: Params = {}): Promise<Reply> {
+  const all = { id: "tok_00000000000000000000", ...params, ...over };
+  const filled = path.replaceAll(/:(\w+)/g, (_, name: string) =>
+    encodeURIComponent(all[name as keyof typeof all] ?? ""),
+  );
+  return ask(route.method, filled, { token, ...bodyOf(route) });
+}
+
+const guarded = ALL.filter(({ route }) => route.access !== "public");
+const scoped = guarded.filter(({ route }) => route.access !== "any");
+const ofDb = scoped.filter(({ path }) => path.includes(":db"));
+const ofDoc = ofDb.filter(({ route }) => route.resource ?? route.partial);
+
+test("there are routes of every kind", () => {
+  expect([guarded.length, scoped.length, ofDb.length, ofDoc.length].every((n) => n >= 7)).toBe(true);
+});
+
+test.each(ALL.filter(({ route }) => route.access === "public"))(
+  "$name answers whoever asks",
+  async ({ route, path }) => {
+    expect((await call(route, path, null)).status).toBe(200);
+  },
+);
+
+describe.each(guarded)("$name", ({ route, path }) => {
+  test.each(["unknown", "expired", "revoked"])(
+    "refuses a token that is %s, and says no more",
+    async (kind) => {
+      const reply = await call(route, path, tokens[kind] as string);
+      expect(reply.status).toBe(401);
+      expect(reply.json).toMatchObject({
+        code: "UNAUTHENTICATED",
+        detail: "The token is not valid: unknown, expired or revoked.",
+      });
+      expect(reply.headers["www-authenticate"]).toBe('Bearer realm="skald"');
+      expect(reply.text).not.toContain("hidden");
+    },
+  );
+  test("refuses no token at all", async () => {
+    expect((await call(route, path, null)).status).toBe(401);
+  });
+  test.each(["", "Bearer", "Basic YTpi", "Bearer a b", "Token skald_x", "Bearer \u00e9"])(
+    "refuses Authorization: %j",
+    async (authorization) => {
+      const filled = path.replaceAll(/:(\w+)/g, (_, name: string) => params[name] ?? "x");
+      expect((await ask(route.method, filled, { token: null, headers: { authorization } })).status).toBe(401);
+    },
+  );
+});
+
+describe.each(scoped)("$name", ({ route, path }) => {
+  test("refuses a token without its action", async () => {
+    const reply = await call(route, path, tokens[`without ${route.access}`] as string);
+    expect(reply.status).toBe(403);
+    expect(reply.json).toMatchObject({ code: "FORBIDDEN", action: route.access });
+  });
+});
+
+describe.each(ofDb)("$name", ({ route, path }) => {
+  test("refuses a token for another db", async () => {
+    expect((await call(route, path, tokens["other"] as string)).status).toBe(403);
+  });
+  test("does not tell a db that is there from one that is not to whom neither is open", async () => {
+    const there = await call(route, path, tokens["other"] as string, { db: SECRET });
+    const missing = await call(route, path, tokens["other"] as string, { db: "missing-db" });
+    const strip = (reply: Reply): string =>
+      reply.text
+        .replaceAll(reply.headers["x-request-id"] as string, "")
+        .replaceAll(/hidden-db|missing-db/g, "");
+    expect(there.status).toBe(403);
+    expect([missing.status, strip(missing)]).toEqual([there.status, strip(there)]);
+    expect(Object.keys(missing.headers)).toEqual(Object.keys(there.headers));
+  });
+});
+
+describe.each(ofDoc)("$name", ({ route, path }) => {
+  test("refuses or shows nothing to a token limited to other documents", async () => {
+    const reply = await call(route, path, tokens[`outside ${route.access}`] as string);
+    if (!route.partial || route.method === "POST") expect(reply.status).toBe(403);
+    expect(reply.text).not.toMatch(/hidden|notes\/hidden-too|secret\//);
+  });
+  test("answers a token limited to the document, with nothing of the others", async () => {
+    const reply = await call(route, path, tokens[`inside ${route.access}`] as string);
+    expect([200, 201, 400, 404]).toContain(reply.status);
+    expect(reply.text).not.toMatch(/hidden-too|secret\//);
+  });
+});
+
+describe.each(ofDb.filter(({ route }) => !route.resource && !route.partial))("$name", ({ route, path }) => {
+  test("concerns the db as a whole, so a token limited to documents is refused", async () => {
+    const reply = await call(route, path, tokens[`inside ${route.access}`] as string);
+    expect(reply.status).toBe(403);
+    expect(reply.text).not.toContain("hidden");
+  });
+});
+
+describe("lists show what their caller may see", () => {
+  const names = (reply: Reply, list: string, field: string): unknown[] =>
+    (reply.json[list] as Record<string, unknown>[]).map((entry) => entry[field]);
+
+  test("dbs: those the token has a right to read or to administer", async () => {
+    expect(names(await ask("GET", `${API}/db`), "dbs", "db")).toEqual(
+      expect.arrayContaining(["mine", SECRET]),
+    );
+    const other = await ask("GET", `${API}/db`, { token: tokens["other"] as string });
+    expect(names(other, "dbs", "db")).toEqual([]);
+    const inside = await ask("GET", `${API}/db?limit=1`, { token: tokens["inside doc.read"] as string });
+    expect(names(inside, "dbs", "db")).toEqual(["mine"]);
+    expect(inside.json["cursor"]).toBeNull();
+    expect(inside.headers.link).toBeUndefined();
+  });
+
+  test("documents: those under the token's prefixes, page by page, and no cursor to what is hidden", async () => {
+    const all = await ask("GET", `${API}/db/mine/docs`);
+    expect(names(all, "docs", "doc")).toEqual(expect.arrayContaining(["notes/a", "secret/hidden-doc"]));
+    const { token } = await ask.token([
+      "mine:doc.read:notes/a",
+      "mine:doc.read:secret/x",
+      "mine:doc.read:notes/",
+    ]);
+    const first = await ask("GET", `${API}/db/mine/docs?limit=1`, { token });
+    expect(names(first, "docs", "doc")).toEqual(["notes/a"]);
+    const second = await ask("GET", `${API}/db/mine/docs?limit=1&cursor=${first.json["cursor"] as string}`, {
+      token,
+    });
+    expect(names(second, "docs", "doc")).toEqual(["notes/hidden-too"]);
+    expect(second.json["cursor"]).toBeNull();
+    const narrow = await ask("GET", `${API}/db/mine/docs?collection=secret`, { token });
+    expect(names(narrow, "docs", "doc")).toEqual([]);
+  });
+
+  test("a refused write names only the document that was asked for", async () => {
+    const { token } = await ask.token(["mine:doc.write:open/"]);
+    const reply = await ask("POST", `${API}/db/mine/branches/main/tx`, {
+      token,
+      body: {
+        writes: [
+          { doc: "open/x", value: {} },
+          { doc: "notes/a", value: {} },
+        ],
+      },
+    });
+    expect(reply.json).toMatchObject({ code: "FORBIDDEN", doc: "notes/a" });
+    expect((await ask("GET", `${API}/db/mine/docs/open/x`)).status).toBe(404);
+  });
+
+  test("reading a document in a transaction needs the right to read it", async () => {
+    const { token } = await ask.token(["mine:doc.write"]);
+    const reply = await ask("POST", `${API}/db/mine/branches/main/tx`, {
+      token,
+      body: { reads: [{ doc: "notes/a", heads: [] }], writes: [{ doc: "open/x", value: {} }] },
+    });
+    expect(reply.status).toBe(403);
+  });
+});
+
+test("a token makes no other that may do more than itself", async () => {
+  const { token } = await ask.token(["*:admin.token", "mine:doc.read:notes/"]);
+  const make = (scopes: string[]): Promise<Reply> =>
+    ask("POST", `${API}/admin/tokens`, { token, body: { label: "x", scopes } });
+  expect((await make(["mine:doc.read:notes/a"])).status).toBe(201);
+  for (const scope of ["mine:doc.read", "mine:doc.write:notes/", "*:*", "mine:doc.read:note"]) {
+    expect((await make([scope])).status).toBe(403);
+  }
+  expect((await ask("GET", `${API}/admin/tokens`)).text).not.toMatch(/skald_/);
+});
+
+test("a token that is revoked is refused from the next request on", async () => {
+  const { token, id } = await ask.token(["mine:doc.read"]);
+  expect((await ask("GET", `${API}/db/mine`, { token })).status).toBe(200);
+  await ask("DELETE", `${API}/admin/tokens/${id}`);
+  expect((await ask("GET", `${API}/db/mine`, { token })).status).toBe(401);
+});
+
+test.each([
+  "2031-02-29T00:00:00Z",
+  "2031-01-01T24:00:00Z",
+  "2031-01-01",
+  "2031-01-01T00:00:00",
+  "2031-01-01T10:00Z",
+  "tomorrow",
+  "",
+])("a token does not expire at %j, which is no RFC 3339 time", async (expires) => {
+  const reply = await ask("POST", `${API}/admin/tokens`, {
+    body: { label: "x", scopes: ["mine:doc.read"], expires },
+  });
+  expect([reply.status, reply.json["code"]]).toEqual([400, "BAD_REQUEST"]);
+});
