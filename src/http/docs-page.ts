@@ -25,14 +25,16 @@ interface Operation {
 }
 
 const STYLE = `
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --accent: #2f6f5e; }
-@media (prefers-color-scheme: dark) { :root { --accent: #7fc8b2; } }
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; --accent: #2f6f5e; --write: #3b5ba5; --drop: #a8403a; }
+@media (prefers-color-scheme: dark) { :root { --accent: #7fc8b2; --write: #9db8f2; --drop: #f0a29c; } }
 body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem 1.25rem 6rem; }
 h1 { margin: 1.5rem 0 0; } h2 { margin-top: 3rem; border-bottom: 1px solid var(--line); text-transform: capitalize; }
 code, pre { font: 14px/1.5 ui-monospace, monospace; } pre { background: var(--soft); padding: .75rem; overflow-x: auto; border-radius: 6px; }
 details { border: 1px solid var(--line); border-radius: 6px; margin: .5rem 0; padding: .35rem .75rem; }
 summary { cursor: pointer; } summary b { display: inline-block; min-width: 4.2rem; color: var(--accent); font-family: ui-monospace, monospace; }
-summary span { opacity: .75; margin-left: .5rem; } table { border-collapse: collapse; width: 100%; }
+summary span { opacity: .75; margin-left: .5rem; } nav a { display: inline-block; margin-right: 1rem; text-transform: capitalize; }
+summary b.PUT, summary b.POST, summary b.PATCH { color: var(--write); } summary b.DELETE { color: var(--drop); }
+table { border-collapse: collapse; width: 100%; }
 td, th { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid var(--line); } a { color: var(--accent); }
 `;
 const STYLE_HASH = createHash("sha256").update(STYLE).digest("base64");
@@ -46,7 +48,7 @@ export function docsPage(openApi: string): Answer {
     tags.set(tag, [...(tags.get(tag) ?? []), operationHtml(path, method, operation)]);
   }
   const sections = [...tags].map(
-    ([tag, items]) => `<section><h2>${escape(tag)}</h2>${items.join("")}</section>`,
+    ([tag, items]) => `<section id="tag-${escape(tag)}"><h2>${escape(tag)}</h2>${items.join("")}</section>`,
   );
   const schemas = Object.entries(api.components?.schemas ?? {}).map(
     ([name, schema]) =>
@@ -61,8 +63,9 @@ export function docsPage(openApi: string): Answer {
 <h1>${escape(api.info.title)} <small>${escape(api.info.version)}</small></h1><p>${escape(api.info.description)}</p>
 <p>Everything but the health checks and this page needs <code>Authorization: Bearer &lt;token&gt;</code>. Errors are problem details (RFC 9457) with a stable <a href="#codes">code</a>.
 For tools: <a href="/api/openapi.json">OpenAPI document</a>, <a href="/docs/llm">plain text</a>.</p>
+<nav>${[...tags.keys()].map((tag) => `<a href="#tag-${escape(tag)}">${escape(tag)}</a>`).join("")}<a href="#shapes">shapes</a><a href="#codes">error codes</a></nav>
 ${sections.join("\n")}
-<section><h2>Shapes</h2>${schemas.join("")}</section>
+<section id="shapes"><h2>Shapes</h2>${schemas.join("")}</section>
 <section id="codes"><h2>Error codes</h2><table><thead><tr><th>code</th><th>status</th><th>what to do</th></tr></thead><tbody>${codes.join("")}</tbody></table></section>
 </body></html>`;
   return {
@@ -131,10 +134,15 @@ function operationHtml(path: string, method: string, operation: Operation): stri
         .map((type) => `<code>${escape(type)}</code>`)
         .join("<br>")}</td></tr>`,
   );
-  return `<details id="${method}-${escape(path)}"><summary><b>${method}</b> <code>${escape(path)}</code><span>${escape(operation.summary)}</span></summary>
-${operation.description ? `<p>${escape(operation.description)}</p>` : ""}<p>Needs ${operation["x-action"] ? `<code>${escape(operation["x-action"])}</code>` : "nothing"}.</p>
+  return `<details id="${method}-${escape(path)}"><summary><b class="${method}">${method}</b> <code>${escape(path)}</code><span>${escape(operation.summary)}</span></summary>
+${operation.description ? `<p>${escape(operation.description)}</p>` : ""}<p>Needs ${needs(operation["x-action"])}.</p>
 ${query.length ? `<table><tbody>${query.map((parameter) => `<tr><td><code>?${escape(parameter.name)}</code></td><td>${escape(parameter.description ?? "")}</td></tr>`).join("")}</tbody></table>` : ""}
 ${takes.join("")}<table><tbody>${gives.join("")}</tbody></table></details>`;
+}
+
+function needs(action: string | undefined): string {
+  if (action === undefined) return "nothing";
+  return action === "any" ? "any token" : `<code>${escape(action)}</code>`;
 }
 
 const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
