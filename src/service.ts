@@ -11,6 +11,7 @@ import { Engine } from "./db/engine.ts";
 import { AUTOMERGE_VERSION } from "./documents/version.ts";
 import { verifyLines } from "./db/verify.ts";
 import { createEvents } from "./events.ts";
+import type { RequestLog } from "./http/dispatch.ts";
 import { createHttpServer, openApiDocument } from "./http/server.ts";
 import type { Services } from "./http/route.ts";
 import { SERVICE_FILE } from "./store/sqlite-registry.ts";
@@ -71,10 +72,12 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     verify: (dbId, signal) => verifyLines(engine, dbId, signal),
     accepting: () => accepting,
   };
-  const log = { request: events.request, failure: (error: unknown, id: string) => reportFailure(error, id) };
-  const reportFailure = (error: unknown, id: string): void => {
-    events.failure(error, id);
-    if ((error as { code?: unknown } | null)?.code === "STORAGE_FAILED") options.onFatal?.(error);
+  const log: RequestLog = {
+    request: (line) => events.request(line),
+    failure: (error, id) => {
+      events.failure(error, id);
+      if ((error as { code?: unknown } | null)?.code === "STORAGE_FAILED") options.onFatal?.(error);
+    },
   };
   events.gauge("skald_dbs_open", "Dbs open now.", () => engine.stats().open);
   events.gauge("skald_dbs_known", "Dbs in the directory.", () => engine.stats().known);

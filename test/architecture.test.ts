@@ -49,7 +49,6 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   zod: ["protocol", "http", "cli"],
   "zod-openapi": ["http"],
   express: ["http"],
-  helmet: ["http"],
   ws: ["http"],
   cborg: ["ids"],
   "prom-client": ["events"],

@@ -42,13 +42,7 @@ export function checkCollection(name: string): string {
 
 /** Checks a document key: 1 to 512 bytes of UTF-8 without control characters. Throws NAME_INVALID. */
 export function checkKey(key: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what is refused here
-  if (
-    key === "" ||
-    Buffer.byteLength(key) > KEY_BYTES ||
-    /[\u0000-\u001f\u007f]/.test(key) ||
-    !key.isWellFormed()
-  ) {
+  if (key === "" || Buffer.byteLength(key) > KEY_BYTES || /\p{Cc}/u.test(key) || !key.isWellFormed()) {
     throw new SkaldError(
       "NAME_INVALID",
       `A document key is 1 to ${KEY_BYTES} bytes of UTF-8 without control characters.`,

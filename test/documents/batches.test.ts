@@ -137,6 +137,7 @@ describe("a thread killed in the middle of a batch", () => {
 
   test("costs only the job that it was at", async () => {
     const threads = new Set<Worker>();
+    // oxlint-disable-next-line typescript/unbound-method -- called with `apply` below
     const { postMessage } = Worker.prototype;
     Worker.prototype.postMessage = function (this: Worker, ...message: Parameters<typeof postMessage>) {
       threads.add(this);
