@@ -233,7 +233,7 @@ export class Db {
     return point;
   }
 
-  /** The Automerge documentId: 16 bytes. */
+  /** The change that every copy of a document starts from, with its actor and Automerge hash. */
   genesis(doc: string): { actor: string; hash: string; bytes: Uint8Array } {
     const { collection, key } = parseDocName(doc);
     return genesisOf(this.log.identity.uid, collection, key);

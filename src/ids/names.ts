@@ -72,19 +72,6 @@ export function parseDocName(doc: string): DocName {
   return name;
 }
 
-const BRANCH = /^[A-Za-z0-9_][A-Za-z0-9._/-]{0,127}$/;
-
-/** Checks a branch name. Throws NAME_INVALID. */
-export function checkBranch(name: string): string {
-  if (!BRANCH.test(name)) {
-    throw new SkaldError(
-      "NAME_INVALID",
-      "A branch is 1 to 128 of A-Z a-z 0-9 . _ - / and starts with a letter, a digit or _.",
-    );
-  }
-  return name;
-}
-
 /** Checks a client_tx_id: 1 to 128 printable ASCII characters. Throws NAME_INVALID. */
 export function checkTxId(id: string): string {
   if (!/^[\x21-\x7e]{1,128}$/.test(id)) {
