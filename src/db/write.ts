@@ -225,12 +225,27 @@ function check(request: TxRequest): void {
       `A transaction has at most ${MAX_WRITES} writes, not ${writes.length}.`,
     );
   }
-  for (const write of writes) parseDocName(write.doc);
+  for (const write of writes) {
+    parseDocName(write.doc);
+    if ("edit" in write) checkEdit(write.edit);
+  }
   if (writes.length > 1 && new Set(writes.map((write) => write.doc)).size < writes.length) {
     throw new SkaldError("BAD_REQUEST", "A transaction writes a document once.", {
       hint: "Put all changes of a document into one write.",
     });
   }
+}
+
+/** What a program without types may have got wrong must not reach the threads. */
+function checkEdit(edit: Edit | undefined): void {
+  const kind = edit?.kind;
+  if (kind === "clear") return;
+  const text = kind === "put" ? edit?.value : (edit as { patch?: unknown } | undefined)?.patch;
+  if ((kind === "put" || kind === "merge-patch" || kind === "json-patch") && typeof text === "string") return;
+  throw new SkaldError(
+    "BAD_REQUEST",
+    "An edit is a put with a value, or a merge-patch or json-patch with a patch, as JSON text.",
+  );
 }
 
 function sameHeads(

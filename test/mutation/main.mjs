@@ -25,7 +25,7 @@ const SUBJECTS = {
   "src/log/catalog.ts": [...LOG, "store/sqlite-catalog"],
   "src/log/recover.ts": LOG,
   "src/log/records.ts": LOG,
-  "src/db/write.ts": ["db/model", "db/engine"],
+  "src/db/write.ts": ["db/write", "db/model", "db/engine"],
   "src/store/sqlite-log.ts": ["store/sqlite-log", "log/write"],
 };
 
