@@ -15,6 +15,7 @@ import type { RequestLog } from "./http/dispatch.ts";
 import { createHttpServer, openApiDocument } from "./http/server.ts";
 import type { Services } from "./http/route.ts";
 import { SERVICE_FILE } from "./store/sqlite-registry.ts";
+import { realWorld } from "./world.ts";
 
 /** Composition root: from a Config to a running service. The only file that knows everything. */
 export interface Service {
@@ -66,7 +67,8 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     tokens,
     version,
     automerge: AUTOMERGE_VERSION,
-    started: Date.now(),
+    world: realWorld,
+    started: realWorld.monotonic(),
     openApi: () => (openApi ??= openApiDocument(version)),
     metrics: () => events.metrics(),
     verify: (dbId, signal) => verifyLines(engine, dbId, signal),
@@ -157,9 +159,9 @@ function listen(server: Server, where: { path: string } | { host: string; port: 
 /** Idle connections close at once, busy ones when their answer is out, all of them after DRAIN_MS. */
 function closeServer(server: Server): Promise<void> {
   return new Promise((resolve) => {
-    const force = setTimeout(() => server.closeAllConnections(), DRAIN_MS);
+    const enough = realWorld.timer(DRAIN_MS, () => server.closeAllConnections());
     server.close(() => {
-      clearTimeout(force);
+      enough();
       resolve();
     });
     server.closeIdleConnections();

@@ -19,18 +19,19 @@ const SRC = path.resolve(import.meta.dirname, "../src");
 /** What each folder may import beside itself. Top-level files go by their own name. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
+  world: [],
   config: ["errors"],
   events: [],
   ids: ["errors"],
   protocol: ["errors", "ids"],
-  store: ["errors", "ids"],
-  log: ["errors", "ids", "store"],
-  documents: ["errors", "ids", "log"],
-  projections: ["errors", "ids", "store", "log"],
-  db: ["errors", "ids", "store", "log", "documents", "projections"],
-  auth: ["errors", "ids", "store"],
-  http: ["errors", "ids", "protocol", "log", "documents", "db", "auth"],
-  service: ["errors", "config", "events", "store", "documents", "db", "auth", "http"],
+  store: ["errors", "ids", "world"],
+  log: ["errors", "ids", "world", "store"],
+  documents: ["errors", "ids", "world", "log"],
+  projections: ["errors", "ids", "world", "store", "log"],
+  db: ["errors", "ids", "world", "store", "log", "documents", "projections"],
+  auth: ["errors", "ids", "world", "store"],
+  http: ["errors", "ids", "world", "protocol", "log", "documents", "db", "auth"],
+  service: ["errors", "world", "config", "events", "store", "documents", "db", "auth", "http"],
   cli: ["errors", "config", "ids", "protocol", "store", "service"],
   index: ["errors", "log", "documents", "db"],
 };
@@ -55,6 +56,13 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   pino: ["events"],
   commander: ["cli"],
 };
+
+/** The world itself, and the commands: a process of their own that waits for a server. */
+const OUTSIDE_WORLD: ReadonlySet<string> = new Set(["world", "cli"]);
+
+/** What a server asks the machine for through `World` only. */
+const MACHINE =
+  /\bDate\.now\b|\bnew Date\(\)|\bperformance\.|\bhrtime\b|(?<![.\w])set(?:Timeout|Interval|Immediate)\b|\bAbortSignal\.timeout\b|node:timers|\brandom(?:Bytes|UUID|Int|Fill\w*)\b|\bgetRandomValues\b|\bMath\.random\b/g;
 
 const roomOf = (file: string): string =>
   file.includes("/") ? file.slice(0, file.indexOf("/")) : file.replace(/\.ts$/, "");
@@ -148,6 +156,10 @@ const rules: Readonly<Record<string, (files: readonly SourceFile[]) => string[]>
     files
       .filter((file) => file.path !== "config.ts" && /process\.env\b/.test(file.text))
       .map((file) => file.path),
+  "only world touches clocks, timers and randomness": (files) =>
+    files
+      .filter((file) => !OUTSIDE_WORLD.has(roomOf(file.path)))
+      .flatMap((file) => [...file.text.matchAll(MACHINE)].map((found) => `${file.path} uses ${found[0]}`)),
 };
 
 /** For each rule a file that breaks it. */
@@ -170,13 +182,36 @@ const BROKEN: Readonly<Record<string, readonly SourceFile[]>> = {
   "files are kebab-case and one folder deep": [{ path: "db/deep/fooBar.ts", text: "" }],
   "no file is a drawer for anything": [{ path: "db/utils.ts", text: "" }],
   "only config reads the environment": [{ path: "db/x.ts", text: "const a = process.env.HOME;" }],
+  "only world touches clocks, timers and randomness": [{ path: "db/x.ts", text: "const a = Date.now();" }],
 };
 
 const files: readonly SourceFile[] = (readdirSync(SRC, { recursive: true }) as string[])
   .filter((name) => name.endsWith(".ts"))
   .map((name) => ({ path: name.replaceAll("\\", "/"), text: readFileSync(path.join(SRC, name), "utf8") }));
 
+/** Each way to a clock, a timer or randomness, so that the rule misses none of them. */
+const WAYS = [
+  "Date.now()",
+  "new Date()",
+  "performance.now()",
+  "process.hrtime.bigint()",
+  "setTimeout(a, 1)",
+  "setImmediate(a)",
+  "setInterval(a, 1)",
+  "AbortSignal.timeout(1)",
+  'import { setTimeout as wait } from "node:timers/promises";',
+  "randomBytes(1)",
+  "randomUUID()",
+  "crypto.getRandomValues(a)",
+  "Math.random()",
+];
+
 describe("architecture", () => {
+  test.each(WAYS)("the rule on the world sees %s", (text) => {
+    const rule = rules["only world touches clocks, timers and randomness"];
+    expect(rule?.([{ path: "db/x.ts", text }])).not.toEqual([]);
+    expect(rule?.([{ path: "world.ts", text }])).toEqual([]);
+  });
   test("there is something to look at", () => {
     expect(files.length).toBeGreaterThan(30);
   });

@@ -10,7 +10,7 @@ import { Log, type CompactOptions, type DocPoint, type LogOptions, type Receipt 
 import { DocumentsProjection } from "../projections/documents.ts";
 import type { CatalogTable, LogStorage } from "../store/contract.ts";
 import type { Views } from "../store/sqlite-views.ts";
-import { compactLog } from "./compaction.ts";
+import { compactLog, type Packer } from "./compaction.ts";
 import type { JsonCache } from "./json-cache.ts";
 import { resolvePoint } from "./point.ts";
 import { Proofs } from "./proofs.ts";
@@ -26,6 +26,8 @@ export interface DbParts {
   readonly cache: JsonCache;
   readonly onError: (error: unknown) => void;
   readonly log?: LogOptions;
+  /** Starts what packs bundles. */
+  readonly packer: () => Packer;
 }
 
 type Compacted = Awaited<ReturnType<typeof compactLog>>;
@@ -68,6 +70,7 @@ export class Db {
   readonly #documents: Documents;
   readonly #cache: JsonCache;
   readonly #proofs: Proofs;
+  readonly #packer: () => Packer;
   readonly #write: WriteContext;
   #compacting: Promise<Compacted> | undefined;
 
@@ -76,6 +79,7 @@ export class Db {
     this.views = parts.views;
     this.#documents = parts.documents;
     this.#cache = parts.cache;
+    this.#packer = parts.packer;
     this.#proofs = new Proofs({
       log: this.log,
       views: this.views,
@@ -264,7 +268,7 @@ export class Db {
 
   /** Puts commits into bundles: a hundredth of their space, every address still resolvable. One at a time. */
   compact(options: CompactOptions = {}): Promise<Compacted> {
-    this.#compacting ??= compactLog(this.log, options).finally(() => {
+    this.#compacting ??= compactLog(this.log, this.#packer, options).finally(() => {
       this.#compacting = undefined;
       this.views.tidy();
     });

@@ -5,11 +5,13 @@ import { Documents, type DocumentsOptions } from "../documents/documents.ts";
 import { checkDbId, dbFolder } from "../ids/names.ts";
 import type { LogStorage } from "../store/contract.ts";
 import { lockDirectory, type DirectoryLock } from "../store/dir-lock.ts";
-import { dropSqliteCatalog, openSqliteCatalog } from "../store/sqlite-catalog.ts";
-import { createSqliteLog, openSqliteLog } from "../store/sqlite-log.ts";
+import { dropSqliteCatalog } from "../store/sqlite-catalog.ts";
 import { DbTable, type DbRow } from "../store/sqlite-registry.ts";
-import { dropViews, openViews } from "../store/sqlite-views.ts";
+import { dropViews } from "../store/sqlite-views.ts";
+import { realWorld, type World } from "../world.ts";
+import { type Packer, startPacker } from "./compaction.ts";
 import { Db } from "./db.ts";
+import { sqliteFiles, type DbFiles } from "./files.ts";
 import { JsonCache } from "./json-cache.ts";
 
 export interface EngineOptions {
@@ -22,7 +24,10 @@ export interface EngineOptions {
   /** Bytes of disk that must stay free; see `SqliteLogOptions`. */
   readonly reserve?: number;
   readonly documents?: DocumentsOptions;
-  readonly now?: () => number;
+  readonly world?: World;
+  readonly files?: DbFiles;
+  /** Starts what packs bundles; by default a thread. */
+  readonly packer?: () => Packer;
   /** Told of failures that concern no caller. */
   readonly onError?: (error: unknown) => void;
 }
@@ -35,6 +40,8 @@ export class Engine {
   readonly dir: string;
   readonly lock: DirectoryLock;
   readonly documents: Documents;
+  readonly world: World;
+  readonly #files: DbFiles;
   readonly #table: DbTable;
   readonly #cache: JsonCache;
   readonly #options: EngineOptions;
@@ -48,6 +55,8 @@ export class Engine {
   constructor(options: EngineOptions) {
     this.dir = options.dir;
     this.#options = options;
+    this.world = options.world ?? realWorld;
+    this.#files = options.files ?? sqliteFiles;
     this.#onError = options.onError ?? ((error) => process.emitWarning(error as Error));
     this.lock = lockDirectory(options.dir);
     let table: DbTable | undefined;
@@ -60,7 +69,7 @@ export class Engine {
       throw error;
     }
     this.#cache = new JsonCache(options.cacheBytes ?? 16 * 1024 * 1024);
-    this.documents = new Documents(options.documents);
+    this.documents = new Documents({ world: this.world, ...options.documents });
   }
 
   /**
@@ -73,7 +82,7 @@ export class Engine {
     const known = this.#table.get(dbId);
     if (known?.state === "ready") return false;
     if (known) throw new SkaldError("UNAVAILABLE", `The db ${dbId} is being deleted.`);
-    const row: DbRow = { dbId, folder: dbFolder(dbId), created: this.#now(), state: "creating" };
+    const row: DbRow = { dbId, folder: dbFolder(dbId), created: this.world.now(), state: "creating" };
     // What fails below removes the folder, so it must not be one that somebody put here.
     if (existsSync(this.#folder(row))) {
       throw new SkaldError("DB_EXISTS", `There is a folder ${row.folder} of no registered db.`, {
@@ -82,7 +91,7 @@ export class Engine {
     }
     this.#table.put(row);
     try {
-      createSqliteLog(this.#folder(row), dbId, this.#storageOptions()).close();
+      this.#files.createLog(this.#folder(row), dbId, this.#storageOptions()).close();
       this.#table.put({ ...row, state: "ready" });
     } catch (error) {
       rmSync(this.#folder(row), { recursive: true, force: true });
@@ -208,10 +217,6 @@ export class Engine {
     if (failures.length > 0) throw failures[0];
   }
 
-  #now(): number {
-    return (this.#options.now ?? Date.now)();
-  }
-
   #row(dbId: string): DbRow {
     const row = this.#table.get(checkDbId(dbId));
     if (row?.state !== "ready")
@@ -224,13 +229,13 @@ export class Engine {
   }
 
   #storageOptions() {
-    const { reserve, now } = this.#options;
-    return { ...(reserve === undefined ? {} : { reserve }), ...(now === undefined ? {} : { now }) };
+    const { reserve } = this.#options;
+    return { world: this.world, ...(reserve === undefined ? {} : { reserve }) };
   }
 
   #openDb(row: DbRow): Db {
     const folder = this.#folder(row);
-    const storage: LogStorage = openSqliteLog(folder, row.dbId, this.#storageOptions());
+    const storage: LogStorage = this.#files.openLog(folder, row.dbId, this.#storageOptions());
     try {
       try {
         return this.#assemble(row, storage);
@@ -249,9 +254,9 @@ export class Engine {
     const folder = this.#folder(row);
     const opened: { close(): void }[] = [];
     try {
-      const catalog = openSqliteCatalog(folder);
+      const catalog = this.#files.openCatalog(folder);
       opened.push(catalog);
-      const views = openViews(folder);
+      const views = this.#files.openViews(folder);
       opened.push(views);
       if (views.head() > storage.last()) {
         throw new SkaldError(
@@ -269,7 +274,8 @@ export class Engine {
           this.#heal(row.dbId, error);
           this.#onError(error);
         },
-        log: this.#options.now ? { now: this.#options.now } : {},
+        log: { world: this.world },
+        packer: this.#options.packer ?? startPacker,
       });
     } catch (error) {
       for (const file of opened) file.close();

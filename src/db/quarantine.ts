@@ -87,13 +87,14 @@ class Trial {
   readonly #tips: Set<string>;
   /** The number of good changes behind heads that a worker was asked about: it may still hold that copy. */
   readonly #known = new Map<string, number>();
-  readonly #end = performance.now() + BUDGET_MS;
+  readonly #end: number;
   #size = MOST_AT_ONCE;
 
   constructor(context: QuarantineContext, doc: string, proven: number) {
     this.#context = context;
     this.#doc = doc;
     // A name of its own, so that no cached copy that a bad change is in is taken for a good one.
+    this.#end = context.log.world.monotonic() + BUDGET_MS;
     this.#ref = `check-${++count}:${context.docRef(doc)}`;
     const { log, views } = context;
     const { collection, key } = parseDocName(doc);
@@ -111,7 +112,7 @@ class Trial {
         at += 1;
         continue;
       }
-      this.overrun ||= performance.now() > this.#end;
+      this.overrun ||= this.#context.log.world.monotonic() > this.#end;
       const found = this.overrun ? undefined : await this.#check(run);
       const good = found ? Math.max(0, found.index) : run.length;
       this.#accept(run.slice(0, good));

@@ -158,7 +158,7 @@ async function author(
     source: context.source(doc),
     ...(first ? { eager: first.bytes } : {}),
     actor: ownActors(log.identity.actor, state).at(-1) as string,
-    time: Math.floor(Date.now() / 1000),
+    time: Math.floor(log.world.now() / 1000),
     ...(request.message === undefined ? {} : { message: request.message }),
     edit,
   });

@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { SkaldError } from "../errors.ts";
+import { realWorld, type World } from "../world.ts";
 import { parsePointer } from "./json-value.ts";
 import type {
   AuthorJob,
@@ -9,16 +10,32 @@ import type {
   DiffJob,
   DiffResult,
   DocumentAt,
-  DocumentsOptions,
   DocumentsStats,
   ReadJob,
   ReadResult,
   SplitJob,
   SplitResult,
 } from "./jobs.ts";
-import { WorkerPool } from "./worker-pool.ts";
+import type { StartThread } from "./messages.ts";
+import { startWorker, WorkerPool } from "./worker-pool.ts";
 
 export type * from "./jobs.ts";
+
+export interface DocumentsOptions {
+  /** Threads; default cores - 1, at least 1 and at most 4. */
+  workers?: number;
+  /** Estimated bytes of loaded documents a thread keeps; default 64 MiB. */
+  cacheBytesPerWorker?: number;
+  /** WASM memory of a thread above which it is replaced between jobs; default 512 MiB. */
+  maxWorkerMemory?: number;
+  /** Default deadline of a job in milliseconds of work; default 10 000. */
+  deadlineMs?: number;
+  /** Jobs waiting on one thread beyond which WORK_BUSY is answered; default 1 000. */
+  queueLimit?: number;
+  world?: World;
+  /** How a thread is made; by default a worker thread on the compiled `worker.ts`. */
+  thread?: StartThread;
+}
 
 /**
  * Everything that runs Automerge, on worker threads. Every method may also throw WORK_TIMEOUT, WORK_FAILED,
@@ -35,6 +52,8 @@ export class Documents {
       maxMemory: options.maxWorkerMemory ?? 512 * 2 ** 20,
       deadlineMs: options.deadlineMs ?? 10_000,
       queueLimit: options.queueLimit ?? 1_000,
+      world: options.world ?? realWorld,
+      thread: options.thread ?? startWorker,
     });
   }
 

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import type { World } from "../world.ts";
 import type { Answer } from "./route.ts";
 
 /** On every answer, whichever way its request took; the page at /docs has a policy of its own. */
@@ -25,6 +26,7 @@ export async function send(
   req: IncomingMessage,
   res: ServerResponse,
   last: boolean,
+  world: World,
 ): Promise<void> {
   const { status, headers, body } = answer;
   const unread = hasLongRest(req);
@@ -45,7 +47,7 @@ export async function send(
   }
   res.writeHead(status, head);
   if (req.method === "HEAD") res.end();
-  else if (unread) linger(body ?? "", req, res);
+  else if (unread) linger(body ?? "", req, res, world);
   else res.end(body);
 }
 
@@ -61,14 +63,14 @@ function hasLongRest(req: IncomingMessage): boolean {
  * A connection closed while its client still sends is reset, and the reset may overtake the answer. So
  * the answer goes out whole, and for a moment what comes in is dropped.
  */
-function linger(body: string | Uint8Array, req: IncomingMessage, res: ServerResponse): void {
+function linger(body: string | Uint8Array, req: IncomingMessage, res: ServerResponse, world: World): void {
   res.write(body);
   req.resume();
   const end = (): void => {
-    clearTimeout(timer);
+    enough();
     res.end();
   };
-  const timer = setTimeout(end, LINGER_MS);
+  const enough = world.timer(LINGER_MS, end);
   req.once("close", end);
 }
 

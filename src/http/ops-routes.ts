@@ -41,7 +41,7 @@ export const opsRoutes: readonly Route[] = [
         version: services.version,
         node: process.version,
         automerge: services.automerge,
-        uptime_seconds: Math.round((Date.now() - services.started) / 1000),
+        uptime_seconds: Math.round((services.world.monotonic() - services.started) / 1000),
         dbs: services.engine.stats(),
         workers: { ...services.engine.documents.stats() },
         memory: { rss: process.memoryUsage.rss() },

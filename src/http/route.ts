@@ -4,6 +4,7 @@ import type { Principal } from "../auth/policy.ts";
 import type { Tokens } from "../auth/tokens.ts";
 import type { Db } from "../db/db.ts";
 import type { Engine } from "../db/engine.ts";
+import type { World } from "../world.ts";
 
 /**
  * A route as data: what it matches, who may call it, what it takes and gives, and the function that
@@ -48,6 +49,8 @@ export interface Services {
   readonly tokens: Tokens;
   readonly version: string;
   readonly automerge: string;
+  readonly world: World;
+  /** When, on the monotonic clock. */
   readonly started: number;
   /** The OpenAPI document as JSON text. */
   readonly openApi: () => string;

@@ -3,7 +3,14 @@ import express from "express";
 import type { Principal } from "../auth/policy.ts";
 import { SkaldError } from "../errors.ts";
 import { dbRoutes } from "./db-routes.ts";
-import { dispatch, refuse, tellMethods, type DispatchContext, type RequestLog } from "./dispatch.ts";
+import {
+  dispatch,
+  refuse,
+  requestNames,
+  tellMethods,
+  type DispatchContext,
+  type RequestLog,
+} from "./dispatch.ts";
 import { DOC_PATH, docRoutes } from "./doc-routes.ts";
 import { importRoutes } from "./import-routes.ts";
 import { logRoutes } from "./log-routes.ts";
@@ -32,7 +39,7 @@ export function openApiDocument(version: string): string {
  * checks, errors and answers are the same. `ambient` is who a request without a credential is.
  */
 export function createHttpServer(services: Services, log: RequestLog, ambient?: Principal): Server {
-  const context = { services, log, ambient };
+  const context = { services, log, ambient, nextName: requestNames(services.world) };
   const app = expressApp(context);
   const server = createServer(
     {

@@ -80,8 +80,10 @@ export class TxSocket {
   end(code: number, reason: string): void {
     if (this.#ending) return;
     this.#ending = { code, reason };
-    const force = setTimeout(() => this.#ws.terminate(), CLOSE_MS);
-    this.#ws.once("close", () => clearTimeout(force));
+    this.#ws.once(
+      "close",
+      this.#context.services.world.timer(CLOSE_MS, () => this.#ws.terminate()),
+    );
     // A paused socket does not hear that its client closes too.
     this.#ws.resume();
     this.#closeWhenDone();
@@ -222,7 +224,7 @@ export class TxSocket {
   #done(frame: Frame): void {
     this.#inFlight -= 1;
     this.#settle(frame);
-    if (this.#unsent === 0) setImmediate(() => this.#flush());
+    if (this.#unsent === 0) this.#context.services.world.soon(() => this.#flush());
     this.#unsent += 1;
     if (this.#inFlight === 0 && this.#ws.readyState === this.#ws.CLOSED) this.#parts.held.release();
   }

@@ -92,7 +92,7 @@ function decoded(text: string): string {
 }
 
 function refuse(error: unknown, req: IncomingMessage, socket: Duplex, context: DispatchContext): void {
-  const id = requestIdOf(req);
+  const id = requestIdOf(req, context);
   const { status, headers, body } = problemOf(error, id);
   if (status >= 500) context.log.failure(error, id);
   const lines = Object.entries({

@@ -1,4 +1,5 @@
 import { SkaldError } from "../errors.ts";
+import type { World } from "../world.ts";
 import type { Catalog } from "./catalog.ts";
 import type { Records } from "./records.ts";
 import type { StoredCommit } from "./stored-commit.ts";
@@ -19,19 +20,21 @@ export function* archive(
 export class WritersArchive {
   readonly #records: Records;
   readonly #catalog: Catalog;
+  readonly #world: World;
   /** Milliseconds spent on expanding bundles, less a tenth of the time since. */
   #debt = 0;
   #at = 0;
 
-  constructor(records: Records, catalog: Catalog) {
+  constructor(records: Records, catalog: Catalog, world: World) {
     this.#records = records;
     this.#catalog = catalog;
+    this.#world = world;
   }
 
   /** Throws WORK_BUSY. */
   *of(doc: string): Generator<readonly StoredCommit[]> {
     for (const last of this.#catalog.bundlesOf(doc)) {
-      const started = performance.now();
+      const started = this.#world.monotonic();
       this.#debt = Math.max(0, this.#debt - (started - this.#at) / 10);
       this.#at = started;
       if (this.#debt > ARCHIVE_DEBT_MS) {
@@ -41,7 +44,7 @@ export class WritersArchive {
         );
       }
       const commits = this.#records.bundle(last);
-      this.#debt += performance.now() - started;
+      this.#debt += this.#world.monotonic() - started;
       yield commits;
     }
   }

@@ -1,5 +1,6 @@
 import { SkaldError } from "../errors.ts";
 import type { CatalogTable, LogStorage } from "../store/contract.ts";
+import { nextTurn, realWorld, type World } from "../world.ts";
 import { WritersArchive } from "./archive.ts";
 import { BUNDLE_COMMITS } from "./bundle.ts";
 import { Catalog } from "./catalog.ts";
@@ -28,7 +29,6 @@ export type { StoredCommit } from "./stored-commit.ts";
 export class Log extends LogReader {
   readonly #storage: LogStorage;
   readonly #archive: WritersArchive;
-  readonly #now: () => number;
   readonly #onError: (error: unknown) => void;
   readonly #listeners = new Set<(seq: number) => void>();
   #waiting: Waiting[] = [];
@@ -36,15 +36,15 @@ export class Log extends LogReader {
   #closed = false;
 
   constructor(storage: LogStorage, table: CatalogTable, options: LogOptions = {}) {
-    const { cachedDocs } = options;
+    const { cachedDocs, world = realWorld } = options;
     super(
       storage.identity,
       new Records(storage),
       new Catalog(table, cachedDocs === undefined ? {} : { cachedDocs }),
+      world,
     );
     this.#storage = storage;
-    this.#archive = new WritersArchive(this.records, this.catalog);
-    this.#now = options.now ?? Date.now;
+    this.#archive = new WritersArchive(this.records, this.catalog, world);
     this.#onError = options.onError ?? ((error) => process.emitWarning(error as Error));
     this.current = recover(storage, this.records, this.catalog);
   }
@@ -157,7 +157,7 @@ export class Log extends LogReader {
 
   async #run(): Promise<void> {
     // Writers that arrive in the same turn of the event loop belong into one group.
-    await nextTurn();
+    await nextTurn(this.world);
     while (this.#waiting.length > 0) {
       const group = this.#openGroup();
       const members: { waiting: Waiting; added: Added }[] = [];
@@ -193,7 +193,7 @@ export class Log extends LogReader {
       for (const { waiting, added } of members) waiting.resolve(receiptOf(added));
       for (const { waiting, error } of refused) waiting.reject(error);
       if (group.records.length > 0) this.#afterAppend();
-      await nextTurn();
+      await nextTurn(this.world);
     }
     this.#running = undefined;
   }
@@ -217,7 +217,7 @@ export class Log extends LogReader {
       this.identity,
       this.catalog,
       this.current,
-      this.#now,
+      this.world,
       (seq) => this.commit(seq),
       (doc) => this.#archive.of(doc),
     );
@@ -225,7 +225,7 @@ export class Log extends LogReader {
 }
 
 export interface LogOptions {
-  readonly now?: () => number;
+  readonly world?: World;
   /** Documents whose state stays in memory. */
   readonly cachedDocs?: number;
   /** Told of failures that concern no writer: derived data that could not be written. */
@@ -253,9 +253,3 @@ interface Waiting {
 
 const GROUP_MAX = 512;
 const GROUP_BYTES = 8 * 1024 * 1024;
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
-}

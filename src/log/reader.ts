@@ -2,6 +2,7 @@ import { SkaldError } from "../errors.ts";
 import { CODEC_DAG_CBOR, cidCodec, cidDigest, cidToString } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
 import type { DbIdentity } from "../store/contract.ts";
+import { nextTurn, type World } from "../world.ts";
 import { archive } from "./archive.ts";
 import { prefixOf, type Catalog } from "./catalog.ts";
 import { readTrustedHeader } from "./change.ts";
@@ -15,6 +16,8 @@ import { addressesOf, changesIn, checkedBlock, headersIn, type StoredCommit } fr
 /** Everything that can be read of a log without Automerge. `Log` adds the one writer. */
 export class LogReader {
   readonly identity: DbIdentity;
+  /** Also for those who work on this log. */
+  readonly world: World;
   protected readonly records: Records;
   protected readonly catalog: Catalog;
   protected current: LogHead = { seq: 0, cid: undefined, time: 0 };
@@ -23,8 +26,9 @@ export class LogReader {
   /** Addresses that `locate` found in bundles. */
   readonly #located = new Map<string, number>();
 
-  constructor(identity: DbIdentity, records: Records, catalog: Catalog) {
+  constructor(identity: DbIdentity, records: Records, catalog: Catalog, world: World) {
     this.identity = identity;
+    this.world = world;
     this.records = records;
     this.catalog = catalog;
   }
@@ -123,7 +127,7 @@ export class LogReader {
         this.#located.set(text, stored.commit.seq);
         return stored.commit.seq;
       }
-      await nextTurn();
+      await nextTurn(this.world);
     }
     return undefined;
   }
@@ -227,9 +231,3 @@ function touches(commit: Commit, doc: string): boolean {
 
 const LOCATED_MAX = 1000;
 const LEFT_MAX = 1000;
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
-}

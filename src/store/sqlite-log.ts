@@ -1,8 +1,8 @@
-import { randomBytes } from "node:crypto";
 import { closeSync, fsyncSync, mkdirSync, openSync, statfsSync, statSync } from "node:fs";
 import path from "node:path";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { blake3 } from "../ids/hash.ts";
+import { realWorld, type World } from "../world.ts";
 import type { DbIdentity, LogStorage, SeqRange, StoredRecord } from "./contract.ts";
 import { named, openSqlite, standOn, storageError, syncFile, type Sqlite, type Statement } from "./sqlite.ts";
 
@@ -13,7 +13,7 @@ export interface SqliteLogOptions {
   readonly reserve?: number;
   /** The write-ahead log is moved into the file once it has grown past this, in bytes. */
   readonly walBytes?: number;
-  readonly now?: () => number;
+  readonly world?: World;
 }
 
 /** Makes the storage of a new db in `folder`. Throws DB_EXISTS, STORAGE_FULL, STORAGE_FAILED. */
@@ -25,11 +25,8 @@ export function createSqliteLog(folder: string, dbId: string, options: SqliteLog
   const made = sqlite.transaction(() => {
     const first = put.run("db_id", Buffer.from(dbId)).changes === 1;
     if (first) {
-      const parts = [
-        randomBytes(16),
-        randomBytes(16),
-        Buffer.from(String((options.now ?? Date.now)())),
-      ] as const;
+      const world = options.world ?? realWorld;
+      const parts = [world.random(16), world.random(16), Buffer.from(String(world.now()))] as const;
       put.run("uid", parts[0]);
       put.run("actor", parts[1]);
       put.run("created", parts[2]);
