@@ -11,6 +11,7 @@ import { Engine } from "./db/engine.ts";
 import { AUTOMERGE_VERSION } from "./documents/version.ts";
 import { verifyLines } from "./db/verify.ts";
 import { createEvents } from "./events.ts";
+import type { ServerLimits } from "./http/load.ts";
 import type { RequestLog } from "./http/dispatch.ts";
 import { createHttpServer, openApiDocument } from "./http/server.ts";
 import type { Services } from "./http/route.ts";
@@ -34,6 +35,8 @@ export interface ServiceOptions {
   /** Listen on TCP; without it only on the local socket. */
   readonly listen: boolean;
   /** Called when storage failed and the process must end without closing anything. */
+  /** Other limits of the servers than those of `LIMITS`. */
+  readonly limits?: Partial<ServerLimits>;
   readonly onFatal?: (error: unknown) => void;
 }
 
@@ -95,6 +98,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     () => engine.documents.stats().queued,
   );
 
+  const limits = { connections: config.connections, ...options.limits };
   const servers: Server[] = [];
   const closeAll = async (): Promise<void> => {
     await Promise.all(servers.map(closeServer));
@@ -106,14 +110,14 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   let url: string | undefined;
   try {
     rmSync(socket, { force: true });
-    const local = createHttpServer(services, log, OPERATOR);
+    const local = createHttpServer(services, log, OPERATOR, limits);
     servers.push(local);
     // Nobody else may connect, not even between the file's making and the chmod.
     const mask = process.umask(0o177);
     await listen(local, { path: socket }).finally(() => process.umask(mask));
     chmodSync(socket, 0o600);
     if (options.listen) {
-      const server = createHttpServer(services, log);
+      const server = createHttpServer(services, log, undefined, limits);
       servers.push(server);
       await listen(server, { host: config.host, port: config.port });
       const { address, family, port } = server.address() as AddressInfo;

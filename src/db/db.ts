@@ -1,4 +1,5 @@
 import { SkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import type { Documents } from "../documents/documents.ts";
 import type { Conflict } from "../documents/jobs.ts";
 import { cidFromString, looksLikeCid } from "../ids/cid.ts";
@@ -254,7 +255,7 @@ export class Db {
     await this.#proofs.prove(doc);
     const { seq, heads } = this.point(doc);
     const point = { seq, heads };
-    const at = { ...this.#at(doc, point), deadlineMs: 60_000 };
+    const at = { ...this.#at(doc, point), deadlineMs: LIMITS.document.longJobMs.value };
     const bytes = await this.#documents.save(at);
     const [here, back] = await Promise.all([
       this.#documents.read(at),

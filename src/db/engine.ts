@@ -1,6 +1,7 @@
 import { existsSync, rmSync } from "node:fs";
 import path from "node:path";
 import { SkaldError, isSkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import { Documents, type DocumentsOptions } from "../documents/documents.ts";
 import { checkDbId, dbFolder } from "../ids/names.ts";
 import type { LogStorage } from "../store/contract.ts";
@@ -19,6 +20,8 @@ export interface EngineOptions {
   readonly dir: string;
   /** Dbs open at once; further ones close the least recently used idle one. Default 64. */
   readonly openDbs?: number;
+  /** Dbs in use at once, beyond which another is refused with UNAVAILABLE. Default: see LIMITS. */
+  readonly dbsInUse?: number;
   /** Bytes of documents' JSON kept in memory over all dbs. Default 16 MiB. */
   readonly cacheBytes?: number;
   /** Bytes of disk that must stay free; see `SqliteLogOptions`. */
@@ -156,6 +159,9 @@ export class Engine {
       this.#open.delete(dbId);
       this.#open.set(dbId, open);
     } else {
+      if (this.#open.size >= (this.#options.dbsInUse ?? LIMITS.db.inUse.value)) {
+        throw new SkaldError("UNAVAILABLE", "Too many dbs are in use.");
+      }
       // Held from the start, or making room might close it again.
       open = { db: this.#openDb(this.#row(dbId)), users: 1, guests: new Set() };
       this.#open.set(dbId, open);

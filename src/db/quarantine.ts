@@ -1,5 +1,6 @@
 import type { CheckResult, Documents } from "../documents/documents.ts";
 import { isSkaldError, SkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import { parseDocName } from "../ids/names.ts";
 import { readTrustedHeader, type ChangeHeader } from "../log/change.ts";
 import { headsOf } from "../log/doc-state.ts";
@@ -29,7 +30,6 @@ export interface SetAside {
 
 /** Time after which what was found so far is set aside; the rest is left to the next round. */
 const BUDGET_MS = 5_000;
-const JOB_MS = 60_000;
 /** Changes tried at once after one was refused: where one is bad the next often is, and alone it is sure at once. */
 const AFTER_REFUSAL = 1;
 const MOST_AT_ONCE = 20_000;
@@ -175,7 +175,7 @@ class Trial {
         const held = have.length > 0 ? this.#known.get(have.toSorted().join()) : undefined;
         return { chunks: held === undefined ? [...this.#base(), ...this.#good] : this.#good.slice(held) };
       },
-      deadlineMs: JOB_MS,
+      deadlineMs: LIMITS.document.longJobMs.value,
     });
     return refused;
   }

@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os";
 import { SkaldError } from "../errors.ts";
 import { realWorld, type World } from "../world.ts";
+import { LIMITS } from "../limits.ts";
 import { parsePointer } from "./json-value.ts";
 import type {
   AuthorJob,
@@ -49,9 +50,9 @@ export class Documents {
     this.#pool = new WorkerPool({
       workers: options.workers ?? Math.min(4, Math.max(1, availableParallelism() - 1)),
       cacheBytes: options.cacheBytesPerWorker ?? 64 * 2 ** 20,
-      maxMemory: options.maxWorkerMemory ?? 512 * 2 ** 20,
-      deadlineMs: options.deadlineMs ?? 10_000,
-      queueLimit: options.queueLimit ?? 1_000,
+      maxMemory: options.maxWorkerMemory ?? LIMITS.document.threadBytes.value,
+      deadlineMs: options.deadlineMs ?? LIMITS.document.jobMs.value,
+      queueLimit: options.queueLimit ?? LIMITS.document.queuedJobs.value,
       world: options.world ?? realWorld,
       thread: options.thread ?? startWorker,
     });

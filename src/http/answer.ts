@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { World } from "../world.ts";
+import { LIMITS } from "../limits.ts";
 import type { Answer } from "./route.ts";
 
 /** On every answer, whichever way its request took; the page at /docs has a policy of its own. */
@@ -15,8 +16,6 @@ const ALWAYS: readonly string[] = [
 ];
 const POLICY = "default-src 'none'; frame-ancestors 'none'";
 
-/** Unread bodies up to here are skipped and the connection is kept; longer ones end it. */
-const SKIPPED_BYTES = 64 * 1024;
 const LINGER_MS = 1000;
 
 /** Writes an answer. `last`: the connection is not kept. Rejects when it could not be sent whole. */
@@ -56,7 +55,7 @@ function hasLongRest(req: IncomingMessage): boolean {
   const length = req.headers["content-length"];
   return length === undefined
     ? req.headers["transfer-encoding"] !== undefined
-    : Number(length) > SKIPPED_BYTES;
+    : Number(length) > LIMITS.http.skippedBytes.value;
 }
 
 /**

@@ -3,6 +3,8 @@ import { bearerToken } from "../auth/bearer.ts";
 import { allows, prefixesFor, type Principal } from "../auth/policy.ts";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { toHex } from "../ids/hash.ts";
+import { LIMITS } from "../limits.ts";
+import type { Load } from "./load.ts";
 import { checkDbId } from "../ids/names.ts";
 import type { World } from "../world.ts";
 import { begun, isGone, send } from "./answer.ts";
@@ -26,6 +28,7 @@ export interface RequestLog {
 export interface DispatchContext {
   readonly services: Services;
   readonly log: RequestLog;
+  readonly load: Load;
   /** Who a request without a credential is: the operator on the local socket, nobody elsewhere. */
   readonly ambient: Principal | undefined;
   readonly nextName: () => string;
@@ -46,11 +49,17 @@ export async function dispatch(
   let principal: Principal | undefined;
   let code: string | undefined;
   let answer: Answer;
+  let leave: (() => void) | undefined;
+  const held = { bytes: 0 };
+  let entered = false;
   try {
     principal = authorize(route, params, req, context);
     if (!context.services.accepting()) throw new SkaldError("UNAVAILABLE", "The server is shutting down.");
+    context.load.enterRequest();
+    entered = true;
+    if (route.job) leave = context.load.enterJob(principal.id);
     const query = readQuery(route, search);
-    const body = await readBody(route, req);
+    const body = await readBody(route, req, context.load, held);
     answer = await route.handle(
       callOf(principal, params, query, body, req, res, requestId, context.services),
     );
@@ -68,6 +77,8 @@ export async function dispatch(
     if (!isGone(error)) context.log.failure(error, requestId);
     res.destroy();
   }
+  leave?.();
+  if (entered) context.load.leaveRequest(held);
   context.log.request({
     id: requestId,
     method: route.method,
@@ -199,7 +210,7 @@ function callOf(
   };
 }
 
-const REQUEST_ID = /^[A-Za-z0-9._:-]{1,64}$/;
+const REQUEST_ID = new RegExp(`^[A-Za-z0-9._:-]{1,${LIMITS.http.requestIdCharacters.value}}$`);
 
 /** Names for requests that bring none: unlike those of any other start. */
 export function requestNames(world: World): () => string {

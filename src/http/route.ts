@@ -24,6 +24,8 @@ export interface Route {
   readonly resource?: (params: Params) => string;
   /** The handler checks what a limited token may see; the route only asks that it may see something. */
   readonly partial?: boolean;
+  /** Long work: only some of it runs at a time. */
+  readonly job?: boolean;
   readonly query?: z.ZodObject;
   readonly body?: BodySpec;
   readonly answers: Readonly<Record<number, AnswerSpec>>;

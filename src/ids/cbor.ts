@@ -242,9 +242,14 @@ export class CborReader {
 /**
  * Reads a CBOR sequence (RFC 8742) of plain items from a peer: integers up to 2^53, byte strings, text,
  * arrays, maps with text keys, booleans and null, in any valid encoding of definite length. Maps come
- * as objects without a prototype; a repeated key is refused. Throws RangeError.
+ * as objects without a prototype; a repeated key is refused, and one with more entries than `maxEntries`.
+ * Throws RangeError.
  */
-export function* decodeCborSequence(bytes: Uint8Array, maxDepth = 8): Generator<unknown> {
+export function* decodeCborSequence(
+  bytes: Uint8Array,
+  maxDepth = 8,
+  maxEntries = Infinity,
+): Generator<unknown> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
   const length = (info: number): number => {
@@ -287,6 +292,7 @@ export function* decodeCborSequence(bytes: Uint8Array, maxDepth = 8): Generator<
       for (let i = 0; i < size; i += 1) items.push(item(depth + 1));
       return items;
     }
+    if (size > maxEntries) throw new RangeError("a map has too many entries");
     const map = Object.create(null) as Record<string, unknown>;
     for (let i = 0; i < size; i += 1) {
       const key = item(depth + 1);

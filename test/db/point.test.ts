@@ -1,5 +1,6 @@
 import { parseTime, resolvePoint } from "../../src/db/point.ts";
 import { CODEC_RAW, cidOf, cidToString } from "../../src/ids/cid.ts";
+import { realWorld } from "../../src/world.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { copyOf, createLog, lastChange, set, tx, write, ACTORS } from "../log/fixture.ts";
 
@@ -40,7 +41,7 @@ describe("a point", () => {
   /** Three commits of one document, a second apart. */
   async function three() {
     let now = START;
-    const opened = createLog(root, { now: () => now });
+    const opened = createLog(root, { world: { ...realWorld, now: () => now } });
     let doc = copyOf(opened.log, "c/a", ACTORS[0]);
     const commits: string[] = [];
     const changes: string[] = [];

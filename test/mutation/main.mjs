@@ -84,7 +84,7 @@ function runTests(dir, tests, says = false) {
     );
     const stop = () => {
       try {
-        process.kill(-child.pid, "SIGKILL");
+        process.kill(-Number(child.pid), "SIGKILL");
       } catch {
         // It has ended by itself, and everything it started.
       }
