@@ -4,9 +4,10 @@ import { SkaldError, isSkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { Documents, type DocumentsOptions } from "../documents/documents.ts";
 import { checkDbId, dbFolder } from "../ids/names.ts";
-import type { LogStorage } from "../store/contract.ts";
+import { commitsMissing, type LogStorage } from "../store/contract.ts";
 import { lockDirectory, type DirectoryLock } from "../store/dir-lock.ts";
 import { dropSqliteCatalog } from "../store/sqlite-catalog.ts";
+import { forgetClosed } from "../store/sqlite-log.ts";
 import { DbTable, type DbRow } from "../store/sqlite-registry.ts";
 import { dropViews } from "../store/sqlite-views.ts";
 import { realWorld, type World } from "../world.ts";
@@ -200,6 +201,7 @@ export class Engine {
   async rebuild(dbId: string, onProgress?: (seq: number, of: number) => void): Promise<void> {
     const row = this.#row(dbId);
     await this.#shut(dbId, () => {
+      forgetClosed(this.#folder(row));
       dropSqliteCatalog(this.#folder(row));
       dropViews(this.#folder(row));
     });
@@ -264,12 +266,8 @@ export class Engine {
       opened.push(catalog);
       const views = this.#files.openViews(folder);
       opened.push(views);
-      if (views.head() > storage.last()) {
-        throw new SkaldError(
-          "DERIVED_DAMAGED",
-          `The views are at ${views.head()}, the log only at ${storage.last()}.`,
-        );
-      }
+      // Its head vouches for itself and is never ahead of what is durable.
+      if (views.head() > storage.last()) throw commitsMissing(storage.last(), views.head(), "its projection");
       return new Db({
         storage,
         catalog,

@@ -1,7 +1,7 @@
 import type { CatalogTable, LogStorage } from "../store/contract.ts";
-import { openSqliteCatalog } from "../store/sqlite-catalog.ts";
+import { catalogHeadIn, openSqliteCatalog } from "../store/sqlite-catalog.ts";
 import { createSqliteLog, openSqliteLog, type SqliteLogOptions } from "../store/sqlite-log.ts";
-import { openViews, type Views } from "../store/sqlite-views.ts";
+import { openViews, viewsHeadIn, type Views } from "../store/sqlite-views.ts";
 
 /** How the files of a db are opened. What stands in for one must keep its contract, or show what happens if not. */
 export interface DbFiles {
@@ -13,7 +13,11 @@ export interface DbFiles {
 
 export const sqliteFiles: DbFiles = {
   createLog: createSqliteLog,
-  openLog: openSqliteLog,
+  openLog: (folder, dbId, options) =>
+    openSqliteLog(folder, dbId, {
+      ...options,
+      known: () => Math.max(catalogHeadIn(folder), viewsHeadIn(folder)),
+    }),
   openCatalog: openSqliteCatalog,
   openViews,
 };

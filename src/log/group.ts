@@ -122,7 +122,13 @@ export class Group {
   }
 
   #repeat(tx: Transaction, seq: number): Added {
-    const { commit, cid } = this.#commit(seq);
+    const { commit, cid, clientTxId } = this.#commit(seq);
+    if (commit.author !== tx.author || clientTxId !== tx.clientTxId) {
+      throw new SkaldError(
+        "DERIVED_DAMAGED",
+        `Commit ${seq} is not that of ${tx.clientTxId}, as the catalog says.`,
+      );
+    }
     const docs = new Set(tx.writes.map((write) => write.doc));
     if (!commit.entries.every((entry) => docs.has(entry.doc))) {
       throw new SkaldError(

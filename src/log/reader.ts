@@ -74,7 +74,7 @@ export class LogReader {
   entryOf(doc: string, seq: number): CommitEntry {
     const entry = this.commit(seq)?.commit.entries.find((candidate) => candidate.doc === doc);
     if (!entry)
-      throw new SkaldError("DB_DAMAGED", `Commit ${seq} does not hold ${doc}, as the catalog says.`);
+      throw new SkaldError("DERIVED_DAMAGED", `Commit ${seq} does not hold ${doc}, as the catalog says.`);
     return entry;
   }
 

@@ -1,7 +1,6 @@
-import { SkaldError } from "../errors.ts";
 import { cidDigest } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
-import type { LogStorage } from "../store/contract.ts";
+import { commitsMissing, type LogStorage } from "../store/contract.ts";
 import { archive } from "./archive.ts";
 import { Stage, prefixOf, type Catalog } from "./catalog.ts";
 import { advance, setAside } from "./doc-state.ts";
@@ -17,12 +16,10 @@ export const CATALOG_BATCH = 1024;
 export function recover(storage: LogStorage, records: Records, catalog: Catalog): LogHead {
   const last = storage.last();
   const at = catalog.head();
-  // A catalog of another life of the log, such as one that a restored backup found here.
+  // The catalog's head vouches for itself and is never ahead of what is durable: the log is what is wrong.
   const known = at > 0 && at <= last ? records.commit(at) : undefined;
   if (at > 0 && !(known && Buffer.compare(known.cid, catalog.headCid() ?? new Uint8Array(0)) === 0)) {
-    throw new SkaldError("DERIVED_DAMAGED", `The catalog is at commit ${at} of another log.`, {
-      details: { catalog: at, log: last },
-    });
+    throw commitsMissing(storage.last(), at, "its catalog");
   }
   while (catalog.head() < last) {
     const stage = new Stage(catalog);
@@ -44,8 +41,10 @@ export function recover(storage: LogStorage, records: Records, catalog: Catalog)
 
 /** Tells the catalog of bundles that it does not know: made before a crash, or before it was dropped. */
 function noteBundles(storage: LogStorage, records: Records, catalog: Catalog): void {
-  const known = catalog.bundledUpTo();
-  const missing = storage.ranges().filter(({ last }) => last > known);
+  const noted = new Set(catalog.bundles().map(({ first, last }) => `${first} ${last}`));
+  const ranges = storage.ranges();
+  const at = ranges.findIndex(({ first, last }) => !noted.has(`${first} ${last}`));
+  const missing = at < 0 ? [] : ranges.slice(at);
   if (missing.length === 0) return;
   catalog.fold(missing.map((range) => ({ ...range, docs: documentsOf(records.bundle(range.last)) })));
 }

@@ -18,10 +18,17 @@ export interface StoredCommit {
 /** Reads a record. Throws DB_DAMAGED. */
 export function openRecord(body: Uint8Array, seq: number): StoredCommit {
   const record = decodeRecord(body, seq);
+  const commit = decodeCommit(record.commit);
+  // A whole record under another's number: its key was damaged, or its page stands in another's place.
+  if (commit.seq !== seq) {
+    throw new SkaldError("DB_DAMAGED", `The record of commit ${seq} is that of commit ${commit.seq}.`, {
+      details: { seq },
+    });
+  }
   return {
     cid: cidFromDigest(CODEC_DAG_CBOR, record.digest),
     bytes: record.commit,
-    commit: decodeCommit(record.commit),
+    commit,
     blocks: record.blocks,
     clientTxId: record.clientTxId,
   };

@@ -153,6 +153,25 @@ export function standOn<T>(sqlite: Sqlite, file: string, make: () => T): T {
   }
 }
 
+/** Files up to this size are gone through when they are opened without a seal; larger ones are left to the scrub. */
+const CHECK_MAX = 8 * 1024 * 1024;
+
+/**
+ * Goes through a derived file that was not closed cleanly: SQLite's own structure, then its rows. Throws
+ * DB_DAMAGED, or what `rows` throws.
+ */
+export function checkStructure(sqlite: Sqlite, file: string, rows: () => void): void {
+  const pages = sqlite.pragma("page_count", { simple: true }) as number;
+  if (pages * (sqlite.pragma("page_size", { simple: true }) as number) > CHECK_MAX) return;
+  const [problem] = sqlite.pragma("integrity_check(1)") as { integrity_check: string }[];
+  if (problem?.integrity_check !== "ok") {
+    throw new SkaldError("DB_DAMAGED", `The file ${file} is damaged: ${problem?.integrity_check}.`, {
+      details: { file },
+    });
+  }
+  rows();
+}
+
 /** Runs work on a file with its errors named. */
 export function named<T>(file: string, work: () => T): T {
   try {

@@ -93,16 +93,19 @@ describe("the log", () => {
     await again.log.close();
   });
 
-  test("tells a catalog of another log from its own", async () => {
+  test("tells a catalog of another log from its own: acknowledged commits are missing", async () => {
     const one = await withFour([1, 2, 3, 4]);
     const two = await withFour([5, 6, 7, 8]);
     await one.log.close();
     await two.log.close();
     const crossed = () => new Log(openSqliteLog(one.folder, "notes"), openSqliteCatalog(two.folder));
-    expect(await refusal(crossed)).toMatchObject({ code: "DERIVED_DAMAGED" });
+    expect(await refusal(crossed)).toMatchObject({
+      code: "DB_DAMAGED",
+      details: { log_seq: 4, known_seq: 4 },
+    });
     const short = createLog(root);
     const ahead = () => new Log(short.storage, openSqliteCatalog(two.folder));
-    expect(await refusal(ahead)).toMatchObject({ code: "DERIVED_DAMAGED" });
+    expect(await refusal(ahead)).toMatchObject({ code: "DB_DAMAGED", details: { log_seq: 0, known_seq: 4 } });
     await short.log.close();
   });
 

@@ -8,11 +8,12 @@ const TABLES = {
   "catalog.sqlite": {
     head: "SELECT seq FROM head",
     doc: "SELECT name, state, first, last, deleted FROM doc ORDER BY name",
-    touch: "SELECT name, seq FROM touch JOIN doc ON doc.id = touch.doc ORDER BY name, seq",
+    touch: "SELECT name, seq, before FROM touch JOIN doc ON doc.id = touch.doc ORDER BY name, seq",
     address: "SELECT prefix, seq FROM address ORDER BY prefix, seq",
     bundle: "SELECT last, first FROM bundle ORDER BY last",
     bundle_doc:
       "SELECT name, bundle_doc.last FROM bundle_doc JOIN doc ON doc.id = bundle_doc.doc ORDER BY name, bundle_doc.last",
+    witness: "SELECT name FROM witness ORDER BY name",
     receipt: "SELECT principal, client_tx_id, seq FROM receipt ORDER BY principal, client_tx_id",
   },
   // Saved forms are a cache of the same history, made when it suits; what they hold is compared on reading.
