@@ -13,6 +13,7 @@ export interface Config {
   readonly openDbs: number;
   readonly cacheMb: number;
   readonly reserveMb: number;
+  readonly scrubDays: number;
 }
 
 export type LogLevel = "silent" | "fatal" | "error" | "warn" | "info" | "debug";
@@ -84,6 +85,13 @@ export const SETTINGS: readonly Setting[] = [
     fallback: "32",
     help: "disk to leave free, in MiB",
   },
+  {
+    name: "scrubDays",
+    flag: "--scrub-days <number>",
+    env: "SKALD_SCRUB_DAYS",
+    fallback: "7",
+    help: "days in which every byte of every db is read and checked once, 0 for never",
+  },
 ];
 
 const most = LIMITS.setting;
@@ -117,6 +125,7 @@ export function readConfig(
     openDbs: whole("openDbs", 1, most.openDbs.value),
     cacheMb: whole("cacheMb", 1, most.cacheMb.value),
     reserveMb: whole("reserveMb", 0, most.reserveMb.value),
+    scrubDays: whole("scrubDays", 0, most.scrubDays.value),
   };
 }
 

@@ -138,6 +138,7 @@ export const LIMITS = {
     openDbs: limit(4096, "number", "BAD_REQUEST", "`--open-dbs`"),
     cacheMb: limit(65_536, "number", "BAD_REQUEST", "`--cache-mb`"),
     reserveMb: limit(1_048_576, "number", "BAD_REQUEST", "`--reserve-mb`"),
+    scrubDays: limit(3650, "number", "BAD_REQUEST", "`--scrub-days`"),
   },
 } as const satisfies Readonly<Record<string, Readonly<Record<string, Limit>>>>;
 

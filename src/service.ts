@@ -9,6 +9,7 @@ import { Tokens, ensureAdmin } from "./auth/tokens.ts";
 import type { Config } from "./config.ts";
 import { Engine } from "./db/engine.ts";
 import { AUTOMERGE_VERSION } from "./documents/version.ts";
+import { Scrub } from "./db/scrub.ts";
 import { verifyLines } from "./db/verify.ts";
 import { createEvents } from "./events.ts";
 import type { ServerLimits } from "./http/load.ts";
@@ -63,6 +64,17 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const tokens = new Tokens(path.join(config.dir, SERVICE_FILE));
   const firstToken = options.listen ? ensureAdmin(tokens) : undefined;
   const version = skaldVersion();
+  let loop = performance.eventLoopUtilization();
+  const scrub = new Scrub({
+    engine,
+    days: options.listen ? config.scrubDays : 0,
+    onFinding: onError,
+    busy: () => {
+      const before = loop;
+      loop = performance.eventLoopUtilization();
+      return performance.eventLoopUtilization(loop, before).utilization;
+    },
+  });
   let openApi: string | undefined;
   let accepting = true;
   const services: Services = {
@@ -74,6 +86,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     started: realWorld.monotonic(),
     openApi: () => (openApi ??= openApiDocument(version)),
     metrics: () => events.metrics(),
+    scrub: () => scrub.status(),
     verify: (dbId, signal) => verifyLines(engine, dbId, signal),
     accepting: () => accepting,
   };
@@ -97,11 +110,28 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     "Automerge jobs waiting or running.",
     () => engine.documents.stats().queued,
   );
+  events.gauge(
+    "skald_scrub_progress",
+    "Of the scrub's pass under way, 0 to 1.",
+    () => scrub.status().progress,
+  );
+  events.gauge("skald_scrub_commits_total", "Commits that the scrub has read.", () => scrub.status().commits);
+  events.gauge(
+    "skald_scrub_findings",
+    "Damage that the scrub has found in its last pass.",
+    () => scrub.status().findings,
+  );
+  events.gauge(
+    "skald_scrub_last_pass_seconds",
+    "When the scrub last was through, in seconds since 1970; 0 before.",
+    () => (scrub.status().lastPass ?? 0) / 1000,
+  );
 
   const limits = { connections: config.connections, ...options.limits };
   const servers: Server[] = [];
   const closeAll = async (): Promise<void> => {
     await Promise.all(servers.map(closeServer));
+    await scrub.stop();
     await engine.close();
     tokens.close();
     events.close();
@@ -128,6 +158,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     await closeAll();
     throw error;
   }
+  scrub.start();
   events.started({ url, version });
   return {
     url,

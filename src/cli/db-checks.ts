@@ -78,6 +78,10 @@ export function addChecks(program: Command): void {
           uptime: `${status.uptime_seconds} s`,
           dbs: `${status.dbs.known}, ${status.dbs.open} of them open`,
           memory: `${Math.round(status.memory.rss / 2 ** 20)} MiB`,
+          scrub:
+            status.scrub.findings > 0
+              ? `found ${status.scrub.findings} things that are damaged: the server's log names them`
+              : `${Math.round(status.scrub.progress * 100)} %, last ended ${status.scrub.last_pass ?? "never"}`,
         }),
       );
     }),

@@ -73,6 +73,7 @@ export class Db {
   readonly #proofs: Proofs;
   readonly #packer: () => Packer;
   readonly #write: WriteContext;
+  readonly #onError: (error: unknown) => void;
   #compacting: Promise<Compacted> | undefined;
 
   constructor(parts: DbParts) {
@@ -81,6 +82,7 @@ export class Db {
     this.#documents = parts.documents;
     this.#cache = parts.cache;
     this.#packer = parts.packer;
+    this.#onError = parts.onError;
     this.#proofs = new Proofs({
       log: this.log,
       views: this.views,
@@ -294,11 +296,21 @@ export class Db {
     };
   }
 
+  /** Damage of the projection costs no answer: a worker reads the document from the log. */
+  #projected(doc: string): ReturnType<Views["document"]> {
+    try {
+      return this.views.document(doc);
+    } catch (error) {
+      this.#onError(error);
+      return undefined;
+    }
+  }
+
   async #json(doc: string, point: { seq: number; heads: readonly string[] }): Promise<string> {
     const isHead = this.log.state(doc)?.last === point.seq;
     const cached = isHead ? this.#cache.get(this.docRef(doc), point.seq) : undefined;
     if (cached !== undefined) return cached;
-    const row = this.views.document(doc);
+    const row = this.#projected(doc);
     if (row?.seq === point.seq && row.json !== undefined) return row.json;
     const { json } = await this.#documents.read(this.#at(doc, point));
     if (isHead) this.#cache.put(this.docRef(doc), point.seq, json);

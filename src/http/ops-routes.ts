@@ -52,8 +52,9 @@ export const opsRoutes: readonly Route[] = [
     tag,
     access: "any",
     answers: { 200: { description: "Numbers.", types: { "application/json": Status } } },
-    handle: ({ services }) =>
-      json(200, {
+    handle: ({ services }) => {
+      const { progress, findings, lastPass } = services.scrub();
+      return json(200, {
         version: services.version,
         node: process.version,
         automerge: services.automerge,
@@ -62,7 +63,13 @@ export const opsRoutes: readonly Route[] = [
         workers: { ...services.engine.documents.stats() },
         limits: TOLD,
         memory: { rss: process.memoryUsage.rss() },
-      } satisfies z.infer<typeof Status>),
+        scrub: {
+          progress,
+          findings,
+          last_pass: lastPass === undefined ? null : new Date(lastPass).toISOString(),
+        },
+      } satisfies z.infer<typeof Status>);
+    },
   },
   {
     method: "GET",

@@ -59,6 +59,11 @@ export interface Services {
   readonly metrics: () => Promise<{ type: string; text: string }>;
   /** Checks a db's log: lines of progress, then the verdict. */
   readonly verify: (dbId: string, signal: AbortSignal) => AsyncIterable<string>;
+  readonly scrub: () => {
+    readonly progress: number;
+    readonly findings: number;
+    readonly lastPass: number | undefined;
+  };
   /** Whether new work is taken: false while the server drains. */
   readonly accepting: () => boolean;
 }

@@ -174,22 +174,50 @@ export class LogReader {
   /** The changes of `doc` in commits (after, upTo], in the order they were applied, without those set aside. */
   changes(doc: string, after: number, upTo: number): Uint8Array[] {
     const changes: Uint8Array[] = [];
+    const chain = new EntryChain(doc, after === 0 ? [] : undefined);
     for (const last of this.catalog.bundlesOf(doc).reverse()) {
       if (last <= after) continue;
       for (const stored of this.records.bundle(last)) {
         const { seq } = stored.commit;
-        if (seq > after && seq <= upTo && touches(stored.commit, doc))
+        if (seq > after && seq <= upTo && touches(stored.commit, doc)) {
+          chain.follow(stored);
           changes.push(...changesIn(stored, doc));
+        }
       }
     }
     for (const seq of this.catalog.touchesAfter(doc, after, upTo)) {
       const stored = this.commit(seq);
-      if (stored) changes.push(...changesIn(stored, doc));
+      if (!stored) continue;
+      chain.follow(stored);
+      changes.push(...changesIn(stored, doc));
     }
     const refused = this.catalog.doc(doc)?.refused;
     if (refused && refused.size > 0)
       return changes.filter((bytes) => !refused.has(readTrustedHeader(bytes).hash));
     return changes;
+  }
+
+  /** Throws DERIVED_DAMAGED when the catalog does not lead to this commit by all that it should. */
+  checkIndexed({ cid, commit, clientTxId }: StoredCommit): void {
+    const { seq, author } = commit;
+    const lost = (what: string): SkaldError =>
+      new SkaldError("DERIVED_DAMAGED", `The catalog does not lead to ${what} of commit ${seq}.`, {
+        details: { seq },
+      });
+    if (seq > this.catalog.bundledUpTo()) {
+      for (const address of [cid, ...addressesOf(commit)]) {
+        if (!this.catalog.find(prefixOf(toHex(cidDigest(address)))).includes(seq)) {
+          // The same change can be in two documents: then the first commit is named, and is enough.
+          if (address === cid || this.block(address) === undefined) throw lost(cidToString(address));
+        }
+      }
+    }
+    if (clientTxId !== "" && this.catalog.receipt(author, clientTxId) === undefined)
+      throw lost("the receipt");
+    for (const { doc } of commit.entries) {
+      const state = this.catalog.doc(doc);
+      if (!state || state.first > seq || state.last < seq) throw lost(doc);
+    }
   }
 
   /** Documents in name order after `after`; `prefix` is of `collection/key`. */
@@ -204,6 +232,34 @@ export class LogReader {
 
   counts(): { documents: number; deleted: number } {
     return this.catalog.counts();
+  }
+}
+
+/** Commits of a document one after the other: each starts from the heads that the one before it left. */
+class EntryChain {
+  readonly #doc: string;
+  #heads: readonly string[] | undefined;
+
+  constructor(doc: string, heads: readonly string[] | undefined) {
+    this.#doc = doc;
+    this.#heads = heads;
+  }
+
+  /** Throws DERIVED_DAMAGED when one in between was left out, or this one is not of the document. */
+  follow({ commit }: StoredCommit): void {
+    const entry = commit.entries.find(({ doc }) => doc === this.#doc);
+    const heads = this.#heads;
+    if (
+      !entry ||
+      (heads && (heads.length !== entry.base.length || heads.some((head, i) => head !== entry.base[i])))
+    ) {
+      throw new SkaldError(
+        "DERIVED_DAMAGED",
+        `The catalog leads to commit ${commit.seq} of ${this.#doc} and not to the one before it.`,
+        { details: { seq: commit.seq } },
+      );
+    }
+    this.#heads = entry.heads;
   }
 }
 

@@ -196,6 +196,13 @@ export const Status = z
     limits: z
       .record(z.string(), z.int())
       .meta({ description: "What to stay below; specs/12-limits.md has all of them." }),
+    scrub: z
+      .object({
+        progress: z.number().meta({ description: "Of the pass under way, 0 to 1." }),
+        findings: z.int().meta({ description: "Damage found in the last pass; the server's log names it." }),
+        last_pass: Time.nullable().meta({ description: "When a pass was last ended." }),
+      })
+      .meta({ description: "The background check of everything that is stored." }),
   })
   .meta({ id: "Status" });
 
