@@ -64,17 +64,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const tokens = new Tokens(path.join(config.dir, SERVICE_FILE));
   const firstToken = options.listen ? ensureAdmin(tokens) : undefined;
   const version = skaldVersion();
-  let loop = performance.eventLoopUtilization();
-  const scrub = new Scrub({
-    engine,
-    days: options.listen ? config.scrubDays : 0,
-    onFinding: onError,
-    busy: () => {
-      const before = loop;
-      loop = performance.eventLoopUtilization();
-      return performance.eventLoopUtilization(loop, before).utilization;
-    },
-  });
+  const scrub = new Scrub({ engine, days: options.listen ? config.scrubDays : 0, onFinding: onError });
   let openApi: string | undefined;
   let accepting = true;
   const services: Services = {

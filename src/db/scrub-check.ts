@@ -2,7 +2,29 @@ import { verifyLog, type Finding, type Verdict, type VerifyProgress } from "../l
 import type { LogStorage } from "../store/contract.ts";
 import { openSqliteLog } from "../store/sqlite-log.ts";
 import type { Db } from "./db.ts";
-import type { ScrubFinding, ScrubOptions, ScrubStep } from "./scrub.ts";
+import type { Engine } from "./engine.ts";
+
+/** What the scrub needs of the engine. */
+export type ScrubbedEngine = Pick<Engine, "list" | "has" | "use" | "folderOf">;
+
+/** Checks one db: yields between slices how far it is, and ends with what is wrong. Throws when it cannot be checked. */
+export type Checker = (
+  engine: ScrubbedEngine,
+  dbId: string,
+) => AsyncGenerator<ScrubStep, readonly ScrubFinding[]>;
+
+export interface ScrubStep {
+  /** Steps done and steps in all, of this db. */
+  readonly done: number;
+  readonly of: number;
+  /** Commits read in this slice. */
+  readonly commits: number;
+}
+
+export interface ScrubFinding {
+  readonly what: string;
+  readonly where: string;
+}
 
 /**
  * What the scrub does with one db: every record of the log as `verify` reads it, through a reader of its own
@@ -11,7 +33,7 @@ import type { ScrubFinding, ScrubOptions, ScrubStep } from "./scrub.ts";
  * its saved form. Derived damage is thrown: the engine then makes it anew.
  */
 export async function* checkDb(
-  engine: ScrubOptions["engine"],
+  engine: ScrubbedEngine,
   dbId: string,
 ): AsyncGenerator<ScrubStep, readonly ScrubFinding[]> {
   const storage = slicedLog(engine.folderOf(dbId), dbId);

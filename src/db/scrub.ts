@@ -1,7 +1,6 @@
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { realWorld, type World } from "../world.ts";
-import type { Engine } from "./engine.ts";
-import { checkDb } from "./scrub-check.ts";
+import { checkDb, type Checker, type ScrubFinding, type ScrubbedEngine } from "./scrub-check.ts";
 
 /**
  * Goes through every db of a directory, slowly and for ever, so that what rots is found before somebody needs
@@ -9,34 +8,13 @@ import { checkDb } from "./scrub-check.ts";
  * the process is busy; a db is held for one slice and no longer.
  */
 export interface ScrubOptions {
-  readonly engine: Pick<Engine, "list" | "has" | "use" | "folderOf">;
+  readonly engine: ScrubbedEngine;
   /** A whole pass takes about this long, and less when there is little to read. 0: never. */
   readonly days: number;
   /** Told of each finding, and of what kept a db from being checked. */
   readonly onFinding: (error: unknown) => void;
   readonly check?: Checker;
   readonly world?: World;
-  /** Share of the time in which the process was busy since the last call, 0 to 1; 0 when not given. */
-  readonly busy?: () => number;
-}
-
-/** Checks one db: yields between slices how far it is, and ends with what is wrong. Throws when it cannot be checked. */
-export type Checker = (
-  engine: ScrubOptions["engine"],
-  dbId: string,
-) => AsyncGenerator<ScrubStep, readonly ScrubFinding[]>;
-
-export interface ScrubStep {
-  /** Steps done and steps in all, of this db. */
-  readonly done: number;
-  readonly of: number;
-  /** Commits read in this slice. */
-  readonly commits: number;
-}
-
-export interface ScrubFinding {
-  readonly what: string;
-  readonly where: string;
 }
 
 export interface ScrubStatus {
@@ -55,8 +33,8 @@ const DAY_MS = 86_400_000;
 const REST = 49;
 const LEAST_REST_MS = 20;
 const MOST_REST_MS = 30_000;
-/** Above this share the slice is put off, but not for ever. */
-const BUSY = 0.5;
+/** A timer that comes later than this says that the process is busy: the slice is put off, but not for ever. */
+const LATE_MS = 25;
 const MOST_PUT_OFF = 20;
 const DBS_PAGE = 100;
 /** What a timer of the machine can wait. */
@@ -66,7 +44,6 @@ export class Scrub {
   readonly #options: ScrubOptions;
   readonly #check: Checker;
   readonly #world: World;
-  readonly #busy: () => number;
   #walk: AsyncGenerator<void, void> | undefined;
   #running: Promise<void> | undefined;
   #cancel: () => void = () => {};
@@ -77,13 +54,13 @@ export class Scrub {
   #foundBefore = 0;
   #nextPass = 0;
   #putOff = 0;
+  #due = 0;
   #lastPass: number | undefined;
 
   constructor(options: ScrubOptions) {
     this.#options = options;
     this.#check = options.check ?? checkDb;
     this.#world = options.world ?? realWorld;
-    this.#busy = options.busy ?? (() => 0);
   }
 
   start(): void {
@@ -110,13 +87,15 @@ export class Scrub {
 
   #later(ms: number): void {
     if (this.#stopped) return;
-    this.#cancel = this.#world.timer(Math.min(ms, MOST_TIMER_MS), () => {
+    const wait = Math.min(ms, MOST_TIMER_MS);
+    this.#due = this.#world.monotonic() + wait;
+    this.#cancel = this.#world.timer(wait, () => {
       this.#running = this.#turn();
     });
   }
 
   async #turn(): Promise<void> {
-    if (this.#busy() > BUSY && this.#putOff < MOST_PUT_OFF) {
+    if (this.#world.monotonic() - this.#due > LATE_MS && this.#putOff < MOST_PUT_OFF) {
       this.#putOff += 1;
       return this.#later(1000);
     }
