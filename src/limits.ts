@@ -32,7 +32,7 @@ function limit(value: number, unit: Limit["unit"], beyond: Beyond, bounds: strin
 export const LIMITS = {
   http: {
     connections: limit(10_000, "items", "UNAVAILABLE", "connections of one server", "SKALD_CONNECTIONS"),
-    headBytes: limit(16 * KIB, "bytes", "HEAD_TOO_LARGE", "request line and header fields"),
+    headBytes: limit(16 * KIB, "bytes", "HEAD_TOO_LARGE", "URL, names and values of header fields together"),
     headers: limit(128, "items", "HEAD_TOO_LARGE", "header fields of a request"),
     urlBytes: limit(8 * KIB, "bytes", "URL_TOO_LONG", "path and query of a request"),
     headMs: limit(30_000, "ms", "REQUEST_TIMEOUT", "from a request's first byte to the end of its head"),

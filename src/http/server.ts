@@ -53,7 +53,8 @@ export function createHttpServer(
   const app = expressApp(context);
   const server = createServer(
     {
-      maxHeaderSize: LIMITS.http.headBytes.value,
+      // Node takes less than this, not as much.
+      maxHeaderSize: LIMITS.http.headBytes.value + 1,
       keepAliveTimeout: load.limits.idleMs,
       requestTimeout: load.limits.requestMs,
       headersTimeout: load.limits.headMs,

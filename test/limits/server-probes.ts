@@ -119,8 +119,8 @@ export const httpProbes: Readonly<Record<string, ProbeSpec>> = {
   headBytes: {
     cheap: true,
     run: (n) => {
-      const start = `GET /healthz HTTP/1.1\r\nhost: x\r\nx: `;
-      return sent(ask.port, `${start}${x(n - start.length - 4)}\r\n\r\n`);
+      const counted = "/healthz" + "host" + "x" + "x";
+      return sent(ask.port, `GET /healthz HTTP/1.1\r\nhost: x\r\nx: ${x(n - counted.length)}\r\n\r\n`);
     },
   },
   headers: {
