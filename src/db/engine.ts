@@ -1,4 +1,4 @@
-import { existsSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
@@ -6,6 +6,7 @@ import { Documents, type DocumentsOptions } from "../documents/documents.ts";
 import { checkDbId, dbFolder } from "../ids/names.ts";
 import { commitsMissing, type LogStorage } from "../store/contract.ts";
 import { lockDirectory, type DirectoryLock } from "../store/dir-lock.ts";
+import { removeFolder } from "../store/folder.ts";
 import { dropSqliteCatalog } from "../store/sqlite-catalog.ts";
 import { forgetClosed } from "../store/sqlite-log.ts";
 import { DbTable, type DbRow } from "../store/sqlite-registry.ts";
@@ -98,7 +99,7 @@ export class Engine {
       this.#files.createLog(this.#folder(row), dbId, this.#storageOptions()).close();
       this.#table.put({ ...row, state: "ready" });
     } catch (error) {
-      rmSync(this.#folder(row), { recursive: true, force: true });
+      removeFolder(this.#folder(row));
       this.#table.remove(dbId);
       throw error;
     }
@@ -110,7 +111,7 @@ export class Engine {
     const row = this.#row(dbId);
     this.#table.put({ ...row, state: "deleting" });
     await this.#shut(dbId, () => {
-      rmSync(this.#folder(row), { recursive: true, force: true });
+      removeFolder(this.#folder(row));
       this.#table.remove(dbId);
     });
   }
@@ -346,7 +347,7 @@ export class Engine {
   /** Ends what a crash left half done: neither step was ever acknowledged. */
   #finish(): void {
     for (const row of this.#table.unfinished()) {
-      rmSync(this.#folder(row), { recursive: true, force: true });
+      removeFolder(this.#folder(row));
       this.#table.remove(row.dbId);
     }
   }

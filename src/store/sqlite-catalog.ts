@@ -2,6 +2,7 @@ import { rmSync } from "node:fs";
 import path from "node:path";
 import { checkCatalog } from "./catalog-check.ts";
 import type { CatalogBatch, CatalogTable, SeqRange, StoredDoc } from "./contract.ts";
+import { syncFolder } from "./folder.ts";
 import {
   addressesIn,
   docSum,
@@ -51,6 +52,8 @@ export function dropSqliteCatalog(folder: string): void {
   const file = path.join(folder, CATALOG_FILE);
   // The seal goes first: without it nothing is taken for what was sealed.
   for (const name of [sealOf(file), `${file}-wal`, `${file}-shm`, file]) rmSync(name, { force: true });
+  // Or a power cut may leave the next file with the write-ahead log of this one.
+  syncFolder(folder);
 }
 
 class SqliteCatalog implements CatalogTable {

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, statfsSync, statSync } from "node:fs";
+import { statfsSync, statSync } from "node:fs";
 import path from "node:path";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { blake3 } from "../ids/hash.ts";
@@ -11,6 +11,7 @@ import {
   type SeqRange,
   type StoredRecord,
 } from "./contract.ts";
+import { makeFolder } from "./folder.ts";
 import { named, openSqlite, standOn, storageError, syncFile, type Sqlite, type Statement } from "./sqlite.ts";
 import { walDamage } from "./wal-check.ts";
 
@@ -327,20 +328,6 @@ class SqliteLog implements LogStorage {
 /** A damaged page can give any type of value: what is no bytes reads as none, which no record is. */
 function whole(body: unknown): Uint8Array {
   return ArrayBuffer.isView(body) ? (body as Uint8Array) : new Uint8Array(0);
-}
-
-/** Makes a folder that a power cut does not take away again: each new name is synced in its parent. */
-function makeFolder(folder: string): void {
-  const first = mkdirSync(folder, { recursive: true });
-  if (first === undefined) return;
-  for (let made = path.resolve(folder); made.length >= first.length; made = path.dirname(made)) {
-    const parent = openSync(path.dirname(made), "r");
-    try {
-      fsyncSync(parent);
-    } finally {
-      closeSync(parent);
-    }
-  }
 }
 
 /** First bytes of blake3 over the parts of an identity: no commit vouches for all of them. */

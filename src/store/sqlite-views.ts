@@ -1,6 +1,7 @@
 import { rmSync } from "node:fs";
 import path from "node:path";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
+import { syncFolder } from "./folder.ts";
 import { rowDamaged, rowSum } from "./row-sum.ts";
 import { breakSeal, checkSeal, seal, sealOf } from "./seal.ts";
 import { checkStructure, named, openSqlite, standOn, type Sqlite, type Statement } from "./sqlite.ts";
@@ -36,6 +37,8 @@ export function dropViews(folder: string): void {
   const file = path.join(folder, VIEWS_FILE);
   // The seal goes first: without it nothing is taken for what was sealed.
   for (const name of [sealOf(file), `${file}-wal`, `${file}-shm`, file]) rmSync(name, { force: true });
+  // Or a power cut may leave the next file with the write-ahead log of this one.
+  syncFolder(folder);
 }
 
 /** The seq of the projections' file in `folder`, 0 when there is none or it is damaged. */

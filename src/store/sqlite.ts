@@ -2,6 +2,7 @@ import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync }
 import path from "node:path";
 import Database from "better-sqlite3";
 import { SkaldError, isSkaldError } from "../errors.ts";
+import { syncFolder } from "./folder.ts";
 
 /**
  * The one place that opens SQLite files. Traps that are handled here, each seen in practice:
@@ -103,18 +104,34 @@ function prepare(sqlite: Sqlite, file: string, options: OpenOptions, kind: (type
     }
   }
   if (empty && !options.syncsItself) sqlite.pragma(`synchronous = ${kind.synchronous}`);
+  if (!empty && kind.synchronous === "FULL") settle(sqlite, file);
 }
 
-/** Makes a finished, closed file durable, and its place in its folder. */
-export function syncFile(file: string): void {
-  for (const target of [file, path.dirname(file)]) {
-    const handle = openSync(target, "r");
-    try {
-      fsyncSync(handle);
-    } finally {
-      closeSync(handle);
-    }
+/**
+ * Makes durable what can be read. A process that was killed between a write and its sync leaves commits in
+ * the write-ahead log that the next one reads and tells of, and that a power cut would still take away.
+ */
+function settle(sqlite: Sqlite, file: string): void {
+  try {
+    const [row] = sqlite.pragma("wal_checkpoint(PASSIVE)") as { log: number; checkpointed: number }[];
+    // Someone who reads an older state keeps some of it from being moved.
+    if (row?.log === row?.checkpointed) return;
+  } catch (error) {
+    // On a full disk there are reads at least.
+    if ((error as { code?: unknown }).code !== "SQLITE_FULL") throw error;
   }
+  syncFile(`${file}-wal`);
+}
+
+/** Makes a file durable, and its place in its folder. Not for one that SQLite has locked: closing it ends the lock. */
+export function syncFile(file: string): void {
+  const handle = openSync(file, "r");
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+  syncFolder(path.dirname(file));
 }
 
 const DERIVED: ReadonlySet<FileKind> = new Set(["catalog", "views"]);
