@@ -39,9 +39,19 @@ export async function derivedOf(engine: Engine, dbId: string): Promise<Derived> 
     db.log.tidy();
     return db.log.head().seq;
   });
+  const folder = engine.folderOf(dbId);
+  return {
+    head,
+    tables: { ...tablesOf(folder, "catalog.sqlite"), ...tablesOf(folder, "views.sqlite") },
+  };
+}
+
+/** The tables of one derived file, as canonical hashes. */
+export function tablesOf(folder: string, file: keyof typeof TABLES): Record<string, string> {
   const tables: Record<string, string> = {};
-  for (const [file, queries] of Object.entries(TABLES)) {
-    const sqlite = new Database(path.join(engine.folderOf(dbId), file), { readonly: true });
+  const queries: Record<string, string> = TABLES[file];
+  const sqlite = new Database(path.join(folder, file), { readonly: true });
+  try {
     const names = sqlite
       .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
       .pluck()
@@ -61,7 +71,8 @@ export async function derivedOf(engine: Engine, dbId: string): Promise<Derived> 
       }
       tables[`${file} ${name}`] = `${rows} rows ${hash.digest("hex")}`;
     }
+  } finally {
     sqlite.close();
   }
-  return { head, tables };
+  return tables;
 }
