@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync, statfsSync } from "node:fs";
 import path from "node:path";
 import Database from "better-sqlite3";
 import { SkaldError, isSkaldError } from "../errors.ts";
@@ -49,9 +49,28 @@ export function openSqlite(file: string, options: OpenOptions): Sqlite {
     return sqlite;
   } catch (error) {
     sqlite?.close();
-    throw storageError(error, file);
+    throw openingError(error, file);
   }
 }
+
+/**
+ * Opening makes the index of the write-ahead log in a file of 32 KiB, and SQLite says "I/O error" when there
+ * is no room for it. Nothing of ours was under way then, so it is a full disk and no failed one. Later, in the
+ * middle of a write, the same error leaves the outcome unknown.
+ */
+function openingError(error: unknown, file: string): unknown {
+  if ((error as { code?: unknown } | null)?.code === "SQLITE_IOERR_SHMSIZE" && isFull(path.dirname(file))) {
+    return new SkaldError("STORAGE_FULL", "The disk is full.", { cause: error, details: { file } });
+  }
+  return storageError(error, file);
+}
+
+function isFull(folder: string): boolean {
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize < SHM_BYTES;
+}
+
+const SHM_BYTES = 32 * 1024;
 
 function prepare(sqlite: Sqlite, file: string, options: OpenOptions, kind: (typeof KINDS)[FileKind]): void {
   sqlite.pragma("busy_timeout = 5000");
