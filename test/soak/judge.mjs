@@ -15,9 +15,9 @@ export function leastSquares(points) {
 
 export const MEMORY_BOUNDS = {
   /** Of a life, while caches and heaps fill. */
-  warmUpS: 120,
+  warmUpS: 300,
   /** Shorter lives say nothing. */
-  atLeastS: 300,
+  atLeastS: 900,
   mibPerHour: 96,
   /** What a life may rise in all before its slope counts. */
   riseMib: 48,

@@ -5,8 +5,8 @@ import { EXPECTED, isExpected, isExpectedFailure } from "./expected.mjs";
 import { judgeDescriptors, judgeMemory, judgeStarts, judgeWal, leastSquares } from "./judge.mjs";
 import { lineChart } from "./charts.mjs";
 
-/** One life of ten minutes and more, looked at every five seconds, with garbage that comes and goes. */
-const life = (rssAt: (age: number) => number, seconds = 1200, number = 1) =>
+/** One life of half an hour, looked at every five seconds, with garbage that comes and goes. */
+const life = (rssAt: (age: number) => number, seconds = 1800, number = 1) =>
   Array.from({ length: seconds / 5 }, (_, i) => ({
     t: i * 5000,
     life: number,
@@ -23,7 +23,7 @@ describe("the slope of memory", () => {
   });
 
   test("of a server that only fills its caches passes", () => {
-    const { wrong, lives } = judgeMemory(life((age) => 200 + Math.min(100, age)));
+    const { wrong, lives } = judgeMemory(life((age) => 200 + Math.min(200, age)));
     expect(wrong).toEqual([]);
     expect(lives).toHaveLength(1);
   });
@@ -36,7 +36,7 @@ describe("the slope of memory", () => {
   });
 
   test("is not judged in a life that was too short", () => {
-    expect(judgeMemory(life((age) => 200 + age, 300)).lives).toEqual([]);
+    expect(judgeMemory(life((age) => 200 + age, 1000)).lives).toEqual([]);
   });
 
   test("does not matter above the ceiling", () => {

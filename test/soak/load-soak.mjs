@@ -249,6 +249,105 @@ export async function runLoad(options) {
     const until = Date.now() + total;
     const faults = makeFaults(run);
     const { rnd } = run;
+    // A life shows a slope only when it lasts, so an hour is one storm and one life.
+    const round = total > 20 * 60_000 ? Math.min(60 * 60_000, total) : total / 2;
+    const storm = Math.min(5 * 60_000, round * 0.4);
+    const pieces = Math.max(2, Math.ceil((round - storm) / (4 * 60_000)));
+    const left = stalled.kinds();
+        findings.judge(
+          "stalled readers",
+          left.length > 0
+            ? [`the server did not end ${[...new Set(left)].join(" and ")} readers in ${STALL_LIMIT_S} s`]
+            : [],
+        );
+      } else if (!all) return true;
+      stalled.close();
+      return false;
+    });
+  }
+
+  let over = false;
+  const stopped = () => over;
+  const workers = [];
+  try {
+    await run.startServer();
+    for (const slot of slots) await ensureDb({ calls, slot, folder });
+    const kinds = {
+      value: [valueWriter, 3],
+      tx: [txWriter, 3],
+      ws: [socketWriter, 2],
+      am: [automergeWriter, 1],
+      read: [reader, 3],
+      bad: [hostileClient, 2],
+    };
+    const begin = (work, name, pace) => {
+      const rnd = seeded(seed, name);
+      const breathe = () => calls.gate.through(() => wait(rnd.below(pace)));
+      workers.push(
+        work({ calls, slots, name, rnd, stopped, breathe, judge, folder, out, large }).catch((error) =>
+          findings.found(`the soak's own ${name} failed`, { error: error.stack?.slice(0, 1500) }),
+        ),
+      );
+    };
+    for (const [kind, [work, count]] of Object.entries(kinds))
+      for (let i = 0; i < Math.max(1, Math.round(count * load)); i += 1)
+        begin(work, `${kind}${i}`, kind === "bad" ? 200 : 30);
+    begin(operator, "operator", 50);
+    sampler.start(Math.min(5000, Math.max(1000, ms / 300)));
+    await weatherFor(ms);
+    await quiet("at the end");
+  } catch (error) {
+    findings.found("the soak could not go on", { error: error.stack?.slice(0, 1500) });
+  } finally {
+    over = true;
+    await Promise.race([Promise.all(workers), wait(60_000)]);
+    sampler.stop();
+    for (const { stalled } of run.stalls) stalled.close();
+    for (const slot of slots) slot.book?.flush();
+  }
+  calls.weather.begin("restart");
+  const end = await server.stop();
+  findings.judge("the last stop", end.wrong === undefined ? [] : [end.wrong]);
+  run.stops.push(end.ms);
+
+  const memory = judgeMemory(sampler.samples);
+  judge("memory", memory.wrong);
+  const startPoints = [...new Set(sampler.samples.map(({ life }) => life))]
+    .map((life) => sampler.samples.find((each) => each.life === life && each.age >= 8 && each.rss > 0))
+    .filter((each) => each !== undefined);
+  const startsJudged = judgeStarts(startPoints);
+  judge("memory after starts", startsJudged.wrong);
+  judge("descriptors", judgeDescriptors(sampler.quiets, { allowance: OPEN_DBS * FILES_PER_DB + 40 }).wrong);
+  const wal = judgeWal(sampler.samples);
+  judge("write-ahead logs", wal.wrong);
+  disk.close();
+  return {
+    seed,
+    ms: Date.now() - started,
+    findings,
+    tally: calls.tally,
+    samples: sampler.samples,
+    marks: sampler.marks,
+    quiets: sampler.quiets,
+    stops: run.stops,
+    starts: run.starts,
+    fills: run.fills,
+    readsWhileFull: run.readsWhileFull,
+    lives: server.life,
+    memory,
+    startsRise: startsJudged.rise,
+    wal: wal.most,
+    missing: [
+      ...(clock.missing ? [clock.missing] : []),
+      ...(disk.mounted ? [] : ["no disk of its own: it was never full"]),
+    ],
+  };
+
+  /** One fault after the other until the time is over. */
+  async function weatherFor(total) {
+    const until = Date.now() + total;
+    const faults = makeFaults(run);
+    const { rnd } = run;
     const unit = Math.min(15 * 60_000, Math.max(20_000, total / 8));
     const left = () => until - Date.now();
     const stretch = async (length, chances, pause) => {
@@ -265,12 +364,13 @@ export async function runLoad(options) {
     await wait(Math.min(5000, left()));
     while (left() > 0 && !signal.aborted) {
       settings.calm = false;
-      await stretch(Math.min(5 * 60_000, unit * 0.8), STORM, Math.min(4000, unit / 10));
+      await stretch(storm, STORM, Math.min(4000, storm / 6));
       settings.calm = true;
       // Each long life begins anew, so that its age is its own.
-      if (left() > unit) await faults.term();
-      for (let i = 0; i < 4 && left() > 0 && !signal.aborted; i += 1) {
-        await stretch(unit * 0.4, CALM, Math.min(20_000, unit / 6));
+      if (left() > storm) await faults.term();
+      for (let i = 0; i < pieces && left() > 0 && !signal.aborted; i += 1) {
+        const piece = (round - storm) / pieces;
+        await stretch(piece, CALM, Math.min(15_000, piece / 4));
         if (left() > 0 && !signal.aborted) await quiet("in a quiet moment");
       }
     }
