@@ -1,3 +1,4 @@
+import { jest } from "@jest/globals";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { ERROR_CODES } from "../src/errors.ts";
@@ -22,6 +23,8 @@ const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
   cli: cliProbes,
   setting: settingProbes,
 };
+
+jest.setTimeout(60_000);
 
 const entries: [string, Limit][] = Object.entries(LIMITS).flatMap(([group, limits]) =>
   Object.entries(limits).map(([name, limit]): [string, Limit] => [`${group}.${name}`, limit]),

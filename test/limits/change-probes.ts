@@ -94,7 +94,7 @@ const hash = (n: number, size: number): Uint8Array => {
 export const changeProbes: Readonly<Record<string, ProbeSpec>> = {
   changeBytes: { run: (n) => guard(changeOfSize(n), "changeBytes") },
   inflatedBytes: { run: (n) => guard(deflated(changeOfSize(n)), "inflatedBytes") },
-  ops: { run: (n) => guard(list(n - 1, 0x14, new Array<number>(n - 1).fill(1)), "ops") },
+  ops: { run: (n) => guard(list(n - 1, 0x14, [...Buffer.alloc(n - 1, 1)]), "ops") },
   bareOps: { run: (n) => guard(list(n - 1, 0, []), "bareOps") },
   preds: {
     run: (n) =>
@@ -148,7 +148,7 @@ export const changeProbes: Readonly<Record<string, ProbeSpec>> = {
   },
   keyBytes: {
     cheap: true,
-    run: (n) => guard(changeOf(withKey(new Array<number>(n).fill(0x61))), "keyBytes"),
+    run: (n) => guard(changeOf(withKey([...Buffer.alloc(n, 0x61)])), "keyBytes"),
   },
   depth: {
     cheap: true,

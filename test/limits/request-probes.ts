@@ -1,4 +1,5 @@
 import * as A from "@automerge/automerge";
+import { readChange } from "../../src/log/change.ts";
 import { changeOf, spoil } from "../support/change-chunks.ts";
 import { API } from "../http/fixture.ts";
 import { outcomeIn, type ProbeSpec } from "./probe.ts";
@@ -138,13 +139,12 @@ export const queryProbes: Readonly<Record<string, ProbeSpec>> = {
   commitsBytes: {
     run: async (n) => {
       // Authors so long come from nowhere but from here: the fastest way to commits of a known size.
-      const { ask: own, service } = await seeded();
+      const own = await seeded();
       const db = `b${n}`;
-      await own("PUT", `${API}/db/${db}`);
-      const sizes = await service.engine.use(db, async ({ log }) => {
+      await own.ask("PUT", `${API}/db/${db}`);
+      const sizes = await own.service.engine.use(db, async ({ log }) => {
         const made: number[] = [];
         const write = async (author: string, change: Uint8Array): Promise<void> => {
-          const { readChange } = await import("../../src/log/change.ts");
           const { seq } = await log.write({
             author,
             clientTxId: "",
@@ -156,30 +156,29 @@ export const queryProbes: Readonly<Record<string, ProbeSpec>> = {
         const half = n / 2;
         await write(x(Math.floor(half) - 1000), one);
         const left = n - (made[0] as number);
-        const [third] = apart(3).slice(2) as [Uint8Array];
         // What a commit has beside its author is known from a dry run of the same shape.
-        const probe = await sizeBeside(db, two, third);
+        const probe = await sizeBeside(two);
         await write(x(left - probe), two);
         return made;
       });
       const total = sizes.reduce((sum, size) => sum + size, 0);
       if (total !== n) throw new Error(`made ${total} bytes`);
-      const page = await own("GET", `${API}/db/${db}/commits`);
+      const page = await own.ask("GET", `${API}/db/${db}/commits`);
       const commits = page.json["commits"] as unknown[];
       if (commits.length === 2) return "ok";
-      const next = await own("GET", `${API}/db/${db}/commits?cursor=${String(page.json["cursor"])}`);
+      const next = await own.ask("GET", `${API}/db/${db}/commits?cursor=${String(page.json["cursor"])}`);
       return commits.length === 1 && (next.json["commits"] as unknown[]).length === 1 ? "shorter" : "lost";
     },
   },
 };
 
+let measured = 0;
 /** Bytes of such a commit beside its author: measured on one of the same length of numbers. */
-async function sizeBeside(_db: string, change: Uint8Array, _other: Uint8Array): Promise<number> {
-  const { ask: own, service } = await seeded();
-  const db = `m${Math.random().toString(36).slice(2)}`;
-  await own("PUT", `${API}/db/${db}`);
-  return service.engine.use(db, async ({ log }) => {
-    const { readChange } = await import("../../src/log/change.ts");
+async function sizeBeside(change: Uint8Array): Promise<number> {
+  const own = await seeded();
+  const db = `m${(measured += 1)}`;
+  await own.ask("PUT", `${API}/db/${db}`);
+  return own.service.engine.use(db, async ({ log }) => {
     const [one] = apart(1) as [Uint8Array];
     let size = 0;
     for (const next of [one, change]) {

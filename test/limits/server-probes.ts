@@ -16,6 +16,8 @@ export async function alive(): Promise<void> {
 }
 
 const x = (count: number): string => "x".repeat(count);
+/** A close frame with code 1003, whatever its length. */
+const CLOSE_1003 = "\u0088[^]\u0003\u00eb";
 const JSON_TYPE = { "content-type": "application/json" };
 
 /** What a bare connection hears: the code of the problem, "ok" for an answer that is none, "closed". */
@@ -447,7 +449,7 @@ export const socketProbes: Readonly<Record<string, ProbeSpec>> = {
       await wire.until(/^HTTP\/1\.1 101 [^]*\r\n\r\n/);
       // A text frame, masked with zeros: the server closes with 1003 and waits for the answer.
       wire.socket.write(Buffer.from([0x81, 0x80, 0, 0, 0, 0]));
-      await wire.until(/\x88[^]\x03\xeb/);
+      await wire.until(new RegExp(CLOSE_1003));
       if (ms <= LIMITS.socket.closeMs.value)
         wire.socket.write(Buffer.from([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xeb]));
       await wire.closed();
