@@ -76,6 +76,13 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "db/quarantine.ts BUDGET_MS": "one round's share of the worker",
   "db/quarantine.ts MAX_TRIES": "tries against faster writers",
   "db/quarantine.ts MOST_AT_ONCE": "changes tried at once",
+  "db/scrub-check.ts INSPECT_MAX": "files whose structure the scrub goes through",
+  "db/scrub.ts DAY_MS": "a day",
+  "db/scrub.ts LATE_MS": "when the scrub takes the process for busy",
+  "db/scrub.ts LEAST_REST_MS": "pause between slices of the scrub",
+  "db/scrub.ts MOST_PUT_OFF": "slices of the scrub that are put off",
+  "db/scrub.ts MOST_REST_MS": "pause between slices of the scrub",
+  "db/scrub.ts MOST_TIMER_MS": "what a timer of the machine can wait",
   "db/write.ts MAX_TRIES": "tries against faster writers",
   "documents/align.ts MAX_CELLS": "table of the aligner; beyond it the change is coarser, not refused",
   "documents/json-value.ts MAX_PROBLEMS": "problems told of one value",
@@ -109,6 +116,8 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "projections/documents.ts LAG_MS": "how far the projection may lag",
   "projections/documents.ts PAUSE_MS": "how long writers must pause",
   "service.ts DRAIN_MS": "a stop's share for requests under way",
+  "store/seal.ts SEAL_MAX": "derived files that are sealed",
+  "store/sqlite.ts CHECK_MAX": "files gone through when they are opened",
 };
 
 function limitsIn(file: SourceFile): string[] {
