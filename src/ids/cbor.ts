@@ -164,18 +164,7 @@ export class CborReader {
   }
 
   text(): string {
-    const length = this.#head(0x60);
-    const bytes = this.#take(length);
-    if (length < 32) {
-      let text = "";
-      for (let i = 0; i < length; i += 1) {
-        const code = bytes[i] as number;
-        if (code > 0x7f) return decodeUtf8(bytes);
-        text += String.fromCharCode(code);
-      }
-      return text;
-    }
-    return decodeUtf8(bytes);
+    return decodeText(this.#take(this.#head(0x60)));
   }
 
   array(): number {
@@ -240,7 +229,7 @@ export class CborReader {
   }
 }
 
-/** Items of one sequence, a map counted as MAP_COST: 16 MiB of empty maps would take 23 s to make. */
+/** Items of one sequence, maps and their keys counted as MAP_COST each: 16 MiB of empty maps would take 23 s. */
 export const MAX_SEQUENCE_ITEMS = 2 ** 18;
 const MAP_COST = 4;
 /** Keys of one map: what peers send has six at most, and each new key takes longer than any other item. */
@@ -277,7 +266,7 @@ export function* decodeCborSequence(bytes: Uint8Array): Generator<unknown> {
   };
   const text = (encoded: Uint8Array): string => {
     try {
-      return strictUtf8.decode(encoded);
+      return decodeText(encoded);
     } catch {
       throw badCbor("a text is not UTF-8");
     }
@@ -311,6 +300,7 @@ export function* decodeCborSequence(bytes: Uint8Array): Generator<unknown> {
       return items;
     }
     if (size > MAX_MAP_KEYS) throw badCbor("a map has too many keys");
+    left -= (MAP_COST - 1) * size;
     const map = Object.create(null) as Record<string, unknown>;
     for (let i = 0; i < size; i += 1) {
       const key = item(depth + 1);
@@ -327,6 +317,21 @@ function badCbor(what: string): SkaldError {
 }
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Most texts here are short ASCII, for which the decoder takes four times as long. Throws RangeError. */
+function decodeText(bytes: Uint8Array): string {
+  const { length } = bytes;
+  if (length < 32) {
+    let text = "";
+    for (let i = 0; i < length; i += 1) {
+      const code = bytes[i] as number;
+      if (code > 0x7f) return decodeUtf8(bytes);
+      text += String.fromCharCode(code);
+    }
+    return text;
+  }
+  return decodeUtf8(bytes);
+}
 
 function decodeUtf8(bytes: Uint8Array): string {
   try {
