@@ -113,7 +113,7 @@ const arrayOf = (count: number, item: number): Uint8Array => {
 const sequence: Target = {
   name: "cbor sequence",
   covers: ["ids/cbor.ts decodeCborSequence", "ids/cbor.ts CborReader"],
-  runs: 120_000,
+  runs: 80_000,
   codes: ["BAD_CBOR"],
   make: (random) =>
     random.chance(0.1)
@@ -140,7 +140,7 @@ const sequence: Target = {
 const commit: Target = {
   name: "commit",
   covers: ["log/commit.ts decodeCommit"],
-  runs: 100_000,
+  runs: 60_000,
   codes: ["DB_DAMAGED"],
   make: (random) => spoilt(random.pick(commits), random, commits),
   run: (bytes) => decodeCommit(bytes as Uint8Array),
