@@ -92,7 +92,7 @@ const change: Target = {
       [0x34, uleb(MILLION)],
       [0x42, run(MILLION, 1)],
       [0x56, run(MILLION, 6)],
-      [0x57, new Array<number>(10).fill(0x61)],
+      [0x57, Array.from({ length: 10 }, () => 0x61)],
       [0x70, run(MILLION, 0)],
     ]),
     // 8 MiB in 8 KB.

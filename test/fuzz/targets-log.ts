@@ -176,9 +176,9 @@ const record: Target = {
   },
   holds: (bytes: Uint8Array, read: LogRecord) =>
     same(encodeRecord(read), bytes) ? undefined : "is written again in other bytes",
-  kept: [
+  kept:
     // A length in two bytes that needs one, and a client_tx_id that is not UTF-8: the check is right in both.
-    ...[
+    [
       [0x81, 0x00, 0x61],
       [0x01, 0xff],
     ].map((id) => {
@@ -191,7 +191,6 @@ const record: Target = {
       const spoiltBody = concat(body.subarray(0, body.length - 9), id);
       return plain(concat(spoiltBody, blake3(spoiltBody).subarray(0, 8)));
     }),
-  ],
 };
 
 const uid = new Uint8Array(16).fill(7);
@@ -252,9 +251,9 @@ const bundle: Target = {
       ? undefined
       : "has other commits";
   },
-  kept: [
+  kept:
     // One commit that says it has 2^53 - 1 events, or entries, and no columns of them: added to a list without end.
-    ...[true, false].map((events) => {
+    [true, false].map((events) => {
       const w = new CborWriter();
       w.uint(1);
       w.uint(1);
@@ -283,7 +282,6 @@ const bundle: Target = {
       const all = w.take();
       return plain(concat(all, blake3(all).subarray(0, 8)));
     }),
-  ],
 };
 
 const rows = [0, 3].map((refused) =>

@@ -80,7 +80,7 @@ const ids: readonly Target[] = [
     holds: (text, cid: Uint8Array) => (cidToString(cid) === text && isCid(cid) ? undefined : "has two texts"),
     // Came out as a SyntaxError: bits behind the last byte.
     kept: cids.flatMap((cid) =>
-      [...("abcdefghijklmnopqrstuvwxyz234567" as const)].map((last) => cid.slice(0, -1) + last),
+      "abcdefghijklmnopqrstuvwxyz234567".split("").map((last) => cid.slice(0, -1) + last),
     ),
   }),
   texts("cursor", 40_000, cursors, {
@@ -181,6 +181,8 @@ const TARGETS: Json[] = [
   5,
 ];
 
+const byName = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number => (a < b ? -1 : 1);
+
 const json: readonly Target[] = [
   texts("JSON value", 40_000, [...JSONS, ...PATCHES], {
     covers: ["documents/json-value.ts parseJson"],
@@ -252,8 +254,8 @@ const json: readonly Target[] = [
       if (Array.isArray(value)) return [value, itemTexts(text).map((item) => JSON.parse(item) as unknown)];
       if (typeof value !== "object" || value === null) return undefined;
       return [
-        Object.entries(value).sort(),
-        [...memberTexts(text)].map(([k, v]) => [k, JSON.parse(v) as unknown]).sort(),
+        Object.entries(value).sort(byName),
+        [...memberTexts(text)].map(([k, v]) => [k, JSON.parse(v) as unknown] as const).sort(byName),
       ];
     },
     holds: (_, found: unknown[] | undefined) =>

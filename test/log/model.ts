@@ -77,8 +77,9 @@ export class LogModel {
 
   /** Of what was not set aside, whatever nothing builds on. */
   heads({ changes, refused }: ModelDoc): string[] {
-    const tips = new Set([...changes.keys()].filter((hash) => !refused.has(hash)));
-    for (const hash of [...tips]) for (const dep of changes.get(hash)?.header.deps ?? []) tips.delete(dep);
+    const left = [...changes.keys()].filter((hash) => !refused.has(hash));
+    const tips = new Set(left);
+    for (const hash of left) for (const dep of changes.get(hash)?.header.deps ?? []) tips.delete(dep);
     return [...tips].sort();
   }
 
