@@ -1,5 +1,6 @@
 import path from "node:path";
 import { SkaldError } from "./errors.ts";
+import { LIMITS } from "./limits.ts";
 
 /** Everything that can be set from outside. Flags win over the environment, which wins over defaults. */
 export interface Config {
@@ -8,9 +9,11 @@ export interface Config {
   readonly port: number;
   readonly logLevel: LogLevel;
   readonly workers: number | undefined;
+  readonly connections: number;
   readonly openDbs: number;
   readonly cacheMb: number;
   readonly reserveMb: number;
+  readonly scrubDays: number;
 }
 
 export type LogLevel = "silent" | "fatal" | "error" | "warn" | "info" | "debug";
@@ -55,6 +58,13 @@ export const SETTINGS: readonly Setting[] = [
     help: "threads for Automerge work",
   },
   {
+    name: "connections",
+    flag: "--connections <number>",
+    env: "SKALD_CONNECTIONS",
+    fallback: String(LIMITS.http.connections.value),
+    help: "connections taken at once",
+  },
+  {
     name: "openDbs",
     flag: "--open-dbs <number>",
     env: "SKALD_OPEN_DBS",
@@ -75,8 +85,16 @@ export const SETTINGS: readonly Setting[] = [
     fallback: "32",
     help: "disk to leave free, in MiB",
   },
+  {
+    name: "scrubDays",
+    flag: "--scrub-days <number>",
+    env: "SKALD_SCRUB_DAYS",
+    fallback: "7",
+    help: "days in which every byte of every db is read and checked once, 0 for never",
+  },
 ];
 
+const most = LIMITS.setting;
 const LEVELS: readonly string[] = ["silent", "fatal", "error", "warn", "info", "debug"];
 
 /** Reads the settings. Throws BAD_REQUEST naming the setting that is wrong. */
@@ -100,12 +118,14 @@ export function readConfig(
   return {
     dir: path.resolve(value("dir")),
     host: value("host"),
-    port: whole("port", 0, 65535),
+    port: whole("port", 0, most.port.value),
     logLevel: logLevel as LogLevel,
-    workers: value("workers") === "auto" ? undefined : whole("workers", 1, 64),
-    openDbs: whole("openDbs", 1, 10_000),
-    cacheMb: whole("cacheMb", 1, 65_536),
-    reserveMb: whole("reserveMb", 0, 1_048_576),
+    workers: value("workers") === "auto" ? undefined : whole("workers", 1, most.workers.value),
+    connections: whole("connections", 1, most.connections.value),
+    openDbs: whole("openDbs", 1, most.openDbs.value),
+    cacheMb: whole("cacheMb", 1, most.cacheMb.value),
+    reserveMb: whole("reserveMb", 0, most.reserveMb.value),
+    scrubDays: whole("scrubDays", 0, most.scrubDays.value),
   };
 }
 

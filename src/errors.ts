@@ -22,6 +22,12 @@ export const ERROR_CODES = {
   METHOD_NOT_ALLOWED: { status: 405, hint: "The `Allow` header lists the methods of this route." },
   NOT_ACCEPTABLE: { status: 406, hint: "The detail lists the media types this route can answer with." },
   PRECONDITION_FAILED: { status: 412, hint: "The document changed; read it again and repeat with its ETag." },
+  REQUEST_TIMEOUT: {
+    status: 408,
+    hint: "Send the whole request within the time that specs/12-limits.md names.",
+  },
+  URL_TOO_LONG: { status: 414, hint: "The detail names the limit; ask for less at once." },
+  HEAD_TOO_LARGE: { status: 431, hint: "The detail names the limit; send fewer or shorter header fields." },
   TOO_LARGE: { status: 413, hint: "The detail names the limit; split the request." },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, hint: "The detail lists the media types this route takes." },
   RATE_LIMITED: { status: 429, hint: "Wait for the seconds in Retry-After." },

@@ -9,12 +9,15 @@ import { Tokens, ensureAdmin } from "./auth/tokens.ts";
 import type { Config } from "./config.ts";
 import { Engine } from "./db/engine.ts";
 import { AUTOMERGE_VERSION } from "./documents/version.ts";
+import { Scrub } from "./db/scrub.ts";
 import { verifyLines } from "./db/verify.ts";
 import { createEvents } from "./events.ts";
+import type { ServerLimits } from "./http/load.ts";
 import type { RequestLog } from "./http/dispatch.ts";
 import { createHttpServer, openApiDocument } from "./http/server.ts";
 import type { Services } from "./http/route.ts";
 import { SERVICE_FILE } from "./store/sqlite-registry.ts";
+import { realWorld } from "./world.ts";
 
 /** Composition root: from a Config to a running service. The only file that knows everything. */
 export interface Service {
@@ -33,6 +36,8 @@ export interface ServiceOptions {
   /** Listen on TCP; without it only on the local socket. */
   readonly listen: boolean;
   /** Called when storage failed and the process must end without closing anything. */
+  /** Other limits of the servers than those of `LIMITS`. */
+  readonly limits?: Partial<ServerLimits>;
   readonly onFatal?: (error: unknown) => void;
 }
 
@@ -59,6 +64,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const tokens = new Tokens(path.join(config.dir, SERVICE_FILE));
   const firstToken = options.listen ? ensureAdmin(tokens) : undefined;
   const version = skaldVersion();
+  const scrub = new Scrub({ engine, days: options.listen ? config.scrubDays : 0, onFinding: onError });
   let openApi: string | undefined;
   let accepting = true;
   const services: Services = {
@@ -66,9 +72,11 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     tokens,
     version,
     automerge: AUTOMERGE_VERSION,
-    started: Date.now(),
+    world: realWorld,
+    started: realWorld.monotonic(),
     openApi: () => (openApi ??= openApiDocument(version)),
     metrics: () => events.metrics(),
+    scrub: () => scrub.status(),
     verify: (dbId, signal) => verifyLines(engine, dbId, signal),
     accepting: () => accepting,
   };
@@ -92,10 +100,28 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     "Automerge jobs waiting or running.",
     () => engine.documents.stats().queued,
   );
+  events.gauge(
+    "skald_scrub_progress",
+    "Of the scrub's pass under way, 0 to 1.",
+    () => scrub.status().progress,
+  );
+  events.gauge("skald_scrub_commits_total", "Commits that the scrub has read.", () => scrub.status().commits);
+  events.gauge(
+    "skald_scrub_findings",
+    "Damage that the scrub has found in its last pass.",
+    () => scrub.status().findings,
+  );
+  events.gauge(
+    "skald_scrub_last_pass_seconds",
+    "When the scrub last was through, in seconds since 1970; 0 before.",
+    () => (scrub.status().lastPass ?? 0) / 1000,
+  );
 
+  const limits = { connections: config.connections, ...options.limits };
   const servers: Server[] = [];
   const closeAll = async (): Promise<void> => {
     await Promise.all(servers.map(closeServer));
+    await scrub.stop();
     await engine.close();
     tokens.close();
     events.close();
@@ -104,14 +130,14 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   let url: string | undefined;
   try {
     rmSync(socket, { force: true });
-    const local = createHttpServer(services, log, OPERATOR);
+    const local = createHttpServer(services, log, OPERATOR, limits);
     servers.push(local);
     // Nobody else may connect, not even between the file's making and the chmod.
     const mask = process.umask(0o177);
     await listen(local, { path: socket }).finally(() => process.umask(mask));
     chmodSync(socket, 0o600);
     if (options.listen) {
-      const server = createHttpServer(services, log);
+      const server = createHttpServer(services, log, undefined, limits);
       servers.push(server);
       await listen(server, { host: config.host, port: config.port });
       const { address, family, port } = server.address() as AddressInfo;
@@ -122,6 +148,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     await closeAll();
     throw error;
   }
+  scrub.start();
   events.started({ url, version });
   return {
     url,
@@ -157,9 +184,9 @@ function listen(server: Server, where: { path: string } | { host: string; port: 
 /** Idle connections close at once, busy ones when their answer is out, all of them after DRAIN_MS. */
 function closeServer(server: Server): Promise<void> {
   return new Promise((resolve) => {
-    const force = setTimeout(() => server.closeAllConnections(), DRAIN_MS);
+    const enough = realWorld.timer(DRAIN_MS, () => server.closeAllConnections());
     server.close(() => {
-      clearTimeout(force);
+      enough();
       resolve();
     });
     server.closeIdleConnections();

@@ -19,19 +19,21 @@ const SRC = path.resolve(import.meta.dirname, "../src");
 /** What each folder may import beside itself. Top-level files go by their own name. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
-  config: ["errors"],
+  limits: ["errors"],
+  world: [],
+  config: ["errors", "limits"],
   events: [],
-  ids: ["errors"],
-  protocol: ["errors", "ids"],
-  store: ["errors", "ids"],
-  log: ["errors", "ids", "store"],
-  documents: ["errors", "ids", "log"],
-  projections: ["errors", "ids", "store", "log"],
-  db: ["errors", "ids", "store", "log", "documents", "projections"],
-  auth: ["errors", "ids", "store"],
-  http: ["errors", "ids", "protocol", "log", "documents", "db", "auth"],
-  service: ["errors", "config", "events", "store", "documents", "db", "auth", "http"],
-  cli: ["errors", "config", "ids", "protocol", "store", "service"],
+  ids: ["errors", "limits"],
+  protocol: ["errors", "limits", "ids"],
+  store: ["errors", "world", "ids"],
+  log: ["errors", "world", "limits", "ids", "store"],
+  documents: ["errors", "world", "limits", "ids", "log"],
+  projections: ["errors", "world", "ids", "store", "log"],
+  db: ["errors", "world", "limits", "ids", "store", "log", "documents", "projections"],
+  auth: ["errors", "world", "limits", "ids", "store"],
+  http: ["errors", "world", "limits", "ids", "protocol", "log", "documents", "db", "auth"],
+  service: ["errors", "world", "config", "events", "store", "documents", "db", "auth", "http"],
+  cli: ["errors", "limits", "config", "ids", "protocol", "store", "service"],
   index: ["errors", "log", "documents", "db"],
 };
 
@@ -55,6 +57,67 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   pino: ["events"],
   commander: ["cli"],
 };
+
+/** The world itself, and the commands: a process of their own that waits for a server. */
+const OUTSIDE_WORLD: ReadonlySet<string> = new Set(["world", "cli"]);
+
+/** What a server asks the machine for through `World` only. */
+const MACHINE =
+  /\bDate\.now\b|\bnew Date\(\)|\bperformance\.|\bhrtime\b|(?<![.\w])set(?:Timeout|Interval|Immediate)\b|\bAbortSignal\.timeout\b|node:timers|\brandom(?:Bytes|UUID|Int|Fill\w*)\b|\bgetRandomValues\b|\bMath\.random\b/g;
+/** Numbers that look like limits and bound nothing that comes from outside, each with what it is for. */
+const OWN_BUDGETS: Readonly<Record<string, string>> = {
+  "auth/tokens.ts KNOWN_MAX": "cache of checked tokens",
+  "auth/tokens.ts USES_EVERY_MS": "pause between writes of when tokens were used",
+  "cli/bench-run.ts BUSY_PAUSE_MS": "pause of the benchmark",
+  "cli/connection.ts PATIENCE_MS": "how long a command waits for the directory",
+  "cli/exported-folder.ts NAME_MAX": "where file names of an export are cut",
+  "cli/progress.ts PLAIN_MS": "pause between lines of progress",
+  "cli/progress.ts TERMINAL_MS": "pause between lines of progress",
+  "db/quarantine.ts BUDGET_MS": "one round's share of the worker",
+  "db/quarantine.ts MAX_TRIES": "tries against faster writers",
+  "db/quarantine.ts MOST_AT_ONCE": "changes tried at once",
+  "db/write.ts MAX_TRIES": "tries against faster writers",
+  "documents/align.ts MAX_CELLS": "table of the aligner; beyond it the change is coarser, not refused",
+  "documents/json-value.ts MAX_PROBLEMS": "problems told of one value",
+  "documents/worker-pool.ts MAX_BATCH": "jobs of one message",
+  "documents/worker-pool.ts MAX_BATCH_BYTES": "bytes of one message",
+  "documents/thread.ts REPLY_AFTER_MS": "when a batch answers what it has so far",
+  "http/answer.ts LINGER_MS": "how long the rest of a refused body is listened to",
+  "http/tx-upgrade.ts KEEP_ALIVE_MS": "pause between probes of the kernel",
+  "ids/names.ts CHECKED_MAX": "cache of checked names",
+  "log/archive.ts ARCHIVE_DEBT_MS": "work after which an archive is written",
+  "log/bundle.ts META_MAX": "part of a bundle, which only compaction writes",
+  "log/change-columns.ts MAX_RUN": "keeps a sum from overflowing; the guard's limits are far below",
+  "log/change-pack-headers.ts HEAD_LIMIT": "numbers of the pack's format",
+  "log/change-pack-headers.ts MAX_REMEMBERED": "memory of the pack's coder; part of its format",
+  "log/change-pack-objects.ts MAX_STANDING": "memory of the pack's coder; part of its format",
+  "log/change-pack-ops.ts SHAPE_LIMIT": "numbers of the pack's format",
+  "log/change-pack-streams.ts MAX_STREAM": "stream of a pack, which only compaction writes",
+  "log/change-pack-values.ts MAX_NUMBER": "numbers of the pack's format",
+  "log/change-pack-values.ts MAX_OPS": "larger changes are packed as they are",
+  "log/change-pack-values.ts MAX_PREDS": "larger changes are packed as they are",
+  "log/change-pack.ts MAX_BYTES": "whole pack, which only compaction writes",
+  "log/log.ts GROUP_BYTES": "writes that share an append",
+  "log/log.ts GROUP_MAX": "writes that share an append",
+  "log/reader.ts LEFT_MAX": "cache of documents' points",
+  "log/reader.ts LOCATED_MAX": "cache of documents' points",
+  "log/records.ts EXPANDED_MAX": "cache of opened bundles",
+  "log/records.ts RANGE_BYTES": "bytes read at once",
+  "log/saved-document.ts CHANGE_MAX_OP": "number of a column",
+  "log/transaction.ts WALK_MAX": "changes looked at for an actor's order; beyond it CHANGE_SEQ",
+  "log/verify.ts FINDINGS_MAX": "damages told of one log",
+  "projections/documents.ts LAG_MS": "how far the projection may lag",
+  "projections/documents.ts PAUSE_MS": "how long writers must pause",
+  "service.ts DRAIN_MS": "a stop's share for requests under way",
+};
+
+function limitsIn(file: SourceFile): string[] {
+  return [...file.text.matchAll(/^(?:export )?const ([A-Z][A-Z0-9_]*)\b[^=\n]*=/gm)]
+    .map((match) => match[1] as string)
+    .filter((name) => /(?:^|_)(?:MAX|MOST|LIMITS?|DEADLINE|TIMEOUT|CHARS|BYTES|MS)(?:_|$)/.test(name))
+    .filter((name) => !/^(?:CHECK|CID)_BYTES$|^BUCKETS_MS$/.test(name))
+    .filter((name) => !new RegExp(`const ${name}\\b[^;]*LIMITS`).test(file.text));
+}
 
 const roomOf = (file: string): string =>
   file.includes("/") ? file.slice(0, file.indexOf("/")) : file.replace(/\.ts$/, "");
@@ -144,10 +207,29 @@ const rules: Readonly<Record<string, (files: readonly SourceFile[]) => string[]>
     files
       .map((file) => file.path)
       .filter((name) => /(?:^|\/)(?:util|utils|helpers?|common|types|misc)\.ts$/.test(name)),
+  "limits stand in limits.ts, and what only looks like one says what it is": (files) =>
+    files
+      .filter((file) => file.path !== "limits.ts")
+      .flatMap((file) => limitsIn(file).map((name) => `${file.path} ${name}`))
+      .filter((name) => OWN_BUDGETS[name] === undefined),
+  "options that bound a request are not numbers of their own": (files) =>
+    files
+      .filter((file) => file.path !== "limits.ts")
+      .flatMap((file) =>
+        [
+          ...file.text.matchAll(
+            /\b(?:maxPayload|maxHeaderSize|requestTimeout|headersTimeout|keepAliveTimeout|deadlineMs|queueLimit|maxBytes): [\d_]+|\.max\([\d_]+\)/g,
+          ),
+        ].map(([found]) => `${file.path} ${found}`),
+      ),
   "only config reads the environment": (files) =>
     files
       .filter((file) => file.path !== "config.ts" && /process\.env\b/.test(file.text))
       .map((file) => file.path),
+  "only world touches clocks, timers and randomness": (files) =>
+    files
+      .filter((file) => !OUTSIDE_WORLD.has(roomOf(file.path)))
+      .flatMap((file) => [...file.text.matchAll(MACHINE)].map((found) => `${file.path} uses ${found[0]}`)),
 };
 
 /** For each rule a file that breaks it. */
@@ -169,14 +251,47 @@ const BROKEN: Readonly<Record<string, readonly SourceFile[]>> = {
   "nobody inside imports the barrel": [{ path: "db/x.ts", text: `import { openDb } from "../index.ts";` }],
   "files are kebab-case and one folder deep": [{ path: "db/deep/fooBar.ts", text: "" }],
   "no file is a drawer for anything": [{ path: "db/utils.ts", text: "" }],
+  "limits stand in limits.ts, and what only looks like one says what it is": [
+    { path: "http/x.ts", text: "const MAX_DEPTH = 9;" },
+  ],
+  "options that bound a request are not numbers of their own": [
+    { path: "http/x.ts", text: "z.string().max(128)" },
+  ],
   "only config reads the environment": [{ path: "db/x.ts", text: "const a = process.env.HOME;" }],
+  "only world touches clocks, timers and randomness": [{ path: "db/x.ts", text: "const a = Date.now();" }],
 };
 
 const files: readonly SourceFile[] = (readdirSync(SRC, { recursive: true }) as string[])
   .filter((name) => name.endsWith(".ts"))
   .map((name) => ({ path: name.replaceAll("\\", "/"), text: readFileSync(path.join(SRC, name), "utf8") }));
 
+/** Each way to a clock, a timer or randomness, so that the rule misses none of them. */
+const WAYS = [
+  "Date.now()",
+  "new Date()",
+  "performance.now()",
+  "process.hrtime.bigint()",
+  "setTimeout(a, 1)",
+  "setImmediate(a)",
+  "setInterval(a, 1)",
+  "AbortSignal.timeout(1)",
+  'import { setTimeout as wait } from "node:timers/promises";',
+  "randomBytes(1)",
+  "randomUUID()",
+  "crypto.getRandomValues(a)",
+  "Math.random()",
+];
+test("every own budget is still there", () => {
+  const there = files.flatMap((file) => limitsIn(file).map((name) => `${file.path} ${name}`));
+  expect(Object.keys(OWN_BUDGETS).filter((name) => !there.includes(name))).toEqual([]);
+});
+
 describe("architecture", () => {
+  test.each(WAYS)("the rule on the world sees %s", (text) => {
+    const rule = rules["only world touches clocks, timers and randomness"];
+    expect(rule?.([{ path: "db/x.ts", text }])).not.toEqual([]);
+    expect(rule?.([{ path: "world.ts", text }])).toEqual([]);
+  });
   test("there is something to look at", () => {
     expect(files.length).toBeGreaterThan(30);
   });

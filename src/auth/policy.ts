@@ -1,4 +1,5 @@
 import { SkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import { checkDbId } from "../ids/names.ts";
 import { isAction, isServerWide, type Action } from "./actions.ts";
 
@@ -25,7 +26,7 @@ export interface Principal {
   readonly scopes: readonly Scope[];
 }
 
-const PREFIX_BYTES = 1024;
+const { prefixBytes } = LIMITS.token;
 
 /**
  * Reads `db:action` or `db:action:prefix`. Neither a db id nor an action holds a colon, so the prefix
@@ -65,8 +66,8 @@ function check({ db, action, prefix }: Scope, text: string): void {
   }
   if (prefix === undefined) return;
   if (prefix === "") throw invalid(text, "its prefix is empty; leave out the last colon for the whole db");
-  if (Buffer.byteLength(prefix) > PREFIX_BYTES || /\p{Cc}/u.test(prefix) || !prefix.isWellFormed()) {
-    throw invalid(text, `a prefix is at most ${PREFIX_BYTES} bytes of UTF-8 without control characters`);
+  if (Buffer.byteLength(prefix) > prefixBytes.value || /\p{Cc}/u.test(prefix) || !prefix.isWellFormed()) {
+    throw invalid(text, `a prefix is at most ${prefixBytes.value} bytes of UTF-8 without control characters`);
   }
 }
 

@@ -1,4 +1,5 @@
 import { SkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import { formatScope, parseScope, type Scope } from "./policy.ts";
 
 /** What is kept about tokens and what was done with them, and what a new token may say about itself. */
@@ -56,7 +57,7 @@ export interface TokenRow {
   last_used: number | null;
 }
 
-const SCOPES_MAX = 256;
+const { labelCharacters, scopes: mostScopes } = LIMITS.token;
 
 /** A new token as it is stored: `texts` are its scopes. Throws as `Tokens.create` does. */
 export function checkNewToken(
@@ -67,8 +68,8 @@ export function checkNewToken(
   const label = checkLine("label", wanted.label);
   const subject = checkLine("subject", wanted.subject ?? id);
   const texts = [...new Set(wanted.scopes.map(formatScope))];
-  if (texts.length === 0 || texts.length > SCOPES_MAX) {
-    throw new SkaldError("SCOPE_INVALID", `A token has 1 to ${SCOPES_MAX} scopes.`);
+  if (texts.length === 0 || texts.length > mostScopes.value) {
+    throw new SkaldError("SCOPE_INVALID", `A token has 1 to ${mostScopes.value} scopes.`);
   }
   const expires = wanted.expires ?? null;
   if (expires !== null && !(Number.isSafeInteger(expires) && expires > now)) {
@@ -105,13 +106,13 @@ export function scopesOf(row: TokenRow): readonly Scope[] {
 
 // Letters, marks, digits, punctuation, symbols and the plain space: whatever is left out is invisible or
 // changes how its neighbours are shown, and would let one author pass for another.
-const LINE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]{1,128}$/u;
+const LINE = new RegExp(`^[\\p{L}\\p{M}\\p{N}\\p{P}\\p{S} ]{1,${labelCharacters.value}}$`, "u");
 
 function checkLine(what: string, text: string): string {
   if (!LINE.test(text) || text !== text.trim()) {
     throw new SkaldError(
       "NAME_INVALID",
-      `A ${what} is 1 to 128 printable characters, no space at either end.`,
+      `A ${what} is 1 to ${labelCharacters.value} printable characters, no space at either end.`,
       {
         hint: "See specs/07-auth.md.",
       },

@@ -1,7 +1,7 @@
-import { randomBytes } from "node:crypto";
 import { SkaldError } from "../errors.ts";
 import { fromHex, sha256Hex, toHex } from "../ids/hash.ts";
 import { openSqlite, storageError, type Sqlite, type Statement } from "../store/sqlite.ts";
+import { realWorld, type World } from "../world.ts";
 import type { Principal } from "./policy.ts";
 import {
   checkNewToken,
@@ -24,8 +24,7 @@ export type { AuditEntry, AuditRecord, NewToken, TokenRecord } from "./token-rec
  */
 
 export interface TokensOptions {
-  /** Milliseconds since 1970. */
-  readonly now?: () => number;
+  readonly world?: World;
 }
 
 interface Known {
@@ -44,7 +43,7 @@ const USES_EVERY_MS = 60_000;
 export class Tokens {
   readonly #file: string;
   readonly #sqlite: Sqlite;
-  readonly #now: () => number;
+  readonly #world: World;
   readonly #find: Statement;
   readonly #use: Statement;
   // Keyed by the text itself: hashing it anew would cost each request more than the rest of `verify`.
@@ -58,8 +57,8 @@ export class Tokens {
   /** Opens the service file, new when it is missing. Throws as `openSqlite` does. */
   constructor(file: string, options: TokensOptions = {}) {
     this.#file = file;
-    this.#now = options.now ?? Date.now;
-    this.#usesWritten = this.#now();
+    this.#world = options.world ?? realWorld;
+    this.#usesWritten = this.#world.now();
     this.#sqlite = openSqlite(file, { kind: "service", create: true });
     this.#find = this.#sqlite.prepare("SELECT * FROM token WHERE hash = ? AND revoked IS NULL");
     this.#use = this.#sqlite.prepare("UPDATE token SET last_used = ? WHERE id = ?");
@@ -70,10 +69,10 @@ export class Tokens {
    * again. Throws NAME_INVALID (label or subject), SCOPE_INVALID, BAD_REQUEST (`expires` is not in the future).
    */
   create(wanted: NewToken): { token: string; record: TokenRecord } {
-    const created = this.#now();
-    const id = `tok_${toHex(randomBytes(10))}`;
+    const created = this.#world.now();
+    const id = `tok_${toHex(this.#world.random(10))}`;
     const { label, subject, texts, expires } = checkNewToken(wanted, id, created);
-    const token = `skald_${randomBytes(32).toString("base64url")}`;
+    const token = `skald_${Buffer.from(this.#world.random(32)).toString("base64url")}`;
     const row = {
       id,
       label,
@@ -117,7 +116,7 @@ export class Tokens {
     const { changes } = this.#attempt(() =>
       this.#sqlite
         .prepare("UPDATE token SET revoked = coalesce(revoked, ?) WHERE id = ?")
-        .run(this.#now(), id),
+        .run(this.#world.now(), id),
     );
     // The id is not repeated: some will give the token itself, and errors are logged.
     if (changes === 0) throw new SkaldError("TOKEN_NOT_FOUND", "No token has this id.");
@@ -130,7 +129,7 @@ export class Tokens {
   verify(token: string): Principal | undefined {
     const known = this.#known.get(token) ?? this.#lookUp(token);
     if (known === undefined) return undefined;
-    const now = this.#now();
+    const now = this.#world.now();
     if (now >= known.expires) return undefined;
     known.used = now;
     // The second half: after the clock was set back, the first would stay false for as long.
@@ -143,7 +142,7 @@ export class Tokens {
     this.#attempt(() =>
       this.#sqlite
         .prepare("INSERT INTO audit (time, principal, action, db, detail) VALUES (?, ?, ?, ?, ?)")
-        .run(this.#now(), entry.principal, entry.action, entry.db ?? null, entry.detail ?? null),
+        .run(this.#world.now(), entry.principal, entry.action, entry.db ?? null, entry.detail ?? null),
     );
   }
 
@@ -162,7 +161,7 @@ export class Tokens {
   close(): void {
     if (!this.#sqlite.open) return;
     try {
-      this.#writeUses(this.#now());
+      this.#writeUses(this.#world.now());
     } finally {
       this.#known.clear();
       this.#sqlite.close();

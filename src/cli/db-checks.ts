@@ -8,9 +8,7 @@ import { CliError, EXIT, asCliError, failureText, printable, usageError } from "
 import { splitLines } from "./line-splitter.ts";
 import { byteText, fields, print, printJson } from "./output.ts";
 import { startProgress } from "./progress.ts";
-
-/** A verdict names at most so many problems that it stays far below. */
-const LINE_BYTES = 16 * 1024 * 1024;
+import { LIMITS } from "../limits.ts";
 
 type Line = z.infer<typeof VerifyLine>;
 
@@ -80,6 +78,10 @@ export function addChecks(program: Command): void {
           uptime: `${status.uptime_seconds} s`,
           dbs: `${status.dbs.known}, ${status.dbs.open} of them open`,
           memory: `${Math.round(status.memory.rss / 2 ** 20)} MiB`,
+          scrub:
+            status.scrub.findings > 0
+              ? `found ${status.scrub.findings} things that are damaged: the server's log names them`
+              : `${Math.round(status.scrub.progress * 100)} %, last ended ${status.scrub.last_pass ?? "never"}`,
         }),
       );
     }),
@@ -147,7 +149,9 @@ async function verifyOne(
 async function* lines<T>(connection: Connection, request: Send): AsyncGenerator<T> {
   const reply = await connection.send(request);
   try {
-    for await (const line of splitLines(reply, LINE_BYTES)) yield JSON.parse(line.toString("utf8")) as T;
+    // A verdict names at most so many problems that it stays far below.
+    for await (const line of splitLines(reply, LIMITS.cli.recordBytes.value))
+      yield JSON.parse(line.toString("utf8")) as T;
   } catch (cause) {
     throw new CliError("FAILED", "The server broke off its answer.", { hint: "Its log says why.", cause });
   }

@@ -10,6 +10,7 @@ import { CliError, asCliError, usageError } from "./failure.ts";
 import { nameRecord, type Naming } from "./import-record.ts";
 import { splitJsonArray } from "./json-array-splitter.ts";
 import { splitLines } from "./line-splitter.ts";
+import { LIMITS } from "../limits.ts";
 
 /** What is sent for one document, or why one cannot be. */
 export type ImportItem =
@@ -31,9 +32,8 @@ export interface SourceOptions {
   readonly doc?: string;
 }
 
-/** The server takes no larger document. */
-const RECORD_BYTES = 16 * 1024 * 1024;
-const AUTOMERGE_BYTES = 64 * 1024 * 1024;
+/** The server takes no larger ones. */
+const { recordBytes, fileBytes } = LIMITS.cli;
 const MAGIC = Buffer.from([0x85, 0x6f, 0x4a, 0x83]);
 const BOM = Buffer.from([0xef, 0xbb, 0xbf]);
 /** Where documents land that Automerge clients named. */
@@ -94,7 +94,7 @@ function streamSource(
     const naming = namingOf(file, options);
     const lines = file !== undefined && /\.(ndjson|jsonl)$/i.test(file);
     const isArray = !lines && firstLetter(start) === "[";
-    const texts = isArray ? splitJsonArray(all, RECORD_BYTES) : splitLines(all, RECORD_BYTES);
+    const texts = isArray ? splitJsonArray(all, recordBytes.value) : splitLines(all, recordBytes.value);
     let index = 0;
     try {
       for await (const text of texts) {
@@ -211,8 +211,8 @@ async function whole(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
   let size = 0;
   for await (const chunk of chunks) {
     size += chunk.length;
-    if (size > AUTOMERGE_BYTES) {
-      throw new CliError("TOO_LARGE", `An Automerge file is at most ${AUTOMERGE_BYTES} bytes.`);
+    if (size > fileBytes.value) {
+      throw new CliError("TOO_LARGE", `An Automerge file is at most ${fileBytes.value} bytes.`);
     }
     parts.push(chunk);
   }

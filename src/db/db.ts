@@ -1,4 +1,5 @@
 import { SkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import type { Documents } from "../documents/documents.ts";
 import type { Conflict } from "../documents/jobs.ts";
 import { cidFromString, looksLikeCid } from "../ids/cid.ts";
@@ -10,7 +11,7 @@ import { Log, type CompactOptions, type DocPoint, type LogOptions, type Receipt 
 import { DocumentsProjection } from "../projections/documents.ts";
 import type { CatalogTable, LogStorage } from "../store/contract.ts";
 import type { Views } from "../store/sqlite-views.ts";
-import { compactLog } from "./compaction.ts";
+import { compactLog, type Packer } from "./compaction.ts";
 import type { JsonCache } from "./json-cache.ts";
 import { resolvePoint } from "./point.ts";
 import { Proofs } from "./proofs.ts";
@@ -26,6 +27,8 @@ export interface DbParts {
   readonly cache: JsonCache;
   readonly onError: (error: unknown) => void;
   readonly log?: LogOptions;
+  /** Starts what packs bundles. */
+  readonly packer: () => Packer;
 }
 
 type Compacted = Awaited<ReturnType<typeof compactLog>>;
@@ -68,7 +71,9 @@ export class Db {
   readonly #documents: Documents;
   readonly #cache: JsonCache;
   readonly #proofs: Proofs;
+  readonly #packer: () => Packer;
   readonly #write: WriteContext;
+  readonly #onError: (error: unknown) => void;
   #compacting: Promise<Compacted> | undefined;
 
   constructor(parts: DbParts) {
@@ -76,6 +81,8 @@ export class Db {
     this.views = parts.views;
     this.#documents = parts.documents;
     this.#cache = parts.cache;
+    this.#packer = parts.packer;
+    this.#onError = parts.onError;
     this.#proofs = new Proofs({
       log: this.log,
       views: this.views,
@@ -250,7 +257,7 @@ export class Db {
     await this.#proofs.prove(doc);
     const { seq, heads } = this.point(doc);
     const point = { seq, heads };
-    const at = { ...this.#at(doc, point), deadlineMs: 60_000 };
+    const at = { ...this.#at(doc, point), deadlineMs: LIMITS.document.longJobMs.value };
     const bytes = await this.#documents.save(at);
     const [here, back] = await Promise.all([
       this.#documents.read(at),
@@ -264,7 +271,7 @@ export class Db {
 
   /** Puts commits into bundles: a hundredth of their space, every address still resolvable. One at a time. */
   compact(options: CompactOptions = {}): Promise<Compacted> {
-    this.#compacting ??= compactLog(this.log, options).finally(() => {
+    this.#compacting ??= compactLog(this.log, this.#packer, options).finally(() => {
       this.#compacting = undefined;
       this.views.tidy();
     });
@@ -289,11 +296,21 @@ export class Db {
     };
   }
 
+  /** Damage of the projection costs no answer: a worker reads the document from the log. */
+  #projected(doc: string): ReturnType<Views["document"]> {
+    try {
+      return this.views.document(doc);
+    } catch (error) {
+      this.#onError(error);
+      return undefined;
+    }
+  }
+
   async #json(doc: string, point: { seq: number; heads: readonly string[] }): Promise<string> {
     const isHead = this.log.state(doc)?.last === point.seq;
     const cached = isHead ? this.#cache.get(this.docRef(doc), point.seq) : undefined;
     if (cached !== undefined) return cached;
-    const row = this.views.document(doc);
+    const row = this.#projected(doc);
     if (row?.seq === point.seq && row.json !== undefined) return row.json;
     const { json } = await this.#documents.read(this.#at(doc, point));
     if (isHead) this.#cache.put(this.docRef(doc), point.seq, json);

@@ -1,15 +1,20 @@
-import { existsSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { SkaldError, isSkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import { Documents, type DocumentsOptions } from "../documents/documents.ts";
 import { checkDbId, dbFolder } from "../ids/names.ts";
-import type { LogStorage } from "../store/contract.ts";
+import { commitsMissing, type LogStorage } from "../store/contract.ts";
 import { lockDirectory, type DirectoryLock } from "../store/dir-lock.ts";
-import { dropSqliteCatalog, openSqliteCatalog } from "../store/sqlite-catalog.ts";
-import { createSqliteLog, openSqliteLog } from "../store/sqlite-log.ts";
+import { removeFolder } from "../store/folder.ts";
+import { dropSqliteCatalog } from "../store/sqlite-catalog.ts";
+import { forgetClosed } from "../store/sqlite-log.ts";
 import { DbTable, type DbRow } from "../store/sqlite-registry.ts";
-import { dropViews, openViews } from "../store/sqlite-views.ts";
+import { dropViews } from "../store/sqlite-views.ts";
+import { realWorld, type World } from "../world.ts";
+import { type Packer, startPacker } from "./compaction.ts";
 import { Db } from "./db.ts";
+import { sqliteFiles, type DbFiles } from "./files.ts";
 import { JsonCache } from "./json-cache.ts";
 
 export interface EngineOptions {
@@ -17,12 +22,17 @@ export interface EngineOptions {
   readonly dir: string;
   /** Dbs open at once; further ones close the least recently used idle one. Default 64. */
   readonly openDbs?: number;
+  /** Dbs in use at once, beyond which another is refused with UNAVAILABLE. Default: see LIMITS. */
+  readonly dbsInUse?: number;
   /** Bytes of documents' JSON kept in memory over all dbs. Default 16 MiB. */
   readonly cacheBytes?: number;
   /** Bytes of disk that must stay free; see `SqliteLogOptions`. */
   readonly reserve?: number;
   readonly documents?: DocumentsOptions;
-  readonly now?: () => number;
+  readonly world?: World;
+  readonly files?: DbFiles;
+  /** Starts what packs bundles; by default a thread. */
+  readonly packer?: () => Packer;
   /** Told of failures that concern no caller. */
   readonly onError?: (error: unknown) => void;
 }
@@ -35,6 +45,8 @@ export class Engine {
   readonly dir: string;
   readonly lock: DirectoryLock;
   readonly documents: Documents;
+  readonly world: World;
+  readonly #files: DbFiles;
   readonly #table: DbTable;
   readonly #cache: JsonCache;
   readonly #options: EngineOptions;
@@ -48,6 +60,8 @@ export class Engine {
   constructor(options: EngineOptions) {
     this.dir = options.dir;
     this.#options = options;
+    this.world = options.world ?? realWorld;
+    this.#files = options.files ?? sqliteFiles;
     this.#onError = options.onError ?? ((error) => process.emitWarning(error as Error));
     this.lock = lockDirectory(options.dir);
     let table: DbTable | undefined;
@@ -60,7 +74,7 @@ export class Engine {
       throw error;
     }
     this.#cache = new JsonCache(options.cacheBytes ?? 16 * 1024 * 1024);
-    this.documents = new Documents(options.documents);
+    this.documents = new Documents({ world: this.world, ...options.documents });
   }
 
   /**
@@ -73,7 +87,7 @@ export class Engine {
     const known = this.#table.get(dbId);
     if (known?.state === "ready") return false;
     if (known) throw new SkaldError("UNAVAILABLE", `The db ${dbId} is being deleted.`);
-    const row: DbRow = { dbId, folder: dbFolder(dbId), created: this.#now(), state: "creating" };
+    const row: DbRow = { dbId, folder: dbFolder(dbId), created: this.world.now(), state: "creating" };
     // What fails below removes the folder, so it must not be one that somebody put here.
     if (existsSync(this.#folder(row))) {
       throw new SkaldError("DB_EXISTS", `There is a folder ${row.folder} of no registered db.`, {
@@ -82,10 +96,10 @@ export class Engine {
     }
     this.#table.put(row);
     try {
-      createSqliteLog(this.#folder(row), dbId, this.#storageOptions()).close();
+      this.#files.createLog(this.#folder(row), dbId, this.#storageOptions()).close();
       this.#table.put({ ...row, state: "ready" });
     } catch (error) {
-      rmSync(this.#folder(row), { recursive: true, force: true });
+      removeFolder(this.#folder(row));
       this.#table.remove(dbId);
       throw error;
     }
@@ -97,7 +111,7 @@ export class Engine {
     const row = this.#row(dbId);
     this.#table.put({ ...row, state: "deleting" });
     await this.#shut(dbId, () => {
-      rmSync(this.#folder(row), { recursive: true, force: true });
+      removeFolder(this.#folder(row));
       this.#table.remove(dbId);
     });
   }
@@ -147,6 +161,9 @@ export class Engine {
       this.#open.delete(dbId);
       this.#open.set(dbId, open);
     } else {
+      if (this.#open.size >= (this.#options.dbsInUse ?? LIMITS.db.inUse.value)) {
+        throw new SkaldError("UNAVAILABLE", "Too many dbs are in use.");
+      }
       // Held from the start, or making room might close it again.
       open = { db: this.#openDb(this.#row(dbId)), users: 1, guests: new Set() };
       this.#open.set(dbId, open);
@@ -185,6 +202,7 @@ export class Engine {
   async rebuild(dbId: string, onProgress?: (seq: number, of: number) => void): Promise<void> {
     const row = this.#row(dbId);
     await this.#shut(dbId, () => {
+      forgetClosed(this.#folder(row));
       dropSqliteCatalog(this.#folder(row));
       dropViews(this.#folder(row));
     });
@@ -208,10 +226,6 @@ export class Engine {
     if (failures.length > 0) throw failures[0];
   }
 
-  #now(): number {
-    return (this.#options.now ?? Date.now)();
-  }
-
   #row(dbId: string): DbRow {
     const row = this.#table.get(checkDbId(dbId));
     if (row?.state !== "ready")
@@ -224,13 +238,13 @@ export class Engine {
   }
 
   #storageOptions() {
-    const { reserve, now } = this.#options;
-    return { ...(reserve === undefined ? {} : { reserve }), ...(now === undefined ? {} : { now }) };
+    const { reserve } = this.#options;
+    return { world: this.world, ...(reserve === undefined ? {} : { reserve }) };
   }
 
   #openDb(row: DbRow): Db {
     const folder = this.#folder(row);
-    const storage: LogStorage = openSqliteLog(folder, row.dbId, this.#storageOptions());
+    const storage: LogStorage = this.#files.openLog(folder, row.dbId, this.#storageOptions());
     try {
       try {
         return this.#assemble(row, storage);
@@ -249,16 +263,12 @@ export class Engine {
     const folder = this.#folder(row);
     const opened: { close(): void }[] = [];
     try {
-      const catalog = openSqliteCatalog(folder);
+      const catalog = this.#files.openCatalog(folder);
       opened.push(catalog);
-      const views = openViews(folder);
+      const views = this.#files.openViews(folder);
       opened.push(views);
-      if (views.head() > storage.last()) {
-        throw new SkaldError(
-          "DERIVED_DAMAGED",
-          `The views are at ${views.head()}, the log only at ${storage.last()}.`,
-        );
-      }
+      // Its head vouches for itself and is never ahead of what is durable.
+      if (views.head() > storage.last()) throw commitsMissing(storage.last(), views.head(), "its projection");
       return new Db({
         storage,
         catalog,
@@ -269,7 +279,8 @@ export class Engine {
           this.#heal(row.dbId, error);
           this.#onError(error);
         },
-        log: this.#options.now ? { now: this.#options.now } : {},
+        log: { world: this.world },
+        packer: this.#options.packer ?? startPacker,
       });
     } catch (error) {
       for (const file of opened) file.close();
@@ -336,7 +347,7 @@ export class Engine {
   /** Ends what a crash left half done: neither step was ever acknowledged. */
   #finish(): void {
     for (const row of this.#table.unfinished()) {
-      rmSync(this.#folder(row), { recursive: true, force: true });
+      removeFolder(this.#folder(row));
       this.#table.remove(row.dbId);
     }
   }

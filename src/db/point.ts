@@ -37,7 +37,7 @@ export function resolvePoint(log: Log, at: string | undefined): number {
   const time = parseTime(at);
   if (time === undefined)
     throw new SkaldError("POINT_INVALID", `"${at.slice(0, 80)}" names no point in time.`);
-  if (time > Math.max(Date.now(), log.head().time)) throw inFuture(at, seq);
+  if (time > Math.max(log.world.now(), log.head().time)) throw inFuture(at, seq);
   return log.seqAt(time);
 }
 

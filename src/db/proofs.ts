@@ -1,4 +1,5 @@
 import { isSkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import { headsOf, type DocState } from "../log/doc-state.ts";
 import { ownActors } from "./own-actor.ts";
 import { setAsideBroken, type QuarantineContext } from "./quarantine.ts";
@@ -93,7 +94,7 @@ export class Proofs {
         heads: headsOf(state),
         source: sourceOf(log, views, state.name, state.last),
         changes: [],
-        deadlineMs: CHECK_MS,
+        deadlineMs: LIMITS.document.longJobMs.value,
       });
       return refused === undefined;
     } catch (error) {
@@ -148,7 +149,6 @@ interface Proven {
 /** Documents with more changes than this are tried only once they grew by a twentieth. */
 const LARGE = 5000;
 const LARGE_GROWTH = 1.05;
-const CHECK_MS = 60_000;
 const REMEMBERED = 20_000;
 const BLAMELESS: ReadonlySet<string> = new Set(["DOC_UNREADABLE", "WORK_FAILED", "WORK_TIMEOUT"]);
 

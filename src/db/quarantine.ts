@@ -1,5 +1,6 @@
 import type { CheckResult, Documents } from "../documents/documents.ts";
 import { isSkaldError, SkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import { parseDocName } from "../ids/names.ts";
 import { readTrustedHeader, type ChangeHeader } from "../log/change.ts";
 import { headsOf } from "../log/doc-state.ts";
@@ -29,7 +30,6 @@ export interface SetAside {
 
 /** Time after which what was found so far is set aside; the rest is left to the next round. */
 const BUDGET_MS = 5_000;
-const JOB_MS = 60_000;
 /** Changes tried at once after one was refused: where one is bad the next often is, and alone it is sure at once. */
 const AFTER_REFUSAL = 1;
 const MOST_AT_ONCE = 20_000;
@@ -87,13 +87,14 @@ class Trial {
   readonly #tips: Set<string>;
   /** The number of good changes behind heads that a worker was asked about: it may still hold that copy. */
   readonly #known = new Map<string, number>();
-  readonly #end = performance.now() + BUDGET_MS;
+  readonly #end: number;
   #size = MOST_AT_ONCE;
 
   constructor(context: QuarantineContext, doc: string, proven: number) {
     this.#context = context;
     this.#doc = doc;
     // A name of its own, so that no cached copy that a bad change is in is taken for a good one.
+    this.#end = context.log.world.monotonic() + BUDGET_MS;
     this.#ref = `check-${++count}:${context.docRef(doc)}`;
     const { log, views } = context;
     const { collection, key } = parseDocName(doc);
@@ -111,7 +112,7 @@ class Trial {
         at += 1;
         continue;
       }
-      this.overrun ||= performance.now() > this.#end;
+      this.overrun ||= this.#context.log.world.monotonic() > this.#end;
       const found = this.overrun ? undefined : await this.#check(run);
       const good = found ? Math.max(0, found.index) : run.length;
       this.#accept(run.slice(0, good));
@@ -174,7 +175,7 @@ class Trial {
         const held = have.length > 0 ? this.#known.get(have.toSorted().join()) : undefined;
         return { chunks: held === undefined ? [...this.#base(), ...this.#good] : this.#good.slice(held) };
       },
-      deadlineMs: JOB_MS,
+      deadlineMs: LIMITS.document.longJobMs.value,
     });
     return refused;
   }

@@ -1,6 +1,7 @@
 import { cidToString } from "../ids/cid.ts";
 import { FINDINGS, verifyLog } from "../log/verify.ts";
 import { openSqliteLog } from "../store/sqlite-log.ts";
+import { nextTurn } from "../world.ts";
 import type { Engine } from "./engine.ts";
 
 /**
@@ -16,7 +17,7 @@ export async function* verifyLines(
   const storage = openSqliteLog(engine.folderOf(dbId), dbId, { readonly: true });
   try {
     const walk = verifyLog(storage);
-    let shown = 0;
+    let shown = -Infinity;
     for (;;) {
       if (signal.aborted) return;
       const step = walk.next();
@@ -32,12 +33,12 @@ export async function* verifyLines(
         })}\n`;
         return;
       }
-      const now = Date.now();
+      const now = engine.world.monotonic();
       if (now - shown > 200) {
         shown = now;
         yield `${JSON.stringify(step.value)}\n`;
       }
-      await new Promise((resolve) => setImmediate(resolve));
+      await nextTurn(engine.world);
     }
   } finally {
     storage.close();

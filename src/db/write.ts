@@ -1,7 +1,9 @@
 import { SkaldError, isSkaldError } from "../errors.ts";
 import type { Documents, Edit, SourceCallback } from "../documents/documents.ts";
+import { LIMITS } from "../limits.ts";
 import { checkTxId, parseDocName } from "../ids/names.ts";
 import { readChange, type ChangeHeader } from "../log/change.ts";
+import { DEFAULT_CHANGE_LIMITS, type ChangeLimits } from "../log/guard.ts";
 import { headsOf } from "../log/doc-state.ts";
 import { genesisOf } from "../log/genesis.ts";
 import type { Log, Receipt } from "../log/log.ts";
@@ -47,7 +49,6 @@ export interface WriteContext {
   readonly busy: Map<string, Promise<unknown>>;
 }
 
-export const MAX_WRITES = 1000;
 /** Another writer has to win each time for one more try to be needed. */
 const MAX_TRIES = 16;
 
@@ -158,7 +159,7 @@ async function author(
     source: context.source(doc),
     ...(first ? { eager: first.bytes } : {}),
     actor: ownActors(log.identity.actor, state).at(-1) as string,
-    time: Math.floor(Date.now() / 1000),
+    time: Math.floor(log.world.now() / 1000),
     ...(request.message === undefined ? {} : { message: request.message }),
     edit,
   });
@@ -174,12 +175,15 @@ async function author(
 /** The guard on a change that was made here: what it does not take is in the value, not in the bytes. */
 function readAuthored(change: Uint8Array): ChangeHeader {
   try {
-    return readChange(change);
+    return readChange(change, OWN_LIMITS);
   } catch (error) {
     if (!isSkaldError(error) || error.code !== "CHANGE_MALFORMED") throw error;
     throw new SkaldError("VALUE_INVALID", `${error.message}.`, { cause: error });
   }
 }
+
+/** What replaces a value names everyone who wrote in it, and a document may have more of them than a sender may name. */
+const OWN_LIMITS: ChangeLimits = { ...DEFAULT_CHANGE_LIMITS, otherActors: LIMITS.document.actors.value };
 
 function commit(context: WriteContext, request: TxRequest, writes: readonly DocWrite[]): Promise<Receipt> {
   const tx: Transaction = {
@@ -215,22 +219,45 @@ function isChanges(write: TxWrite): write is TxWrite & { readonly changes: reado
   return "changes" in write;
 }
 
+/** Throws TOO_LARGE when there are more of them. */
+export function checkCount(what: string, count: number, most: number): void {
+  if (count <= most) return;
+  throw new SkaldError("TOO_LARGE", `At most ${most} ${what}, not ${count}.`, { details: { max: most } });
+}
+
 function check(request: TxRequest): void {
   const { writes } = request;
   if (request.clientTxId !== undefined) checkTxId(request.clientTxId);
   if (writes.length === 0) throw new SkaldError("TX_EMPTY", "The transaction has no writes.");
-  if (writes.length > MAX_WRITES) {
-    throw new SkaldError(
-      "TOO_LARGE",
-      `A transaction has at most ${MAX_WRITES} writes, not ${writes.length}.`,
-    );
+  const { writes: mostWrites, reads, heads, messageCharacters } = LIMITS.tx;
+  checkCount("writes of a transaction", writes.length, mostWrites.value);
+  checkCount("reads of a transaction", request.reads?.length ?? 0, reads.value);
+  if ((request.message?.length ?? 0) > messageCharacters.value) {
+    throw new SkaldError("BAD_REQUEST", `A message has at most ${messageCharacters.value} characters.`);
   }
-  for (const write of writes) parseDocName(write.doc);
+  for (const write of writes) {
+    parseDocName(write.doc);
+    if ("edit" in write) checkEdit(write.edit);
+    checkCount("heads of a write", write.base?.length ?? 0, heads.value);
+  }
+  for (const read of request.reads ?? []) checkCount("heads of a read", read.heads.length, heads.value);
   if (writes.length > 1 && new Set(writes.map((write) => write.doc)).size < writes.length) {
     throw new SkaldError("BAD_REQUEST", "A transaction writes a document once.", {
       hint: "Put all changes of a document into one write.",
     });
   }
+}
+
+/** What a program without types may have got wrong must not reach the threads. */
+function checkEdit(edit: Edit | undefined): void {
+  const kind = edit?.kind;
+  if (kind === "clear") return;
+  const text = kind === "put" ? edit?.value : (edit as { patch?: unknown } | undefined)?.patch;
+  if ((kind === "put" || kind === "merge-patch" || kind === "json-patch") && typeof text === "string") return;
+  throw new SkaldError(
+    "BAD_REQUEST",
+    "An edit is a put with a value, or a merge-patch or json-patch with a patch, as JSON text.",
+  );
 }
 
 function sameHeads(

@@ -7,7 +7,7 @@ import {
   isObject,
   type Json,
   type JsonObject,
-  MAX_DEPTH,
+  LEVELS,
   parseJson,
   refuseProblems,
   sameJson,
@@ -163,8 +163,8 @@ class Writer {
   /** Notes what cannot be stored. Checked here and not on the text: what is not written need not be storable. */
   #allowed(value: Json, path: Path): boolean {
     const before = this.problems.length;
-    if (path.length + depthOf(value) > MAX_DEPTH) {
-      this.problems.push({ pointer: toPointer(path), detail: `more than ${MAX_DEPTH} levels` });
+    if (path.length + depthOf(value) > LEVELS) {
+      this.problems.push({ pointer: toPointer(path), detail: `more than ${LEVELS} levels` });
     } else {
       this.#findBigIntegers(value, path);
     }

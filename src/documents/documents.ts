@@ -1,5 +1,7 @@
 import { availableParallelism } from "node:os";
 import { SkaldError } from "../errors.ts";
+import { realWorld, type World } from "../world.ts";
+import { LIMITS } from "../limits.ts";
 import { parsePointer } from "./json-value.ts";
 import type {
   AuthorJob,
@@ -9,16 +11,32 @@ import type {
   DiffJob,
   DiffResult,
   DocumentAt,
-  DocumentsOptions,
   DocumentsStats,
   ReadJob,
   ReadResult,
   SplitJob,
   SplitResult,
 } from "./jobs.ts";
-import { WorkerPool } from "./worker-pool.ts";
+import type { StartThread } from "./messages.ts";
+import { startWorker, WorkerPool } from "./worker-pool.ts";
 
 export type * from "./jobs.ts";
+
+export interface DocumentsOptions {
+  /** Threads; default cores - 1, at least 1 and at most 4. */
+  workers?: number;
+  /** Estimated bytes of loaded documents a thread keeps; default 64 MiB. */
+  cacheBytesPerWorker?: number;
+  /** WASM memory of a thread above which it is replaced between jobs; default 512 MiB. */
+  maxWorkerMemory?: number;
+  /** Default deadline of a job in milliseconds of work; default 10 000. */
+  deadlineMs?: number;
+  /** Jobs waiting on one thread beyond which WORK_BUSY is answered; default 1 000. */
+  queueLimit?: number;
+  world?: World;
+  /** How a thread is made; by default a worker thread on the compiled `worker.ts`. */
+  thread?: StartThread;
+}
 
 /**
  * Everything that runs Automerge, on worker threads. Every method may also throw WORK_TIMEOUT, WORK_FAILED,
@@ -32,9 +50,11 @@ export class Documents {
     this.#pool = new WorkerPool({
       workers: options.workers ?? Math.min(4, Math.max(1, availableParallelism() - 1)),
       cacheBytes: options.cacheBytesPerWorker ?? 64 * 2 ** 20,
-      maxMemory: options.maxWorkerMemory ?? 512 * 2 ** 20,
-      deadlineMs: options.deadlineMs ?? 10_000,
-      queueLimit: options.queueLimit ?? 1_000,
+      maxMemory: options.maxWorkerMemory ?? LIMITS.document.threadBytes.value,
+      deadlineMs: options.deadlineMs ?? LIMITS.document.jobMs.value,
+      queueLimit: options.queueLimit ?? LIMITS.document.queuedJobs.value,
+      world: options.world ?? realWorld,
+      thread: options.thread ?? startWorker,
     });
   }
 

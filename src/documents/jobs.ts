@@ -128,16 +128,3 @@ export interface DocumentsStats {
   /** Estimate; see specs/04-documents.md. */
   cachedBytes: number;
 }
-
-export interface DocumentsOptions {
-  /** Threads; default cores - 1, at least 1 and at most 4. */
-  workers?: number;
-  /** Estimated bytes of loaded documents a thread keeps; default 64 MiB. */
-  cacheBytesPerWorker?: number;
-  /** WASM memory of a thread above which it is replaced between jobs; default 512 MiB. */
-  maxWorkerMemory?: number;
-  /** Default deadline of a job in milliseconds of work; default 10 000. */
-  deadlineMs?: number;
-  /** Jobs waiting on one thread beyond which WORK_BUSY is answered; default 1 000. */
-  queueLimit?: number;
-}

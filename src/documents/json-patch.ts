@@ -1,4 +1,5 @@
 import { SkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import {
   getKey,
   isObject,
@@ -41,14 +42,28 @@ type Operation =
 
 /**
  * The value that a JSON patch makes of `target`, which is left as it is. Source: RFC 6902.
- * @throws SkaldError PATCH_INVALID, PATCH_FAILED; `index` in the details is the operation's
+ * @throws SkaldError PATCH_INVALID, PATCH_FAILED, TOO_LARGE; `index` in the details is the operation's
  */
 export function applyJsonPatch(target: Json, patch: Json): Json {
   if (!Array.isArray(patch)) throw new SkaldError("PATCH_INVALID", "A JSON patch is a list of operations.");
+  const { patchOperations, copiedValues } = LIMITS.document;
+  if (patch.length > patchOperations.value) {
+    throw new SkaldError(
+      "TOO_LARGE",
+      `A JSON patch has at most ${patchOperations.value} operations, not ${patch.length}.`,
+    );
+  }
   const operations = patch.map(readOperation);
+  // Copies share what they copy, so thirty operations could make a value of a billion parts.
+  let left = copiedValues.value;
+  const copied = (value: Json): void => {
+    left -= countUpTo(value, left + 1);
+    if (left < 0)
+      throw new SkaldError("TOO_LARGE", `A JSON patch copies at most ${copiedValues.value} values.`);
+  };
   let root = target;
   operations.forEach((operation, index) => {
-    root = applyOperation(root, operation, (detail) => {
+    root = applyOperation(root, operation, copied, (detail) => {
       const path = ((patch[index] as JsonObject)["path"] as string).slice(0, MAX_PATH);
       throw new SkaldError(
         "PATCH_FAILED",
@@ -92,7 +107,18 @@ function readOperation(raw: Json, index: number): Operation {
 
 type Fail = (detail: string) => never;
 
-function applyOperation(root: Json, operation: Operation, fail: Fail): Json {
+/** Values in `value`, itself included; `most` when there are as many or more. */
+function countUpTo(value: Json, most: number): number {
+  let count = 1;
+  if (typeof value !== "object" || value === null) return count;
+  for (const item of Array.isArray(value) ? value : Object.values(value)) {
+    if (count >= most) return most;
+    count += countUpTo(item, most - count);
+  }
+  return count;
+}
+
+function applyOperation(root: Json, operation: Operation, copied: (value: Json) => void, fail: Fail): Json {
   switch (operation.op) {
     case "add":
       return add(root, operation.path, operation.value, fail);
@@ -115,7 +141,10 @@ function applyOperation(root: Json, operation: Operation, fail: Fail): Json {
       const { from, path } = operation;
       const value = valueAt(root, from);
       if (value === undefined) return fail('there is nothing at "from"');
-      if (operation.op === "copy") return add(root, path, value, fail);
+      if (operation.op === "copy") {
+        copied(value);
+        return add(root, path, value, fail);
+      }
       if (from.every((step, i) => step === path[i])) {
         return from.length === path.length ? root : fail("a value cannot be moved into itself");
       }

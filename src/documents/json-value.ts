@@ -1,4 +1,5 @@
 import { SkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 
 /**
  * JSON as the document workers hold it. A bigint stands for an integer outside ±(2^53 - 1): JSON.parse
@@ -10,7 +11,7 @@ export interface JsonObject {
 }
 
 /** Levels of maps and lists a value written through Skald may have, the root counted. */
-export const MAX_DEPTH = 64;
+export const LEVELS = LIMITS.document.levels.value;
 
 /** One problem of a value: where (JSON pointer) and what. */
 export interface ValueProblem {
@@ -108,7 +109,7 @@ function numberText(value: number): string {
 }
 
 /**
- * Parses JSON text from a client and refuses what no document can hold: more than MAX_DEPTH levels below
+ * Parses JSON text from a client and refuses what no document can hold: more than LEVELS levels below
  * `spareLevels`, lone surrogates, numbers beyond the range of a double.
  * @throws SkaldError BAD_JSON, VALUE_INVALID
  */
@@ -122,7 +123,7 @@ export function parseJson(text: string, spareLevels = 0): Json {
   const problems: ValueProblem[] = [];
   // A lone surrogate comes from an escape or from a string that was never UTF-8; most texts have neither.
   const surrogates = /\\u[dD][89a-fA-F]/.test(text) || LONE_SURROGATE.test(text);
-  inspect(value, [], MAX_DEPTH + spareLevels, surrogates, problems);
+  inspect(value, [], LEVELS + spareLevels, surrogates, problems);
   refuseProblems(problems);
   return /\d{16}/.test(text) ? new ExactParser(text).value() : value;
 }
@@ -153,7 +154,7 @@ function inspect(
   } else if (typeof value === "string") {
     if (surrogates && LONE_SURROGATE.test(value)) problem("the string has half a surrogate pair");
   } else if (typeof value === "object" && value !== null) {
-    if (levels === 0) return problem(`more than ${MAX_DEPTH} levels`);
+    if (levels === 0) return problem(`more than ${LEVELS} levels`);
     if (Array.isArray(value)) {
       value.forEach((item, i) => below(item, i));
     } else {

@@ -77,6 +77,21 @@ export interface ThreadOptions {
   progress: Progress;
 }
 
+/** What the pool needs of a thread: Node's `Worker` is one. */
+export interface Thread {
+  postMessage(batch: Batch, buffers: ArrayBuffer[]): void;
+  on(event: "message", hear: (reply: Reply) => void): unknown;
+  on(event: "error", hear: (error: Error) => void): unknown;
+  on(event: "exit", hear: (code: number) => void): unknown;
+  /** Whether it keeps the process alive. */
+  ref(): void;
+  unref(): void;
+  /** Resolves when it is gone; nothing is heard of it after that. */
+  terminate(): Promise<unknown>;
+}
+
+export type StartThread = (options: ThreadOptions) => Thread;
+
 /** Bytes that a job brings to the thread, roughly. */
 export function sizeOf({ work, source }: Item): number {
   const brought = source?.bytes.length ?? 0;

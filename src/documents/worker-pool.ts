@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { SkaldError } from "../errors.ts";
+import type { World } from "../world.ts";
 import type { SourceCallback } from "./jobs.ts";
 import {
   type Batch,
@@ -10,6 +11,8 @@ import {
   type Results,
   sizeOf,
   type Source,
+  type StartThread,
+  type Thread,
   type ThreadOptions,
   type ThreadState,
   type Work,
@@ -30,6 +33,8 @@ export interface PoolOptions {
   maxMemory: number;
   deadlineMs: number;
   queueLimit: number;
+  world: World;
+  thread: StartThread;
 }
 
 interface Task {
@@ -45,7 +50,7 @@ interface Task {
 }
 
 interface Slot {
-  worker: Worker | undefined;
+  worker: Thread | undefined;
   ready: boolean;
   queue: Task[];
   /** Sent and not answered, in order. */
@@ -57,9 +62,13 @@ interface Slot {
   progress: Progress;
   /** Jobs that the present thread has answered. */
   answered: number;
-  timer: NodeJS.Timeout | undefined;
+  stopTimer: (() => void) | undefined;
   state: ThreadState;
 }
+
+/** A worker thread of Node's. */
+export const startWorker: StartThread = (options) =>
+  new Worker(WORKER_FILE, { workerData: options, name: "skald-documents" });
 
 const NO_STATE: ThreadState = { cachedDocuments: 0, cachedBytes: 0, spent: false };
 
@@ -87,7 +96,7 @@ export class WorkerPool {
       heldTasks: [],
       progress: newProgress(),
       answered: 0,
-      timer: undefined,
+      stopTimer: undefined,
       state: NO_STATE,
     }));
   }
@@ -176,7 +185,7 @@ export class WorkerPool {
     if (slot.ready) this.#post(slot, slot.worker);
   }
 
-  #post(slot: Slot, worker: Worker): void {
+  #post(slot: Slot, worker: Thread): void {
     const items: Item[] = [];
     const buffers: ArrayBuffer[] = [];
     let bytes = 0;
@@ -196,7 +205,7 @@ export class WorkerPool {
 
   /** Ends the thread if the task it is at has used up its time; else looks again when one could have. */
   #watch(slot: Slot): void {
-    const { begun, running } = readProgress(slot.progress);
+    const { begun, running } = readProgress(slot.progress, this.#options.world);
     const at = begun - slot.answered - 1;
     let soonest = Infinity;
     for (const [index, task] of slot.batch.entries()) {
@@ -206,15 +215,17 @@ export class WorkerPool {
       if (left <= 0) return this.#overrun(slot, task);
       soonest = Math.min(soonest, left);
     }
-    if (soonest < Infinity) slot.timer = setTimeout(() => this.#watch(slot), Math.ceil(soonest));
+    if (soonest < Infinity) {
+      slot.stopTimer = this.#options.world.timer(Math.ceil(soonest), () => this.#watch(slot));
+    }
   }
 
-  #start(slot: Slot): Worker {
-    const { cacheBytes, maxMemory } = this.#options;
+  #start(slot: Slot): Thread {
+    const { cacheBytes, maxMemory, thread } = this.#options;
     slot.progress = newProgress();
     slot.answered = 0;
     const data: ThreadOptions = { cacheBytes, maxMemory, progress: slot.progress };
-    const worker = new Worker(WORKER_FILE, { workerData: data, name: "skald-documents" });
+    const worker = thread(data);
     // A thread that was given up may still say something; only the slot's present one is listened to.
     worker.on("message", (reply: Reply) => {
       if (slot.worker === worker) this.#hear(slot, reply);
@@ -239,7 +250,7 @@ export class WorkerPool {
     const tasks = slot.batch.splice(0, reply.outcomes.length);
     for (const [index, task] of tasks.entries()) this.#settle(slot, task, reply.outcomes[index] as Outcome);
     if (reply.state.spent) this.#replace(slot);
-    else if (slot.batch.length === 0) clearTimeout(slot.timer);
+    else if (slot.batch.length === 0) slot.stopTimer?.();
     this.#resume(slot);
   }
 
@@ -287,7 +298,7 @@ export class WorkerPool {
   }
 
   #died(slot: Slot, cause: Error): void {
-    const { begun, running } = readProgress(slot.progress);
+    const { begun, running } = readProgress(slot.progress, this.#options.world);
     // Between jobs nobody is known to be to blame, but if nobody were, the next thread could end the same way.
     const at = running === undefined ? 0 : begun - slot.answered - 1;
     const task =
@@ -308,7 +319,7 @@ export class WorkerPool {
   /** The next task starts a new thread; it need not wait for this one to be gone. */
   #end(slot: Slot): void {
     const worker = slot.worker;
-    clearTimeout(slot.timer);
+    slot.stopTimer?.();
     slot.worker = undefined;
     slot.ready = false;
     slot.state = NO_STATE;

@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import type { World } from "../world.ts";
+import { LIMITS } from "../limits.ts";
 import type { Answer } from "./route.ts";
 
 /** On every answer, whichever way its request took; the page at /docs has a policy of its own. */
@@ -14,8 +16,6 @@ const ALWAYS: readonly string[] = [
 ];
 const POLICY = "default-src 'none'; frame-ancestors 'none'";
 
-/** Unread bodies up to here are skipped and the connection is kept; longer ones end it. */
-const SKIPPED_BYTES = 64 * 1024;
 const LINGER_MS = 1000;
 
 /** Writes an answer. `last`: the connection is not kept. Rejects when it could not be sent whole. */
@@ -25,6 +25,7 @@ export async function send(
   req: IncomingMessage,
   res: ServerResponse,
   last: boolean,
+  world: World,
 ): Promise<void> {
   const { status, headers, body } = answer;
   const unread = hasLongRest(req);
@@ -45,7 +46,7 @@ export async function send(
   }
   res.writeHead(status, head);
   if (req.method === "HEAD") res.end();
-  else if (unread) linger(body ?? "", req, res);
+  else if (unread) linger(body ?? "", req, res, world);
   else res.end(body);
 }
 
@@ -54,21 +55,21 @@ function hasLongRest(req: IncomingMessage): boolean {
   const length = req.headers["content-length"];
   return length === undefined
     ? req.headers["transfer-encoding"] !== undefined
-    : Number(length) > SKIPPED_BYTES;
+    : Number(length) > LIMITS.http.skippedBytes.value;
 }
 
 /**
  * A connection closed while its client still sends is reset, and the reset may overtake the answer. So
  * the answer goes out whole, and for a moment what comes in is dropped.
  */
-function linger(body: string | Uint8Array, req: IncomingMessage, res: ServerResponse): void {
+function linger(body: string | Uint8Array, req: IncomingMessage, res: ServerResponse, world: World): void {
   res.write(body);
   req.resume();
   const end = (): void => {
-    clearTimeout(timer);
+    enough();
     res.end();
   };
-  const timer = setTimeout(end, LINGER_MS);
+  const enough = world.timer(LINGER_MS, end);
   req.once("close", end);
 }
 

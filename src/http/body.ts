@@ -1,15 +1,15 @@
 import type { IncomingMessage } from "node:http";
 import { SkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import type { Held, Load } from "./load.ts";
 import type { Body, Route } from "./route.ts";
-
-/** Largest request body unless a route says otherwise. */
-export const MAX_BODY = 16 * 1024 * 1024;
 
 /**
  * The body of a request as its route takes it. Throws UNSUPPORTED_MEDIA_TYPE, TOO_LARGE, BAD_JSON and
- * BAD_REQUEST (the schema refuses it, or it broke off).
+ * BAD_REQUEST (the schema refuses it, or it broke off), UNAVAILABLE (too much is held already). What it
+ * holds is counted in `load` and `held`; the caller gives it back.
  */
-export async function readBody(route: Route, req: IncomingMessage): Promise<Body> {
+export async function readBody(route: Route, req: IncomingMessage, load: Load, held: Held): Promise<Body> {
   const spec = route.body;
   if (!spec) return NO_BODY;
   const type = (req.headers["content-type"] ?? "").split(";", 1)[0]?.trim().toLowerCase() ?? "";
@@ -30,25 +30,34 @@ export async function readBody(route: Route, req: IncomingMessage): Promise<Body
       `This route takes no content-encoding, and got ${encoding}.`,
     );
   }
-  const bytes = await collect(req, spec.maxBytes ?? MAX_BODY);
+  const bytes = await collect(req, spec.maxBytes ?? LIMITS.http.bodyBytes.value, (bytes) =>
+    load.hold(held, bytes),
+  );
   if (schema === "raw") return { type, bytes, value: undefined };
   return { type, bytes, value: checked(schema, parseJson(bytes), "body") };
 }
 
 const NO_BODY: Body = { type: "", bytes: Buffer.alloc(0), value: undefined };
 
-function collect(req: IncomingMessage, most: number): Promise<Buffer> {
+function collect(req: IncomingMessage, most: number, hold: (bytes: number) => void): Promise<Buffer> {
   if (Number(req.headers["content-length"] ?? 0) > most) return Promise.reject(tooLarge(most));
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     let size = 0;
+    const refuse = (error: unknown): void => {
+      // From here on only counted: `send` decides how much more of it is listened to.
+      parts.length = 0;
+      size = Infinity;
+      reject(error);
+    };
     req.on("data", (part: Buffer) => {
       size += part.length;
-      if (size <= most) parts.push(part);
-      else {
-        // From here on only counted: `send` decides how much more of it is listened to.
-        parts.length = 0;
-        reject(tooLarge(most));
+      if (size > most) return refuse(tooLarge(most));
+      try {
+        hold(part.length);
+        parts.push(part);
+      } catch (error) {
+        refuse(error);
       }
     });
     req.on("end", () => resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)));

@@ -88,6 +88,7 @@ export const dbRoutes: readonly Route[] = [
     method: "POST",
     path: "/db/:db/rebuild",
     summary: "Make everything derived anew from the log",
+    job: true,
     tag,
     access: "db.admin",
     answers: {
@@ -109,6 +110,7 @@ export const dbRoutes: readonly Route[] = [
     method: "POST",
     path: "/db/:db/compact",
     summary: "Put the log's commits into bundles",
+    job: true,
     description: "Takes a hundredth of the space. Every address stays resolvable; old ones take longer.",
     tag,
     access: "db.admin",

@@ -2,7 +2,11 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { bearerToken } from "../auth/bearer.ts";
 import { allows, prefixesFor, type Principal } from "../auth/policy.ts";
 import { SkaldError, isSkaldError } from "../errors.ts";
+import { toHex } from "../ids/hash.ts";
+import { LIMITS } from "../limits.ts";
+import type { Load } from "./load.ts";
 import { checkDbId } from "../ids/names.ts";
+import type { World } from "../world.ts";
 import { begun, isGone, send } from "./answer.ts";
 import { readBody, readQuery } from "./body.ts";
 import { problemOf } from "./problem.ts";
@@ -24,8 +28,10 @@ export interface RequestLog {
 export interface DispatchContext {
   readonly services: Services;
   readonly log: RequestLog;
+  readonly load: Load;
   /** Who a request without a credential is: the operator on the local socket, nobody elsewhere. */
   readonly ambient: Principal | undefined;
+  readonly nextName: () => string;
 }
 
 /** Answers one request by one route: the only way from a socket to a handler. Never rejects. */
@@ -37,16 +43,23 @@ export async function dispatch(
   res: ServerResponse,
   context: DispatchContext,
 ): Promise<void> {
-  const started = performance.now();
-  const requestId = requestIdOf(req);
+  const { world } = context.services;
+  const started = world.monotonic();
+  const requestId = requestIdOf(req, context);
   let principal: Principal | undefined;
   let code: string | undefined;
   let answer: Answer;
+  let leave: (() => void) | undefined;
+  const held = { bytes: 0 };
+  let entered = false;
   try {
     principal = authorize(route, params, req, context);
     if (!context.services.accepting()) throw new SkaldError("UNAVAILABLE", "The server is shutting down.");
+    context.load.enterRequest();
+    entered = true;
+    if (route.job) leave = context.load.enterJob(principal.id);
     const query = readQuery(route, search);
-    const body = await readBody(route, req);
+    const body = await readBody(route, req, context.load, held);
     answer = await route.handle(
       callOf(principal, params, query, body, req, res, requestId, context.services),
     );
@@ -58,18 +71,20 @@ export async function dispatch(
     if (answer.status >= 500) context.log.failure(error, requestId);
   }
   try {
-    await send(answer, requestId, req, res, !context.services.accepting());
+    await send(answer, requestId, req, res, !context.services.accepting(), world);
   } catch (error) {
     // A stream that broke off midway: its client sees that it has no end, and why is in the log alone.
     if (!isGone(error)) context.log.failure(error, requestId);
     res.destroy();
   }
+  leave?.();
+  if (entered) context.load.leaveRequest(held);
   context.log.request({
     id: requestId,
     method: route.method,
     route: route.path,
     status: answer.status,
-    ms: performance.now() - started,
+    ms: world.monotonic() - started,
     principal: principal?.subject ?? "",
     ...(code === undefined ? {} : { code }),
   });
@@ -83,7 +98,7 @@ export async function refuse(
   res: ServerResponse,
   context: DispatchContext,
 ): Promise<void> {
-  const id = requestIdOf(req);
+  const id = requestIdOf(req, context);
   const answer = problemOf(error, id);
   if (answer.status >= 500) context.log.failure(error, id);
   await reply(answer, path, id, req, res, context, isSkaldError(error) ? error.code : "INTERNAL");
@@ -97,7 +112,7 @@ export function tellMethods(
   res: ServerResponse,
   context: DispatchContext,
 ): Promise<void> {
-  return reply({ status: 204, headers: { allow } }, path, requestIdOf(req), req, res, context);
+  return reply({ status: 204, headers: { allow } }, path, requestIdOf(req, context), req, res, context);
 }
 
 async function reply(
@@ -109,7 +124,7 @@ async function reply(
   context: DispatchContext,
   code?: string,
 ): Promise<void> {
-  await send(answer, id, req, res, !context.services.accepting());
+  await send(answer, id, req, res, !context.services.accepting(), context.services.world);
   context.log.request({
     id,
     method: req.method ?? "",
@@ -195,13 +210,17 @@ function callOf(
   };
 }
 
-const REQUEST_ID = /^[A-Za-z0-9._:-]{1,64}$/;
-const bootId = Math.random().toString(36).slice(2, 8);
-let requests = 0;
+const REQUEST_ID = new RegExp(`^[A-Za-z0-9._:-]{1,${LIMITS.http.requestIdCharacters.value}}$`);
 
-export function requestIdOf(req: IncomingMessage): string {
+/** Names for requests that bring none: unlike those of any other start. */
+export function requestNames(world: World): () => string {
+  const start = toHex(world.random(3));
+  let requests = 0;
+  return () => `${start}-${(requests += 1).toString(36)}`;
+}
+
+export function requestIdOf(req: IncomingMessage, context: DispatchContext): string {
   const given = req.headers["x-request-id"];
   if (typeof given === "string" && REQUEST_ID.test(given)) return given;
-  requests += 1;
-  return `${bootId}-${requests.toString(36)}`;
+  return context.nextName();
 }

@@ -2,6 +2,7 @@ import { prefixesFor } from "../auth/policy.ts";
 import type { Db } from "../db/db.ts";
 import { resolvePoint } from "../db/point.ts";
 import { SkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import { checkCollection, parseDocName } from "../ids/names.ts";
 import { checkBranchIsMain, nameCursor, nameOfCursor, nextLink, pointHeaders } from "./point.ts";
 import type { Answer, Call } from "./route.ts";
@@ -50,9 +51,10 @@ export async function listDocs(call: Call, db: Db): Promise<Answer> {
       if (docs.length > limit) break;
     }
   }
-  const next = docs.length > limit ? nameCursor("docs", `${seq} ${docs[limit - 1]?.doc}`) : null;
-  docs.length = Math.min(docs.length, limit);
-  if (values === "true") await addValues(db, docs, seq);
+  const most = Math.min(docs.length, limit);
+  const shown = values === "true" ? await addValues(db, docs.slice(0, most), seq) : most;
+  const next = docs.length > shown ? nameCursor("docs", `${seq} ${docs[shown - 1]?.doc}`) : null;
+  docs.length = shown;
   return {
     status: 200,
     headers: {
@@ -100,12 +102,20 @@ function* listedIn(db: Db, prefix: string, from: string, seq: number, size: numb
   }
 }
 
-async function addValues(db: Db, docs: readonly Listed[], seq: number): Promise<void> {
+/** Reads the documents' JSON, and gives how many of them fit into a page: one at least. */
+async function addValues(db: Db, docs: readonly Listed[], seq: number): Promise<number> {
+  const most = LIMITS.query.valuesCharacters.value;
   const todo = docs.values();
+  let size = 0;
   const reader = async (): Promise<void> => {
     for (const listed of todo) {
       listed.text = (await db.read(listed.doc, { at: String(seq) })).json;
+      size += listed.text.length;
+      if (size > most) return;
     }
   };
   await Promise.all(Array.from({ length: Math.min(READS, docs.length) }, reader));
+  let total = 0;
+  const fit = docs.findIndex(({ text }) => text === undefined || (total += text.length) > most);
+  return fit < 0 ? docs.length : Math.max(1, fit);
 }

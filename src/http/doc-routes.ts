@@ -1,5 +1,6 @@
 import * as z from "zod";
 import type { Db } from "../db/db.ts";
+import { checkCount } from "../db/write.ts";
 import type { Edit } from "../documents/documents.ts";
 import type { Conflict } from "../documents/jobs.ts";
 import { SkaldError } from "../errors.ts";
@@ -7,6 +8,7 @@ import { cidToString } from "../ids/cid.ts";
 import { toBase58Check } from "../ids/document-id.ts";
 import { checkCollection, parseDocName } from "../ids/names.ts";
 import { readChanges } from "../log/change.ts";
+import { LIMITS } from "../limits.ts";
 import { headsOf } from "../log/doc-state.ts";
 import { documentIdOf } from "../log/genesis.ts";
 import { DiffAnswer, DocList, HistoryList, Receipt } from "../protocol/wire.ts";
@@ -21,6 +23,7 @@ import {
   pageQuery,
   pointHeaders,
   pointQuery,
+  pointText,
   seqOfCursor,
 } from "./point.ts";
 import { resolvePoint } from "../db/point.ts";
@@ -49,8 +52,12 @@ export const docRoutes: readonly Route[] = [
     query: z.strictObject({
       ...pageQuery,
       ...pointQuery,
-      collection: z.string().max(128).optional(),
-      prefix: z.string().max(512).optional().meta({ description: "Start of the key; needs `collection`." }),
+      collection: z.string().optional(),
+      prefix: z
+        .string()
+        .max(LIMITS.query.prefixCharacters.value)
+        .optional()
+        .meta({ description: "Start of the key; needs `collection`." }),
       values: z.enum(["true", "false"]).optional().meta({ description: "Include each document's JSON." }),
     }),
     answers: { 200: { description: "A page.", types: { "application/json": DocList } } },
@@ -67,7 +74,7 @@ export const docRoutes: readonly Route[] = [
     resource,
     query: z.strictObject({
       ...pointQuery,
-      path: z.union([z.string(), z.array(z.string()).max(100)]).optional(),
+      path: z.union([z.string(), z.array(z.string()).max(LIMITS.query.paths.value)]).optional(),
       conflicts: z.enum(["0", "1"]).optional().meta({ description: "Also give the concurrent values." }),
     }),
     answers: {
@@ -111,8 +118,11 @@ export const docRoutes: readonly Route[] = [
     answers: writeAnswers,
     handle: (call) => {
       const { type, bytes } = call.body;
-      if (type === AUTOMERGE)
-        return writeDoc(call, { changes: readChanges(bytes).map((change) => change.bytes) });
+      if (type === AUTOMERGE) {
+        const changes = readChanges(bytes).map((change) => change.bytes);
+        checkCount("changes of a write", changes.length, LIMITS.tx.changes.value);
+        return writeDoc(call, { changes });
+      }
       const patch = jsonText(bytes);
       return writeDoc(call, {
         edit: { kind: type === "application/json-patch+json" ? "json-patch" : "merge-patch", patch },
@@ -150,8 +160,8 @@ export const docRoutes: readonly Route[] = [
     access: "doc.read",
     resource,
     query: z.strictObject({
-      from: z.string().max(128).optional(),
-      to: z.string().max(128).optional(),
+      from: pointText.optional(),
+      to: pointText.optional(),
       branch: pointQuery.branch,
     }),
     answers: { 200: { description: "An RFC 6902 patch.", types: { "application/json": DiffAnswer } } },

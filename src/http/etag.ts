@@ -1,13 +1,19 @@
 import { SkaldError } from "../errors.ts";
+import { sha256Hex } from "../ids/hash.ts";
 import type { Call } from "./route.ts";
 
 /**
  * A document's ETag is its heads: joined by dots, with the form of the answer behind a semicolon
- * because two forms of one state are not the same bytes (RFC 9110 section 8.8.3).
+ * because two forms of one state are not the same bytes (RFC 9110 section 8.8.3). Many heads are named by
+ * the SHA-256 of that text: clients refuse an answer whose head is longer than some kilobytes.
  */
 export function etagOf(heads: readonly string[], form: "json" | "automerge"): string {
-  return `"${heads.join(".")}${form === "json" ? "" : ";automerge"}"`;
+  const joined = heads.join(".");
+  const name = heads.length > JOINED_HEADS ? `${heads.length}.${sha256Hex(Buffer.from(joined))}` : joined;
+  return `"${name}${form === "json" ? "" : ";automerge"}"`;
 }
+
+const JOINED_HEADS = 64;
 
 export function notModified(ifNoneMatch: string | undefined, etag: string): boolean {
   return ifNoneMatch !== undefined && (ifNoneMatch.trim() === "*" || tags(ifNoneMatch).includes(etag));

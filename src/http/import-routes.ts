@@ -4,7 +4,8 @@ import { cidToString } from "../ids/cid.ts";
 import { readChange, readTrustedHeader } from "../log/change.ts";
 import { headsOf } from "../log/doc-state.ts";
 import type { Receipt as LogReceipt } from "../log/log.ts";
-import { DEFAULT_SAVED_DOCUMENT_LIMITS, guardSavedDocument } from "../log/saved-document.ts";
+import { LIMITS } from "../limits.ts";
+import { guardSavedDocument } from "../log/saved-document.ts";
 import { Receipt } from "../protocol/wire.ts";
 import { docOf } from "./doc-routes.ts";
 import { etagOf } from "./etag.ts";
@@ -12,8 +13,6 @@ import { json, type Answer, type Call, type Route } from "./route.ts";
 import { receiptJson } from "./tx-routes.ts";
 
 const AUTOMERGE = "application/automerge";
-/** Loading is some seconds for the largest file that the limits let through. */
-const SPLIT_MS = 60_000;
 
 export const importRoutes: readonly Route[] = [
   {
@@ -24,7 +23,8 @@ export const importRoutes: readonly Route[] = [
       "The body is one or more files of `Automerge.save` or `saveSince`, or single changes, one after the other, in any order; together they bring every change that one of them builds on. Changes that are here already are left out, so repeating it changes nothing.",
     tag: "documents",
     access: "db.admin",
-    body: { types: { [AUTOMERGE]: "raw" }, maxBytes: DEFAULT_SAVED_DOCUMENT_LIMITS.fileBytes },
+    job: true,
+    body: { types: { [AUTOMERGE]: "raw" }, maxBytes: LIMITS.http.importBytes.value },
     answers: {
       200: { description: "Durable, or nothing to change.", types: { "application/json": Receipt } },
       201: { description: "Created.", types: { "application/json": Receipt } },
@@ -41,7 +41,10 @@ async function importFile(call: Call): Promise<Answer> {
   if (!call.services.engine.has(call.params["db"] as string)) {
     throw new SkaldError("DB_NOT_FOUND", `There is no db ${call.params["db"]}.`);
   }
-  const { changes } = await call.services.engine.documents.split({ bytes, deadlineMs: SPLIT_MS });
+  const { changes } = await call.services.engine.documents.split({
+    bytes,
+    deadlineMs: LIMITS.document.longJobMs.value,
+  });
   return call.db(async (db) => {
     const before = db.log.state(doc);
     const existed = before !== undefined && !before.deleted;

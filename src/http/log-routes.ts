@@ -3,16 +3,29 @@ import type { Db } from "../db/db.ts";
 import { resolvePoint } from "../db/point.ts";
 import { SkaldError } from "../errors.ts";
 import { CODEC_DAG_CBOR, cidCodec, cidFromString, cidToString } from "../ids/cid.ts";
+import { LIMITS } from "../limits.ts";
 import { toHex } from "../ids/hash.ts";
 import type { StoredCommit } from "../log/log.ts";
 import { CommitJson, CommitList, VerifyLine } from "../protocol/wire.ts";
 import { notModified } from "./etag.ts";
-import { checkBranchIsMain, cursorAt, iso, nextLink, pageQuery, pointHeaders, seqOfCursor } from "./point.ts";
+import {
+  checkBranchIsMain,
+  cursorAt,
+  iso,
+  nextLink,
+  pageQuery,
+  pointHeaders,
+  pointQuery,
+  pointText,
+  seqOfCursor,
+} from "./point.ts";
 import { json, type Answer, type Call, type Route } from "./route.ts";
 
 const DAG_CBOR = "application/vnd.ipld.dag-cbor";
 const RAW = "application/vnd.ipld.raw";
 const tag = "log";
+/** Commits read before their bytes are looked at. */
+const STEP = 50;
 /** Content never changes under its address, but who may see it does, so only the client's own cache keeps it. */
 const IMMUTABLE = "private, max-age=31536000, immutable";
 
@@ -25,12 +38,8 @@ export const logRoutes: readonly Route[] = [
     access: "doc.read",
     query: z.strictObject({
       ...pageQuery,
-      branch: z.string().max(128).optional(),
-      since: z
-        .string()
-        .max(128)
-        .optional()
-        .meta({ description: "A seq, commit address or time; 0 when left out." }),
+      branch: pointQuery.branch,
+      since: pointText.optional().meta({ description: "A seq, commit address or time; 0 when left out." }),
     }),
     answers: { 200: { description: "A page.", types: { "application/json": CommitList } } },
     handle: (call) =>
@@ -95,6 +104,7 @@ export const logRoutes: readonly Route[] = [
     method: "GET",
     path: "/db/:db/verify",
     summary: "Check every byte of the log",
+    job: true,
     description: "Lines of progress; the last one has the verdict and names what is wrong.",
     tag,
     access: "doc.read",
@@ -117,7 +127,7 @@ function listCommits(call: Call, db: Db): Answer {
   checkBranchIsMain(call.query["branch"]);
   const { limit, cursor, since } = call.query as { limit: number; cursor?: string; since?: string };
   const after = cursor === undefined ? resolvePoint(db.log, since ?? "0") : seqOfCursor(db, cursor);
-  const commits = db.log.commits(after + 1, limit);
+  const commits = commitsFrom(db, after + 1, limit);
   const last = commits.at(-1)?.commit.seq ?? after;
   const more = last < db.log.head().seq;
   return json(
@@ -128,6 +138,22 @@ function listCommits(call: Call, db: Db): Answer {
       ...nextLink(`/api/v1/db/${call.params["db"]}/commits`, { limit }, more ? cursorAt(db, last) : null),
     },
   );
+}
+
+/** At most `limit` commits, and fewer when they are large: at least one when there is any. */
+function commitsFrom(db: Db, from: number, limit: number): StoredCommit[] {
+  const found: StoredCommit[] = [];
+  let bytes = 0;
+  while (found.length < limit) {
+    const some = db.log.commits(from + found.length, Math.min(STEP, limit - found.length));
+    for (const stored of some) {
+      bytes += stored.bytes.length;
+      if (bytes > LIMITS.query.commitsBytes.value && found.length > 0) return found;
+      found.push(stored);
+    }
+    if (some.length < STEP) break;
+  }
+  return found;
 }
 
 function findCommit(db: Db, text: string): StoredCommit {

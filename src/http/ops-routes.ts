@@ -1,9 +1,25 @@
 import * as z from "zod";
+import { LIMITS, valuesOf } from "../limits.ts";
 import { Status } from "../protocol/wire.ts";
 import { docsPage, docsText } from "./docs-page.ts";
 import { json, type Route } from "./route.ts";
 
 const tag = "operations";
+/** By the names of the table. */
+const TOLD: Readonly<Record<string, number>> = valuesOf({
+  "http.bodyBytes": LIMITS.http.bodyBytes,
+  "http.importBytes": LIMITS.http.importBytes,
+  "http.urlBytes": LIMITS.http.urlBytes,
+  "query.pageItems": LIMITS.query.pageItems,
+  "tx.writes": LIMITS.tx.writes,
+  "tx.changes": LIMITS.tx.changes,
+  "socket.frameBytes": LIMITS.socket.frameBytes,
+  "socket.frameItems": LIMITS.socket.frameItems,
+  "document.levels": LIMITS.document.levels,
+  "change.inflatedBytes": LIMITS.change.inflatedBytes,
+  "change.ops": LIMITS.change.ops,
+});
+
 const ok = z.object({ ok: z.boolean() });
 
 /** Mounted at the root, not below /api/v1. */
@@ -36,16 +52,24 @@ export const opsRoutes: readonly Route[] = [
     tag,
     access: "any",
     answers: { 200: { description: "Numbers.", types: { "application/json": Status } } },
-    handle: ({ services }) =>
-      json(200, {
+    handle: ({ services }) => {
+      const { progress, findings, lastPass } = services.scrub();
+      return json(200, {
         version: services.version,
         node: process.version,
         automerge: services.automerge,
-        uptime_seconds: Math.round((Date.now() - services.started) / 1000),
+        uptime_seconds: Math.round((services.world.monotonic() - services.started) / 1000),
         dbs: services.engine.stats(),
         workers: { ...services.engine.documents.stats() },
+        limits: TOLD,
         memory: { rss: process.memoryUsage.rss() },
-      } satisfies z.infer<typeof Status>),
+        scrub: {
+          progress,
+          findings,
+          last_pass: lastPass === undefined ? null : new Date(lastPass).toISOString(),
+        },
+      } satisfies z.infer<typeof Status>);
+    },
   },
   {
     method: "GET",

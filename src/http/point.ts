@@ -2,14 +2,18 @@ import * as z from "zod";
 import type { Db } from "../db/db.ts";
 import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
+import { LIMITS } from "../limits.ts";
 import { FIRST_EPOCH, decodeCursor, encodeCursor } from "../ids/cursor.ts";
+
+const { pageItems, pointCharacters, cursorCharacters } = LIMITS.query;
+
+/** Text that names a point or a branch. */
+export const pointText = z.string().max(pointCharacters.value);
 
 /** Query parameters of everything that reads at a point. */
 export const pointQuery = {
-  branch: z.string().max(128).optional().meta({ description: "Branch; only `main` in this version." }),
-  at: z
-    .string()
-    .max(128)
+  branch: pointText.optional().meta({ description: "Branch; only `main` in this version." }),
+  at: pointText
     .optional()
     .meta({ description: "A seq, a commit's address, or an RFC 3339 time; the head when left out." }),
 };
@@ -19,10 +23,10 @@ export const pageQuery = {
     .string()
     .regex(/^\d{1,4}$/, "expected a whole number")
     .transform(Number)
-    .pipe(z.int().min(1).max(1000))
+    .pipe(z.int().min(1).max(pageItems.value))
     .default(100)
-    .meta({ override: { type: "integer", minimum: 1, maximum: 1000, default: 100 } }),
-  cursor: z.string().max(2048).optional(),
+    .meta({ override: { type: "integer", minimum: 1, maximum: pageItems.value, default: 100 } }),
+  cursor: z.string().max(cursorCharacters.value).optional(),
 };
 
 /** Throws BRANCH_NOT_FOUND for any branch but main. */

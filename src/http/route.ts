@@ -4,6 +4,7 @@ import type { Principal } from "../auth/policy.ts";
 import type { Tokens } from "../auth/tokens.ts";
 import type { Db } from "../db/db.ts";
 import type { Engine } from "../db/engine.ts";
+import type { World } from "../world.ts";
 
 /**
  * A route as data: what it matches, who may call it, what it takes and gives, and the function that
@@ -23,6 +24,8 @@ export interface Route {
   readonly resource?: (params: Params) => string;
   /** The handler checks what a limited token may see; the route only asks that it may see something. */
   readonly partial?: boolean;
+  /** Long work: only some of it runs at a time. */
+  readonly job?: boolean;
   readonly query?: z.ZodObject;
   readonly body?: BodySpec;
   readonly answers: Readonly<Record<number, AnswerSpec>>;
@@ -48,12 +51,19 @@ export interface Services {
   readonly tokens: Tokens;
   readonly version: string;
   readonly automerge: string;
+  readonly world: World;
+  /** When, on the monotonic clock. */
   readonly started: number;
   /** The OpenAPI document as JSON text. */
   readonly openApi: () => string;
   readonly metrics: () => Promise<{ type: string; text: string }>;
   /** Checks a db's log: lines of progress, then the verdict. */
   readonly verify: (dbId: string, signal: AbortSignal) => AsyncIterable<string>;
+  readonly scrub: () => {
+    readonly progress: number;
+    readonly findings: number;
+    readonly lastPass: number | undefined;
+  };
   /** Whether new work is taken: false while the server drains. */
   readonly accepting: () => boolean;
 }

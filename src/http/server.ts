@@ -2,8 +2,17 @@ import { createServer, type IncomingMessage, type Server } from "node:http";
 import express from "express";
 import type { Principal } from "../auth/policy.ts";
 import { SkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import { Load, type ServerLimits } from "./load.ts";
 import { dbRoutes } from "./db-routes.ts";
-import { dispatch, refuse, tellMethods, type DispatchContext, type RequestLog } from "./dispatch.ts";
+import {
+  dispatch,
+  refuse,
+  requestNames,
+  tellMethods,
+  type DispatchContext,
+  type RequestLog,
+} from "./dispatch.ts";
 import { DOC_PATH, docRoutes } from "./doc-routes.ts";
 import { importRoutes } from "./import-routes.ts";
 import { logRoutes } from "./log-routes.ts";
@@ -13,6 +22,7 @@ import type { Route, Services } from "./route.ts";
 import { tokenRoutes } from "./token-routes.ts";
 import { txRoute } from "./tx-routes.ts";
 import { acceptTxSockets } from "./tx-upgrade.ts";
+import { answerUnread, checkHead, limitConnections } from "./unread.ts";
 
 const API = "/api/v1";
 
@@ -29,26 +39,46 @@ export function openApiDocument(version: string): string {
 /**
  * The HTTP server. The hottest routes are matched by hand before Express sees them, because Express costs
  * 0.3 ms of CPU a request where the rest of a write costs 0.1; they go through the same `dispatch`, so
- * checks, errors and answers are the same. `ambient` is who a request without a credential is.
+ * checks, errors and answers are the same. `ambient` is who a request without a credential is, `limits`
+ * are others than those of `LIMITS`.
  */
-export function createHttpServer(services: Services, log: RequestLog, ambient?: Principal): Server {
-  const context = { services, log, ambient };
+export function createHttpServer(
+  services: Services,
+  log: RequestLog,
+  ambient?: Principal,
+  limits?: Partial<ServerLimits>,
+): Server {
+  const load = new Load(limits);
+  const context = { services, log, ambient, load, nextName: requestNames(services.world) };
   const app = expressApp(context);
   const server = createServer(
     {
-      keepAliveTimeout: 65_000,
-      requestTimeout: 300_000,
-      headersTimeout: 30_000,
-      connectionsCheckingInterval: 5000,
+      // Node takes less than this, not as much.
+      maxHeaderSize: LIMITS.http.headBytes.value + 1,
+      keepAliveTimeout: load.limits.idleMs,
+      requestTimeout: load.limits.requestMs,
+      headersTimeout: load.limits.headMs,
+      // Whoever is late is found out at most a sixth of the time after.
+      connectionsCheckingInterval: Math.ceil(Math.min(load.limits.headMs, load.limits.requestMs) / 6),
     },
     (req, res) => {
+      try {
+        checkHead(req);
+      } catch (error) {
+        void refuse(error, NO_ROUTE, req, res, context);
+        return;
+      }
       const hot = hotMatch(req);
       if (hot) void dispatch(hot.route, hot.params, hot.search, req, res, context);
       else app(req, res);
     },
   );
+  // Node leaves out what is above this without a word, the credential perhaps; `checkHead` counts.
+  server.maxHeadersCount = 0;
+  answerUnread(server, context);
   // Answers that follow each other on one connection must not wait for each other's acknowledgement.
   server.on("connection", (socket) => socket.setNoDelay(true));
+  limitConnections(server, load.limits.connections, context);
   acceptTxSockets(server, context);
   return server;
 }

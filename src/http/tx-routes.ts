@@ -1,8 +1,9 @@
 import * as z from "zod";
 import { allows } from "../auth/policy.ts";
-import type { TxWrite } from "../db/write.ts";
+import { checkCount, type TxWrite } from "../db/write.ts";
 import type { Db } from "../db/db.ts";
 import { SkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import { checkTxId, parseDocName } from "../ids/names.ts";
 import type { Receipt as LogReceipt } from "../log/log.ts";
 import { Receipt, TxRequest } from "../protocol/wire.ts";
@@ -98,7 +99,10 @@ function writesOf(request: TxBody, body: Buffer): TxWrite[] {
   return request.writes.map((write, i) => {
     const { doc, base_heads: base } = write;
     const target = { doc, ...(base === undefined ? {} : { base }) };
-    if ("changes" in write) return { ...target, changes: write.changes.map(fromBase64) };
+    if ("changes" in write) {
+      checkCount("changes of a write", write.changes.length, LIMITS.tx.changes.value);
+      return { ...target, changes: write.changes.map(fromBase64) };
+    }
     if ("delete" in write) return { ...target, delete: true };
     texts ??= itemTexts(memberTexts(jsonText(body)).get("writes") ?? "[]");
     const text = (key: string): string => memberTexts(texts?.[i] ?? "{}").get(key) ?? "null";

@@ -1,9 +1,10 @@
 import type { WebSocket } from "ws";
 import { allows, prefixesFor, type Principal } from "../auth/policy.ts";
 import type { HeldDb } from "../db/engine.ts";
-import type { TxRequest, TxWrite } from "../db/write.ts";
+import { checkCount, type TxRequest, type TxWrite } from "../db/write.ts";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { CborWriter, decodeCborSequence } from "../ids/cbor.ts";
+import { LIMITS } from "../limits.ts";
 import { fromHex, toHex } from "../ids/hash.ts";
 import type { Receipt } from "../log/log.ts";
 import type { DispatchContext } from "./dispatch.ts";
@@ -21,14 +22,8 @@ import type { DispatchContext } from "./dispatch.ts";
  * that does not read is not read from either.
  */
 
-export const MAX_FRAME = 16 * 1024 * 1024;
-/** Transactions of one frame, and of one socket that wait for their commit before it is no longer read. */
-const MAX_IN_FLIGHT = 2048;
-/** Bytes of frames with such transactions. */
-const MAX_IN_FLIGHT_BYTES = 2 * MAX_FRAME;
-const MAX_UNREAD_BYTES = 1024 * 1024;
-/** From the decision to close a socket to its end, however its client behaves. */
-const CLOSE_MS = 3000;
+const { frameItems, levels, mapEntries, inFlight, inFlightBytes, unreadBytes, closeMs } = LIMITS.socket;
+const { messageCharacters, changes: mostChanges, heads: mostHeads } = LIMITS.tx;
 
 export interface TxSocketParts {
   readonly principal: Principal;
@@ -80,8 +75,10 @@ export class TxSocket {
   end(code: number, reason: string): void {
     if (this.#ending) return;
     this.#ending = { code, reason };
-    const force = setTimeout(() => this.#ws.terminate(), CLOSE_MS);
-    this.#ws.once("close", () => clearTimeout(force));
+    this.#ws.once(
+      "close",
+      this.#context.services.world.timer(closeMs.value, () => this.#ws.terminate()),
+    );
     // A paused socket does not hear that its client closes too.
     this.#ws.resume();
     this.#closeWhenDone();
@@ -105,8 +102,10 @@ export class TxSocket {
         return this.end(1008, "UNAUTHENTICATED");
       }
       let taken = 0;
-      for (const item of decodeCborSequence(data)) {
-        if ((taken += 1) > MAX_IN_FLIGHT) return this.end(1009, `more than ${MAX_IN_FLIGHT} transactions`);
+      for (const item of decodeCborSequence(data, levels.value, mapEntries.value)) {
+        if ((taken += 1) > frameItems.value) {
+          return this.end(1009, `more than ${frameItems.value} transactions`);
+        }
         this.#take(item, frame);
       }
     } catch (error) {
@@ -146,8 +145,8 @@ export class TxSocket {
     for (const key in item) if (!FIELDS.has(key)) throw unknownField(key, "a transaction");
     if (!Array.isArray(writes)) throw malformed("`writes` is a list");
     if (tx !== undefined && typeof tx !== "string") throw malformed("`tx` is a text");
-    if (message !== undefined && (typeof message !== "string" || message.length > 4096)) {
-      throw malformed("`message` is a text of at most 4096 characters");
+    if (message !== undefined && (typeof message !== "string" || message.length > messageCharacters.value)) {
+      throw malformed(`\`message\` is a text of at most ${messageCharacters.value} characters`);
     }
     return {
       author: this.#parts.principal.subject,
@@ -166,6 +165,7 @@ export class TxSocket {
     if (!Array.isArray(changes) || changes.length === 0 || !changes.every(isBytes)) {
       throw malformed("`changes` is a list of byte strings");
     }
+    checkCount("changes of a write", changes.length, mostChanges.value);
     if (!this.#mayAll && !allows(this.#parts.principal, "doc.write", this.#parts.db, doc)) {
       throw new SkaldError("FORBIDDEN", `The token does not allow doc.write on ${doc.slice(0, 80)}.`);
     }
@@ -173,6 +173,7 @@ export class TxSocket {
     if (!Array.isArray(base) || !base.every((hash) => isBytes(hash) && hash.length === 32)) {
       throw malformed("`base` is a list of hashes of 32 bytes");
     }
+    checkCount("heads of a write", base.length, mostHeads.value);
     return { doc, changes, base: (base as Uint8Array[]).map(toHex) };
   }
 
@@ -224,7 +225,7 @@ export class TxSocket {
   #done(frame: Frame): void {
     this.#inFlight -= 1;
     this.#settle(frame);
-    if (this.#unsent === 0) setImmediate(() => this.#flush());
+    if (this.#unsent === 0) this.#context.services.world.soon(() => this.#flush());
     this.#unsent += 1;
     if (this.#inFlight === 0 && this.#ws.readyState === this.#ws.CLOSED) this.#parts.held.release();
   }
@@ -238,7 +239,7 @@ export class TxSocket {
     this.#unsent = 0;
     const frame = this.#writer.take();
     // A buffer that one large frame made large is not kept for the small ones.
-    if (frame.length > MAX_UNREAD_BYTES) this.#writer = new CborWriter();
+    if (frame.length > unreadBytes.value) this.#writer = new CborWriter();
     else this.#writer.reset();
     if (this.#ws.readyState === this.#ws.OPEN) {
       this.#ws.send(frame, () => this.#throttle());
@@ -251,12 +252,12 @@ export class TxSocket {
   #throttle(): void {
     if (this.#ending) return;
     const ws = this.#ws;
-    const unread = ws.bufferedAmount > MAX_UNREAD_BYTES;
-    if (unread || this.#inFlight >= MAX_IN_FLIGHT || this.#inFlightBytes >= MAX_IN_FLIGHT_BYTES) ws.pause();
+    const unread = ws.bufferedAmount > unreadBytes.value;
+    if (unread || this.#inFlight >= inFlight.value || this.#inFlightBytes >= inFlightBytes.value) ws.pause();
     else if (
       ws.isPaused &&
-      this.#inFlight < MAX_IN_FLIGHT / 2 &&
-      this.#inFlightBytes < MAX_IN_FLIGHT_BYTES / 2
+      this.#inFlight < inFlight.value / 2 &&
+      this.#inFlightBytes < inFlightBytes.value / 2
     )
       ws.resume();
   }

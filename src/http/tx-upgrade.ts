@@ -1,14 +1,15 @@
-import { STATUS_CODES, type IncomingMessage, type Server } from "node:http";
+import type { IncomingMessage, Server } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { bearerToken } from "../auth/bearer.ts";
 import { prefixesFor } from "../auth/policy.ts";
-import { SkaldError } from "../errors.ts";
+import { SkaldError, isSkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import { checkDbId } from "../ids/names.ts";
 import { requestIdOf, type DispatchContext } from "./dispatch.ts";
-import { problemOf } from "./problem.ts";
-import { MAX_FRAME, TxSocket, type TxSocketParts } from "./tx-socket.ts";
+import { checkHead, refuseOn } from "./unread.ts";
+import { TxSocket, type TxSocketParts } from "./tx-socket.ts";
 
 export const TX_PROTOCOL = "skald.tx.1";
 const PATH = /^\/api\/v1\/db\/([^/?]+)\/branches\/main\/tx$/;
@@ -20,7 +21,7 @@ export function acceptTxSockets(server: Server, context: DispatchContext): void 
   const handshake = new WebSocketServer({
     noServer: true,
     clientTracking: false,
-    maxPayload: MAX_FRAME,
+    maxPayload: LIMITS.socket.frameBytes.value,
     perMessageDeflate: false,
     handleProtocols: () => TX_PROTOCOL,
   });
@@ -32,17 +33,23 @@ export function acceptTxSockets(server: Server, context: DispatchContext): void 
     }
     socket.on("error", () => socket.destroy());
     admit(req, context).then(
-      (parts) => {
+      ({ leave, ...parts }) => {
         let taken = false;
         handshake.handleUpgrade(req, socket, head, (ws) => {
           taken = true;
           socket.setKeepAlive(true, KEEP_ALIVE_MS);
           const made = new TxSocket(ws, parts, context);
           open.add(made);
-          ws.once("close", () => open.delete(made));
+          ws.once("close", () => {
+            open.delete(made);
+            leave();
+          });
         });
         // A handshake that ws refused, or whose client has gone: nobody else lets go of the db.
-        if (!taken) parts.held.release();
+        if (!taken) {
+          parts.held.release();
+          leave();
+        }
       },
       (error: unknown) => refuse(error, req, socket, context),
     );
@@ -55,7 +62,11 @@ export function acceptTxSockets(server: Server, context: DispatchContext): void 
   };
 }
 
-async function admit(req: IncomingMessage, { services, ambient }: DispatchContext): Promise<TxSocketParts> {
+async function admit(
+  req: IncomingMessage,
+  { services, ambient, load }: DispatchContext,
+): Promise<TxSocketParts & { leave: () => void }> {
+  checkHead(req);
   const match = PATH.exec(req.url ?? "");
   if (!match) throw new SkaldError("NOT_FOUND", "There is no WebSocket at this path.");
   const { authorization } = req.headers;
@@ -76,11 +87,17 @@ async function admit(req: IncomingMessage, { services, ambient }: DispatchContex
       `This socket speaks ${TX_PROTOCOL}, which the client does not offer.`,
     );
   }
-  const wanted = new AbortController();
-  const hold = () => services.engine.hold(db, () => wanted.abort());
-  const held = hold() ?? (await services.engine.use(db, hold));
-  if (!held) throw new SkaldError("UNAVAILABLE", "The db is closing.");
-  return { principal, token, db, held, wanted: wanted.signal };
+  const leave = load.enterSocket(principal.id);
+  try {
+    const wanted = new AbortController();
+    const hold = () => services.engine.hold(db, () => wanted.abort());
+    const held = hold() ?? (await services.engine.use(db, hold));
+    if (!held) throw new SkaldError("UNAVAILABLE", "The db is closing.");
+    return { principal, token, db, held, wanted: wanted.signal, leave };
+  } catch (error) {
+    leave();
+    throw error;
+  }
 }
 
 function decoded(text: string): string {
@@ -92,17 +109,9 @@ function decoded(text: string): string {
 }
 
 function refuse(error: unknown, req: IncomingMessage, socket: Duplex, context: DispatchContext): void {
-  const id = requestIdOf(req);
-  const { status, headers, body } = problemOf(error, id);
-  if (status >= 500) context.log.failure(error, id);
-  const lines = Object.entries({
-    "x-request-id": id,
-    ...headers,
-    "content-length": String(Buffer.byteLength(body as string)),
-    connection: "close",
-  }).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.once("finish", () => socket.destroy());
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("")}\r\n${body as string}`);
+  const id = requestIdOf(req, context);
+  if (!isSkaldError(error) || error.status >= 500) context.log.failure(error, id);
+  refuseOn(socket, error, id);
 }
 
 /**

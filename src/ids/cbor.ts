@@ -232,17 +232,18 @@ export class CborReader {
 /** Items of one sequence, maps and their keys counted as MAP_COST each: 16 MiB of empty maps would take 23 s. */
 export const MAX_SEQUENCE_ITEMS = 2 ** 18;
 const MAP_COST = 4;
-/** Keys of one map: what peers send has six at most, and each new key takes longer than any other item. */
-const MAX_MAP_KEYS = 16;
-const MAX_DEPTH = 8;
 
 /**
  * Reads a CBOR sequence (RFC 8742) of plain items from a peer: integers up to 2^53 - 1 on either side of
  * zero, byte strings, text, arrays, maps with text keys, booleans and null, in any valid encoding of
- * definite length. Maps come as objects without a prototype; a repeated key is refused, and so is more
- * than MAX_SEQUENCE_ITEMS. Throws BAD_CBOR.
+ * definite length. Maps come as objects without a prototype; a repeated key is refused, one with more
+ * entries than `maxEntries`, and more than MAX_SEQUENCE_ITEMS in all. Throws BAD_CBOR.
  */
-export function* decodeCborSequence(bytes: Uint8Array): Generator<unknown> {
+export function* decodeCborSequence(
+  bytes: Uint8Array,
+  maxDepth = 8,
+  maxEntries = Infinity,
+): Generator<unknown> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
   let left = MAX_SEQUENCE_ITEMS;
@@ -272,7 +273,7 @@ export function* decodeCborSequence(bytes: Uint8Array): Generator<unknown> {
     }
   };
   const item = (depth: number): unknown => {
-    if (depth > MAX_DEPTH) throw badCbor("items nest too deeply");
+    if (depth > maxDepth) throw badCbor("items nest too deeply");
     left -= 1;
     const first = bytes[at++];
     if (first === undefined) throw badCbor("the bytes end within an item");
@@ -299,7 +300,7 @@ export function* decodeCborSequence(bytes: Uint8Array): Generator<unknown> {
       for (let i = 0; i < size; i += 1) items.push(item(depth + 1));
       return items;
     }
-    if (size > MAX_MAP_KEYS) throw badCbor("a map has too many keys");
+    if (size > maxEntries) throw badCbor("a map has too many entries");
     left -= (MAP_COST - 1) * size;
     const map = Object.create(null) as Record<string, unknown>;
     for (let i = 0; i < size; i += 1) {

@@ -1,6 +1,8 @@
 import { SkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 
-const DB_ID = /^[A-Za-z0-9._-]{1,128}$/;
+const { dbIdCharacters, collectionCharacters, keyBytes, txIdCharacters } = LIMITS.names;
+const DB_ID = new RegExp(`^[A-Za-z0-9._-]{1,${dbIdCharacters.value}}$`);
 
 /**
  * Checks a db id. `.` and `..` fit the alphabet but name folders, so they are refused.
@@ -10,7 +12,7 @@ export function checkDbId(id: string): string {
   if (!DB_ID.test(id) || id === "." || id === "..") {
     throw new SkaldError(
       "NAME_INVALID",
-      `A db id is 1 to 128 of A-Z a-z 0-9 . _ - and neither "." nor "..".`,
+      `A db id is 1 to ${dbIdCharacters.value} of A-Z a-z 0-9 . _ - and neither "." nor "..".`,
     );
   }
   return id;
@@ -26,15 +28,15 @@ export function dbFolder(id: string): string {
     .replace(/^\./, "=.");
 }
 
-const COLLECTION = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/;
-export const KEY_BYTES = 512;
+const COLLECTION = new RegExp(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,${collectionCharacters.value - 1}}$`);
+const TX_ID = new RegExp(`^[\\x21-\\x7e]{1,${txIdCharacters.value}}$`);
 
 /** Checks a collection name: letters, digits, `. _ -`, first one no dot or dash. Throws NAME_INVALID. */
 export function checkCollection(name: string): string {
   if (!COLLECTION.test(name)) {
     throw new SkaldError(
       "NAME_INVALID",
-      "A collection is 1 to 128 of A-Z a-z 0-9 . _ - and starts with a letter, a digit or _.",
+      `A collection is 1 to ${collectionCharacters.value} of A-Z a-z 0-9 . _ - and starts with a letter, a digit or _.`,
     );
   }
   return name;
@@ -42,10 +44,10 @@ export function checkCollection(name: string): string {
 
 /** Checks a document key: 1 to 512 bytes of UTF-8 without control characters. Throws NAME_INVALID. */
 export function checkKey(key: string): string {
-  if (key === "" || Buffer.byteLength(key) > KEY_BYTES || /\p{Cc}/u.test(key) || !key.isWellFormed()) {
+  if (key === "" || Buffer.byteLength(key) > keyBytes.value || /\p{Cc}/u.test(key) || !key.isWellFormed()) {
     throw new SkaldError(
       "NAME_INVALID",
-      `A document key is 1 to ${KEY_BYTES} bytes of UTF-8 without control characters.`,
+      `A document key is 1 to ${keyBytes.value} bytes of UTF-8 without control characters.`,
     );
   }
   return key;
@@ -74,10 +76,10 @@ export function parseDocName(doc: string): DocName {
 
 /** Checks a client_tx_id: 1 to 128 printable ASCII characters. Throws NAME_INVALID. */
 export function checkTxId(id: string): string {
-  if (!/^[\x21-\x7e]{1,128}$/.test(id)) {
+  if (!TX_ID.test(id)) {
     throw new SkaldError(
       "NAME_INVALID",
-      "A client_tx_id is 1 to 128 printable ASCII characters without spaces.",
+      `A client_tx_id is 1 to ${txIdCharacters.value} printable ASCII characters without spaces.`,
     );
   }
   return id;

@@ -98,6 +98,7 @@ function readChunk(bytes: Uint8Array, chunk: Chunk, limits: ChangeLimits): Chang
   // The checksum of a deflated change is that of its uncompressed form.
   const contents = inflate(bytes.subarray(chunk.contents, end), limits.inflatedBytes, "inflatedBytes");
   const whole = frameChange(bytes.subarray(start + 4, start + 8), contents);
+  if (whole.length > limits.inflatedBytes) tooLarge("inflatedBytes", limits.inflatedBytes, whole.length);
   return readContents(whole, whole.length - contents.length, checkedHash(whole, 0, whole.length), limits);
 }
 

@@ -2,6 +2,7 @@ import { SkaldError } from "../errors.ts";
 import { CODEC_DAG_CBOR, cidFromDigest, cidToString } from "../ids/cid.ts";
 import { blake3, toHex } from "../ids/hash.ts";
 import type { DbIdentity, StoredRecord } from "../store/contract.ts";
+import type { World } from "../world.ts";
 import { Stage, prefixOf, type Catalog } from "./catalog.ts";
 import type { ChangeHeader } from "./change.ts";
 import { encodeCommit, type Commit } from "./commit.ts";
@@ -48,7 +49,7 @@ export class Group {
   readonly stage: Stage;
   head: LogHead;
   readonly #identity: DbIdentity;
-  readonly #now: () => number;
+  readonly #world: World;
   readonly #stored: (seq: number) => StoredCommit | undefined;
   readonly #archive: Archive;
   readonly #own = new Map<number, StoredCommit>();
@@ -57,14 +58,14 @@ export class Group {
     identity: DbIdentity,
     catalog: Catalog,
     head: LogHead,
-    now: () => number,
+    world: World,
     stored: (seq: number) => StoredCommit | undefined,
     archive: Archive,
   ) {
     this.#identity = identity;
     this.stage = new Stage(catalog);
     this.head = head;
-    this.#now = now;
+    this.#world = world;
     this.#stored = stored;
     this.#archive = archive;
   }
@@ -91,7 +92,7 @@ export class Group {
       branch: "main",
       seq,
       parents: this.head.cid ? [this.head.cid] : [],
-      time: Math.max(this.#now(), this.head.time),
+      time: Math.max(this.#world.now(), this.head.time),
       author: tx.author,
       entries: stageWrites(planned, tx.author, seq, this.stage),
       events: [],
@@ -121,7 +122,13 @@ export class Group {
   }
 
   #repeat(tx: Transaction, seq: number): Added {
-    const { commit, cid } = this.#commit(seq);
+    const { commit, cid, clientTxId } = this.#commit(seq);
+    if (commit.author !== tx.author || clientTxId !== tx.clientTxId) {
+      throw new SkaldError(
+        "DERIVED_DAMAGED",
+        `Commit ${seq} is not that of ${tx.clientTxId}, as the catalog says.`,
+      );
+    }
     const docs = new Set(tx.writes.map((write) => write.doc));
     if (!commit.entries.every((entry) => docs.has(entry.doc))) {
       throw new SkaldError(

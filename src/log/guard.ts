@@ -1,3 +1,5 @@
+import { LIMITS, valuesOf } from "../limits.ts";
+
 /**
  * The limits a change must keep before Automerge sees it, and the checks that need no document.
  *
@@ -49,19 +51,4 @@ export interface ChangeLimits {
  *   unloadable for ever. This is the last resort only; what a change may start at follows from the
  *   document, and whoever has it must check that.
  */
-export const DEFAULT_CHANGE_LIMITS: Readonly<ChangeLimits> = {
-  changeBytes: 8 * 1024 * 1024,
-  inflatedBytes: 8 * 1024 * 1024,
-  ops: 1_000_000,
-  bareOps: 250_000,
-  preds: 1_000_000,
-  deps: 1_024,
-  otherActors: 16_384,
-  actorBytesMin: 16,
-  actorBytesMax: 32,
-  messageBytes: 64 * 1024,
-  keyBytes: 16 * 1024,
-  depth: 100,
-  maxOp: 10_000_000,
-  maxSeq: 2 ** 31 - 1,
-};
+export const DEFAULT_CHANGE_LIMITS: Readonly<ChangeLimits> = valuesOf(LIMITS.change);

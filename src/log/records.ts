@@ -1,3 +1,4 @@
+import { SkaldError } from "../errors.ts";
 import type { LogStorage } from "../store/contract.ts";
 import { isBundle, unpackBundle } from "./bundle.ts";
 import { openRecord, type StoredCommit } from "./stored-commit.ts";
@@ -22,24 +23,34 @@ export class Records {
       if (seq >= first && seq < first + commits.length) return commits[seq - first];
     }
     const body = this.#storage.read(seq);
-    if (!body) return undefined;
+    if (!body) {
+      if (seq >= 1 && seq <= this.#storage.last()) throw missing(seq);
+      return undefined;
+    }
     if (!isBundle(body)) return openRecord(body, seq);
     const commits = this.#expand(body);
-    return commits[seq - (commits[0]?.commit.seq ?? 0)];
+    const stored = commits[seq - (commits[0]?.commit.seq ?? 0)];
+    if (!stored) throw missing(seq);
+    return stored;
   }
 
   /** Commits from `from` on, oldest first, at most `limit`; fewer at the end of a bundle. */
   page(from: number, limit: number): StoredCommit[] {
     const found: StoredCommit[] = [];
-    for (const { seq, body } of this.#storage.page(from, limit)) {
+    const records = this.#storage.page(from, limit);
+    if (records.length === 0 && from >= 1 && from <= this.#storage.last()) throw missing(from);
+    for (const { seq, body } of records) {
       if (!isBundle(body)) {
+        if (seq !== Math.max(1, from) + found.length) throw missing(Math.max(1, from) + found.length);
         found.push(openRecord(body, seq));
         continue;
       }
       // A bundle alone is more than a page: give what is asked of the first and stop there.
       if (found.length === 0) {
         const commits = this.#expand(body);
-        const start = Math.max(0, from - (commits[0]?.commit.seq ?? 0));
+        const first = commits[0]?.commit.seq ?? 0;
+        if (first > Math.max(1, from) || first + commits.length - 1 !== seq) throw missing(Math.max(1, from));
+        const start = Math.max(0, from - first);
         return commits.slice(start, start + limit);
       }
       break;
@@ -76,7 +87,7 @@ export class Records {
       return known;
     }
     const body = this.#storage.read(last);
-    if (!body) return [];
+    if (!body) throw missing(last);
     return isBundle(body) ? this.#expand(body) : [openRecord(body, last)];
   }
 
@@ -91,6 +102,10 @@ export class Records {
     }
     return commits;
   }
+}
+
+function missing(seq: number): SkaldError {
+  return new SkaldError("DB_DAMAGED", `Commit ${seq} is missing.`, { details: { seq } });
 }
 
 const EXPANDED_MAX = 2;

@@ -1,3 +1,4 @@
+import { LIMITS, valuesOf } from "../limits.ts";
 import { readChange } from "./change.ts";
 import {
   ByteReader,
@@ -35,13 +36,7 @@ export interface SavedDocumentLimits {
  * largest document that is pleasant to use.
  */
 export const DEFAULT_SAVED_DOCUMENT_LIMITS: Readonly<SavedDocumentLimits> = {
-  fileBytes: 64 * 1024 * 1024,
-  inflatedBytes: 128 * 1024 * 1024,
-  ops: 4_000_000,
-  changes: 500_000,
-  references: 8_000_000,
-  actors: 65_536,
-  heads: 1_024,
+  ...valuesOf(LIMITS.saved),
   change: DEFAULT_CHANGE_LIMITS,
 };
 

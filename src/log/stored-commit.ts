@@ -18,10 +18,17 @@ export interface StoredCommit {
 /** Reads a record. Throws DB_DAMAGED. */
 export function openRecord(body: Uint8Array, seq: number): StoredCommit {
   const record = decodeRecord(body, seq);
+  const commit = decodeCommit(record.commit);
+  // A whole record under another's number: its key was damaged, or its page stands in another's place.
+  if (commit.seq !== seq) {
+    throw new SkaldError("DB_DAMAGED", `The record of commit ${seq} is that of commit ${commit.seq}.`, {
+      details: { seq },
+    });
+  }
   return {
     cid: cidFromDigest(CODEC_DAG_CBOR, record.digest),
     bytes: record.commit,
-    commit: decodeCommit(record.commit),
+    commit,
     blocks: record.blocks,
     clientTxId: record.clientTxId,
   };
@@ -59,4 +66,9 @@ export function changesIn(stored: StoredCommit, doc: string): Uint8Array[] {
 
 export function headersIn(stored: StoredCommit, doc: string): ChangeHeader[] {
   return changesIn(stored, doc).map(readTrustedHeader);
+}
+
+/** The documents that commits name, each once. */
+export function documentsOf(commits: readonly StoredCommit[]): string[] {
+  return [...new Set(commits.flatMap(({ commit }) => commit.entries.map((entry) => entry.doc)))];
 }

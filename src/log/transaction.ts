@@ -1,4 +1,5 @@
 import { SkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import { CODEC_RAW, cidDigest, cidOf } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
 import { parseDocName } from "../ids/names.ts";
@@ -93,6 +94,7 @@ export function planTransaction(tx: Transaction, stage: Stage, lookup: LogLookup
     if (write.base && (fresh.length > 0 || write.changes.length === 0)) {
       expectHeads(write.doc, write.base, state, lookup.uid);
     }
+    if (fresh.length > 0) checkGrowth(write.doc, fresh, state);
     const deleted = write.deleted === true;
     const nowDeleted = state?.deleted ?? false;
     if (fresh.length === 0 && deleted === nowDeleted) continue;
@@ -162,6 +164,36 @@ function expectHeads(
   if (current.length === 0 && wanted.length === 1 && wanted[0] === genesis(doc, uid).hash) return;
   throw new SkaldError("HEADS_CONFLICT", `The document ${doc} is not at the heads this builds on.`, {
     details: { doc, current_heads: current },
+  });
+}
+
+/**
+ * A document with more heads than one change can join could never be written by the server again, and
+ * all of its heads and actors are kept in memory. One change on the current heads cannot make more.
+ */
+function checkGrowth(doc: string, fresh: readonly ChangeHeader[], state: DocState | undefined): void {
+  const { heads: mostHeads, actors: mostActors } = LIMITS.document;
+  const actors = state?.actors.size ?? 0;
+  const before = state?.heads.size ?? 0;
+  if (before + fresh.length > mostHeads.value) {
+    const heads = new Set(state?.heads.keys());
+    for (const change of fresh) {
+      for (const dep of change.deps) heads.delete(dep);
+      heads.add(change.hash);
+    }
+    // Whoever joins some of too many is let in.
+    if (heads.size > mostHeads.value && heads.size > before) throw tooLarge(doc, mostHeads.value, "heads");
+  }
+  if (actors + fresh.length > mostActors.value) {
+    const fewer = new Set(fresh.map((change) => change.actor).filter((actor) => !state?.actors.has(actor)));
+    if (fewer.size > 0 && actors + fewer.size > mostActors.value)
+      throw tooLarge(doc, mostActors.value, "actors");
+  }
+}
+
+function tooLarge(doc: string, max: number, what: string): SkaldError {
+  return new SkaldError("DOC_TOO_LARGE", `The document ${doc} would have more than ${max} ${what}.`, {
+    details: { doc, limit: what, max },
   });
 }
 

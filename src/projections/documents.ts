@@ -1,6 +1,7 @@
 import { isSkaldError } from "../errors.ts";
 import type { Log } from "../log/log.ts";
 import type { DocumentRow, Views } from "../store/sqlite-views.ts";
+import { nextTurn } from "../world.ts";
 
 /**
  * The `documents` projection: every document's JSON as of one seq of the log.
@@ -17,7 +18,7 @@ export class DocumentsProjection {
   readonly #followed: (doc: string) => Promise<unknown>;
   readonly #onError: (error: unknown) => void;
   #running: Promise<void> | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #stopTimer: (() => void) | undefined;
   #waitingSince = 0;
   #closed = false;
 
@@ -49,15 +50,15 @@ export class DocumentsProjection {
    */
   schedule(): void {
     if (this.#closed || this.#running) return;
-    const now = Date.now();
-    if (!this.#timer) this.#waitingSince = now;
+    const { world } = this.#log;
+    const now = world.monotonic();
+    if (!this.#stopTimer) this.#waitingSince = now;
     else if (now - this.#waitingSince > LAG_MS) return;
-    else clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
+    else this.#stopTimer();
+    this.#stopTimer = world.timer(PAUSE_MS, () => {
+      this.#stopTimer = undefined;
       this.catchUp().catch(this.#onError);
-    }, PAUSE_MS);
-    this.#timer.unref();
+    });
   }
 
   /** Resolves when the projection holds at least everything that was in the log at the call. */
@@ -75,7 +76,7 @@ export class DocumentsProjection {
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#stopTimer?.();
     await this.#running?.catch(() => {});
   }
 
@@ -108,7 +109,7 @@ export class DocumentsProjection {
         for (const entry of commit.entries) docs.add(entry.doc);
         upTo = commit.seq;
       }
-      await new Promise((resolve) => setImmediate(resolve));
+      await nextTurn(this.#log.world);
     }
     return { docs, upTo };
   }

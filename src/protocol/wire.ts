@@ -1,8 +1,10 @@
 import * as z from "zod";
+import { LIMITS } from "../limits.ts";
 
 /**
  * Shapes of the HTTP surface. The same schemas validate requests and make the OpenAPI document.
  * Objects are strict: an unknown field is a mistake somewhere, and the sender should hear of it.
+ * Counts and names are checked where every way in meets, so that their codes are the same everywhere.
  */
 
 export const Hash = z
@@ -11,20 +13,15 @@ export const Hash = z
   .meta({ id: "Hash", description: "An Automerge change hash: SHA-256 in lower-case hex." });
 export const Heads = z
   .array(Hash)
-  .max(1000)
-  .meta({ id: "Heads", description: "Tips of a document's change graph." });
+  .meta({ id: "Heads", maxItems: LIMITS.tx.heads.value, description: "Tips of a document's change graph." });
 export const DocRef = z
   .string()
-  .max(700)
   .meta({ id: "DocRef", description: "`collection/key`.", example: "notes/hello" });
 export const Cid = z.string().meta({ id: "Cid", description: "CIDv1, blake3-256, multibase base32." });
 export const Time = z.string().meta({ id: "Time", format: "date-time", description: "RFC 3339." });
 export const CursorText = z.string().meta({ id: "Cursor", description: "Opaque place in the log." });
 
-const Base64 = z
-  .string()
-  .max(32 * 1024 * 1024)
-  .meta({ description: "Base64 of the bytes of one Automerge change." });
+const Base64 = z.string().meta({ description: "Base64 of the bytes of one Automerge change." });
 
 const base_heads = Heads.optional().meta({
   description: "Refuse with HEADS_CONFLICT unless the document is at these heads; leave out to merge.",
@@ -32,7 +29,11 @@ const base_heads = Heads.optional().meta({
 
 export const TxWrite = z
   .union([
-    z.strictObject({ doc: DocRef, base_heads, changes: z.array(Base64).min(1).max(10_000) }),
+    z.strictObject({
+      doc: DocRef,
+      base_heads,
+      changes: z.array(Base64).min(1).meta({ maxItems: LIMITS.tx.changes.value }),
+    }),
     z.strictObject({ doc: DocRef, base_heads, value: z.record(z.string(), z.unknown()) }),
     z.strictObject({ doc: DocRef, base_heads, patch: z.record(z.string(), z.unknown()) }),
     z.strictObject({ doc: DocRef, base_heads, delete: z.literal(true) }),
@@ -44,8 +45,11 @@ export const TxWrite = z
 
 export const TxRequest = z
   .strictObject({
-    client_tx_id: z.string().max(128).optional().meta({ description: "Makes repeating safe." }),
-    message: z.string().max(4096).optional(),
+    client_tx_id: z
+      .string()
+      .optional()
+      .meta({ maxLength: LIMITS.names.txIdCharacters.value, description: "Makes repeating safe." }),
+    message: z.string().max(LIMITS.tx.messageCharacters.value).optional(),
     expect_seq: z
       .int()
       .min(0)
@@ -53,9 +57,9 @@ export const TxRequest = z
       .meta({ description: "Refuse with SEQ_CONFLICT unless the db is at this seq." }),
     reads: z
       .array(z.strictObject({ doc: DocRef, heads: Heads }))
-      .max(1000)
+      .meta({ maxItems: LIMITS.tx.reads.value })
       .optional(),
-    writes: z.array(TxWrite).min(1).max(1000),
+    writes: z.array(TxWrite).min(1).meta({ maxItems: LIMITS.tx.writes.value }),
   })
   .meta({ id: "TxRequest" });
 
@@ -189,15 +193,29 @@ export const Status = z
     dbs: z.object({ known: z.int(), open: z.int() }),
     workers: z.looseObject({}),
     memory: z.object({ rss: z.int() }),
+    limits: z
+      .record(z.string(), z.int())
+      .meta({ description: "What to stay below; specs/12-limits.md has all of them." }),
+    scrub: z
+      .object({
+        progress: z.number().meta({ description: "Of the pass under way, 0 to 1." }),
+        findings: z.int().meta({ description: "Damage found in the last pass; the server's log names it." }),
+        last_pass: Time.nullable().meta({ description: "When a pass was last ended." }),
+      })
+      .meta({ description: "The background check of everything that is stored." }),
   })
   .meta({ id: "Status" });
 
 export const TokenRequest = z
   .strictObject({
-    label: z.string().min(1).max(128),
-    subject: z.string().min(1).max(128).optional(),
-    scopes: z.array(z.string().max(1024)).min(1).max(100),
-    expires: z.string().max(40).optional().meta({ description: "RFC 3339; never when left out." }),
+    label: z.string().min(1),
+    subject: z.string().min(1).optional(),
+    scopes: z.array(z.string()).min(1).meta({ maxItems: LIMITS.token.scopes.value }),
+    expires: z
+      .string()
+      .max(LIMITS.token.expiresCharacters.value)
+      .optional()
+      .meta({ description: "RFC 3339; never when left out." }),
   })
   .meta({ id: "TokenRequest" });
 export const TokenInfo = z

@@ -1,3 +1,5 @@
+import { SkaldError } from "../errors.ts";
+
 /**
  * What the log needs of a storage engine, and nothing more. Nothing above this file may know which
  * engine is behind it; test/store/acceptance.ts holds every engine to it.
@@ -45,6 +47,18 @@ export interface LogStorage {
   inspect(): string[];
 
   close(): void;
+}
+
+/** The error for a log that does not have commit `known` as `who` knows it: acknowledged commits are missing. */
+export function commitsMissing(last: number, known: number, who: string): SkaldError {
+  const message =
+    last < known
+      ? `The log ends at commit ${last}, and ${who} knows of commit ${known}: what was acknowledged is missing.`
+      : `The log is not the one that ${who} knows: its commit ${known} is another.`;
+  return new SkaldError("DB_DAMAGED", message, {
+    details: { log_seq: last, known_seq: known },
+    hint: "Put the newest log.sqlite (and its -wal) back. If this older one is meant, `skald rebuild` takes it as it is.",
+  });
 }
 
 export interface SeqRange {

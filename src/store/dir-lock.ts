@@ -1,7 +1,8 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import Database from "better-sqlite3";
 import { SkaldError } from "../errors.ts";
+import { makeFolder } from "./folder.ts";
 import { storageError } from "./sqlite.ts";
 
 const LOCK_FILE = "lock.sqlite";
@@ -20,7 +21,7 @@ export interface Owner {
  * however that ends, and there is no stale lock to clear away. Throws DIR_IN_USE with the owner.
  */
 export function lockDirectory(dir: string): DirectoryLock {
-  mkdirSync(dir, { recursive: true });
+  makeFolder(dir);
   const sqlite = new Database(path.join(dir, LOCK_FILE));
   try {
     sqlite.pragma("busy_timeout = 0");

@@ -1,30 +1,59 @@
 import { rmSync } from "node:fs";
 import path from "node:path";
+import { checkCatalog } from "./catalog-check.ts";
 import type { CatalogBatch, CatalogTable, SeqRange, StoredDoc } from "./contract.ts";
-import { named, openSqlite, standOn, type Sqlite, type Statement } from "./sqlite.ts";
+import { syncFolder } from "./folder.ts";
+import {
+  addressesIn,
+  docSum,
+  docWitness,
+  headSum,
+  readHead,
+  receiptSum,
+  receiptWitness,
+  type CatalogHead,
+  type DocRow,
+} from "./catalog-rows.ts";
+import { pairSum, rowDamaged } from "./row-sum.ts";
+import { breakSeal, checkSeal, seal, sealOf } from "./seal.ts";
+import { checkStructure, named, openSqlite, standOn, type Sqlite, type Statement } from "./sqlite.ts";
 
 const CATALOG_FILE = "catalog.sqlite";
-
-interface DocRow {
-  id: number;
-  name: string;
-  state: Uint8Array;
-  first: number;
-  last: number;
-  deleted: number;
-}
 
 /** Opens the catalog's file in `folder`, new when it is missing. Throws as `openSqlite` does. */
 export function openSqliteCatalog(folder: string): CatalogTable {
   const file = path.join(folder, CATALOG_FILE);
+  const sealed = checkSeal(file);
   const sqlite = openSqlite(file, { kind: "catalog", create: true });
-  return standOn(sqlite, file, () => new SqliteCatalog(sqlite, folder));
+  return standOn(sqlite, file, () => {
+    const catalog = new SqliteCatalog(sqlite, folder);
+    if (sealed === "open") checkStructure(sqlite, file, () => checkCatalog(sqlite, file));
+    return catalog;
+  });
+}
+
+/** The seq of the catalog's file in `folder`, 0 when there is none or it is damaged. */
+export function catalogHeadIn(folder: string): number {
+  const file = path.join(folder, CATALOG_FILE);
+  try {
+    const sqlite = openSqlite(file, { kind: "catalog", readonly: true });
+    try {
+      return readHead(sqlite, file).seq;
+    } finally {
+      sqlite.close();
+    }
+  } catch {
+    return 0;
+  }
 }
 
 /** Removes the catalog's file; the next opening starts an empty one. */
 export function dropSqliteCatalog(folder: string): void {
-  for (const suffix of ["", "-wal", "-shm"])
-    rmSync(path.join(folder, CATALOG_FILE + suffix), { force: true });
+  const file = path.join(folder, CATALOG_FILE);
+  // The seal goes first: without it nothing is taken for what was sealed.
+  for (const name of [sealOf(file), `${file}-wal`, `${file}-shm`, file]) rmSync(name, { force: true });
+  // Or a power cut may leave the next file with the write-ahead log of this one.
+  syncFolder(folder);
 }
 
 class SqliteCatalog implements CatalogTable {
@@ -36,7 +65,10 @@ class SqliteCatalog implements CatalogTable {
     | "touches"
     | "after"
     | "list"
-    | "listLive"
+    | "next"
+    | "lastOf"
+    | "witness"
+    | "putWitness"
     | "since"
     | "counts"
     | "insertDoc"
@@ -48,50 +80,59 @@ class SqliteCatalog implements CatalogTable {
     Statement
   >;
   readonly #file: string;
+  #head: CatalogHead;
+  #nextId: number | undefined;
+  /** Up to here touches are in bundles; undefined when it must be looked up. */
+  #bundled: number | undefined;
+  #written = false;
 
   constructor(sqlite: Sqlite, folder: string) {
     this.#sqlite = sqlite;
     this.#file = path.join(folder, CATALOG_FILE);
-    const list = (where: string): Statement =>
-      sqlite.prepare(
-        `SELECT * FROM doc WHERE name > ? AND name >= ? AND name < ?${where} ORDER BY name LIMIT ?`,
-      );
     this.#statements = {
       doc: sqlite.prepare("SELECT * FROM doc WHERE name = ?"),
       find: sqlite.prepare("SELECT seq FROM address WHERE prefix = ?").pluck(),
       receipt: sqlite.prepare("SELECT seq FROM receipt WHERE principal = ? AND client_tx_id = ?").pluck(),
-      touches: sqlite
-        .prepare("SELECT seq FROM touch WHERE doc = ? AND seq <= ? ORDER BY seq DESC LIMIT ?")
-        .pluck(),
-      after: sqlite
-        .prepare("SELECT seq FROM touch WHERE doc = ? AND seq > ? AND seq <= ? ORDER BY seq")
-        .pluck(),
-      list: list(""),
-      listLive: list(" AND deleted = 0"),
+      touches: sqlite.prepare(
+        "SELECT seq, before FROM touch WHERE doc = ? AND seq <= ? ORDER BY seq DESC LIMIT ?",
+      ),
+      after: sqlite.prepare(
+        "SELECT seq, before FROM touch WHERE doc = ? AND seq > ? AND seq <= ? ORDER BY seq",
+      ),
+      next: sqlite.prepare("SELECT before FROM touch WHERE doc = ? AND seq > ? ORDER BY seq LIMIT 1").pluck(),
+      lastOf: sqlite.prepare("SELECT last FROM doc WHERE id = ?").pluck(),
+      list: sqlite.prepare(
+        "SELECT * FROM doc WHERE name > ? AND name >= ? AND name < ? ORDER BY name LIMIT ?",
+      ),
+      witness: sqlite.prepare("SELECT 1 FROM witness WHERE name = ?").pluck(),
+      putWitness: sqlite.prepare("INSERT INTO witness VALUES (?) ON CONFLICT DO NOTHING"),
       since: sqlite.prepare("SELECT name FROM doc WHERE last >= ? LIMIT ?").pluck(),
       counts: sqlite.prepare("SELECT count(*) AS documents, coalesce(sum(deleted), 0) AS deleted FROM doc"),
-      insertDoc: sqlite.prepare("INSERT INTO doc (name, state, first, last, deleted) VALUES (?, ?, ?, ?, ?)"),
-      updateDoc: sqlite.prepare("UPDATE doc SET state = ?, last = ?, deleted = ? WHERE id = ?"),
-      touch: sqlite.prepare("INSERT INTO touch VALUES (?, ?)"),
+      insertDoc: sqlite.prepare("INSERT INTO doc VALUES (?, ?, ?, ?, ?, ?, ?)"),
+      updateDoc: sqlite.prepare(
+        "UPDATE doc SET state = ?, first = ?, last = ?, deleted = ?, sum = ? WHERE id = ?",
+      ),
+      touch: sqlite.prepare("INSERT INTO touch VALUES (?, ?, ?)"),
       address: sqlite.prepare("INSERT INTO address VALUES (?, ?) ON CONFLICT DO NOTHING"),
       putReceipt: sqlite.prepare("INSERT INTO receipt VALUES (?, ?, ?) ON CONFLICT DO NOTHING"),
-      head: sqlite.prepare("UPDATE head SET seq = ?, cid = ?"),
+      head: sqlite.prepare("INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)"),
     };
-    if (typeof this.head() !== "number") throw new Error("it has no head");
+    this.#head = readHead(sqlite, this.#file);
   }
 
   headCid(): Uint8Array | undefined {
-    const cid = named(this.#file, () => this.#sqlite.prepare("SELECT cid FROM head").pluck().get());
-    return (cid as Uint8Array | null) ?? undefined;
+    return this.#head.cid ?? undefined;
   }
 
   head(): number {
-    return named(this.#file, () => this.#sqlite.prepare("SELECT seq FROM head").pluck().get()) as number;
+    return this.#head.seq;
   }
 
   doc(name: string): StoredDoc | undefined {
     const row = named(this.#file, () => this.#statements.doc.get(name)) as DocRow | undefined;
-    return row && stored(row);
+    if (row) return this.#stored(row, name);
+    this.#never(docWitness(name), `the document ${name}`);
+    return undefined;
   }
 
   find(prefix: number): number[] {
@@ -99,23 +140,53 @@ class SqliteCatalog implements CatalogTable {
   }
 
   receipt(principal: string, clientTxId: string): number | undefined {
-    return named(this.#file, () => this.#statements.receipt.get(principal, clientTxId)) as number | undefined;
+    const seq = named(this.#file, () => this.#statements.receipt.get(principal, clientTxId));
+    if (seq === undefined) this.#never(receiptWitness(principal, clientTxId), `the receipt ${clientTxId}`);
+    return seq as number | undefined;
   }
 
   touches(doc: number, before: number, limit: number): number[] {
-    return named(this.#file, () => this.#statements.touches.all(doc, before, limit)) as number[];
+    if (limit <= 0) return [];
+    const rows = named(this.#file, () => this.#statements.touches.all(doc, before, limit)) as Touch[];
+    // Each says which one comes next; what comes first is said by the one above it, or by the document.
+    let expected = this.#lastUpTo(doc, before);
+    for (const row of rows) {
+      if (row.seq !== expected) throw this.#broken(doc, expected);
+      expected = row.before;
+    }
+    if (rows.length < limit && expected > this.#bundledUpTo()) throw this.#broken(doc, expected);
+    return rows.map(({ seq }) => seq);
   }
 
   touchesAfter(doc: number, after: number, upTo: number): number[] {
-    return named(this.#file, () => this.#statements.after.all(doc, after, upTo)) as number[];
+    const rows = named(this.#file, () => this.#statements.after.all(doc, after, upTo)) as Touch[];
+    let expected = this.#lastUpTo(doc, upTo);
+    for (let i = rows.length - 1; i >= 0; i -= 1) {
+      const row = rows[i] as Touch;
+      if (row.seq !== expected) throw this.#broken(doc, expected);
+      expected = row.before;
+    }
+    if (expected > Math.max(after, this.#bundledUpTo())) throw this.#broken(doc, expected);
+    return rows.map(({ seq }) => seq);
   }
 
   list(prefix: string, after: string, limit: number, withDeleted: boolean): StoredDoc[] {
-    const statement = withDeleted ? this.#statements.list : this.#statements.listLive;
-    // U+10FFFF sorts after every name that starts with the prefix: names are well-formed UTF-8.
-    return (
-      named(this.#file, () => statement.all(after, prefix, `${prefix}\u{10FFFF}`, limit)) as DocRow[]
-    ).map(stored);
+    const found: StoredDoc[] = [];
+    for (let from = after; found.length < limit;) {
+      const most = limit - found.length;
+      // U+10FFFF sorts after every name that starts with the prefix: names are well-formed UTF-8.
+      const rows = named(this.#file, () =>
+        this.#statements.list.all(from, prefix, `${prefix}\u{10FFFF}`, most),
+      ) as DocRow[];
+      for (const row of rows) {
+        if (compareNames(row.name, from) <= 0) throw rowDamaged(this.#file, "names are out of their order");
+        from = row.name;
+        const doc = this.#stored(row, row.name);
+        if (withDeleted || !doc.deleted) found.push(doc);
+      }
+      if (rows.length < most) break;
+    }
+    return found;
   }
 
   touchedSince(from: number, limit: number): string[] {
@@ -131,14 +202,15 @@ class SqliteCatalog implements CatalogTable {
   }
 
   bundlesOf(doc: number): number[] {
-    return this.#sqlite
-      .prepare("SELECT last FROM bundle_doc WHERE doc = ? ORDER BY last DESC")
-      .pluck()
-      .all(doc) as number[];
+    return named(this.#file, () =>
+      this.#sqlite.prepare("SELECT last FROM bundle_doc WHERE doc = ? ORDER BY last DESC").pluck().all(doc),
+    ) as number[];
   }
 
   bundles(): SeqRange[] {
-    return this.#sqlite.prepare("SELECT first, last FROM bundle ORDER BY last").all() as SeqRange[];
+    return named(this.#file, () =>
+      this.#sqlite.prepare("SELECT first, last FROM bundle ORDER BY last").all(),
+    ) as SeqRange[];
   }
 
   fold(bundles: readonly (SeqRange & { readonly docs: readonly string[] })[]): void {
@@ -158,7 +230,11 @@ class SqliteCatalog implements CatalogTable {
       for (const table of ["touch", "address"]) {
         this.#sqlite.prepare(`DELETE FROM ${table} WHERE seq <= ?`).run(upTo);
       }
+      const left = addressesIn(this.#sqlite);
+      this.#putHead({ ...this.#head, addresses: left.rows, address_sum: left.sum });
     };
+    this.#change();
+    this.#bundled = undefined;
     named(this.#file, () => {
       this.#sqlite.transaction(work).immediate();
       this.#sqlite.pragma("incremental_vacuum");
@@ -168,32 +244,121 @@ class SqliteCatalog implements CatalogTable {
   }
 
   write(batch: CatalogBatch): void {
-    named(this.#file, () => this.#sqlite.transaction(() => this.#writeAll(batch)).immediate());
+    this.#change();
+    const before = this.#head;
+    try {
+      named(this.#file, () => this.#sqlite.transaction(() => this.#writeAll(batch)).immediate());
+    } catch (error) {
+      this.#head = before;
+      this.#nextId = undefined;
+      throw error;
+    }
   }
 
   close(): void {
     this.#sqlite.close();
+    if (this.#written) seal(this.#file);
   }
 
   #writeAll(batch: CatalogBatch): void {
     const s = this.#statements;
+    let { addresses, address_sum, docs, receipts, receipt_sum } = this.#head;
     for (const doc of batch.docs) {
       const deleted = doc.deleted ? 1 : 0;
-      let { id } = doc;
-      if (id === undefined) {
-        id = Number(s.insertDoc.run(doc.name, doc.state, doc.first, doc.last, deleted).lastInsertRowid);
+      const { name, state, first, last } = doc;
+      const id = doc.id ?? this.#newId();
+      const sum = docSum({ id, name, state, first, last, deleted });
+      let before = 0;
+      if (doc.id === undefined) {
+        s.insertDoc.run(id, name, state, first, last, deleted, sum);
+        s.putWitness.run(docWitness(name));
+        docs += 1;
       } else {
-        s.updateDoc.run(doc.state, doc.last, deleted, id);
+        const known = s.lastOf.get(id);
+        if (typeof known !== "number") throw rowDamaged(this.#file, `the row of ${name} is not found`);
+        before = known;
+        s.updateDoc.run(state, first, last, deleted, sum, id);
       }
-      for (const seq of doc.touches) s.touch.run(id, seq);
+      for (const seq of doc.touches) {
+        s.touch.run(id, seq, before);
+        before = seq;
+      }
     }
     // In key order the inserts of a batch walk the tree once.
-    for (const [prefix, seq] of batch.addresses.toSorted((a, b) => a[0] - b[0])) s.address.run(prefix, seq);
-    for (const [principal, id, seq] of batch.receipts) s.putReceipt.run(principal, id, seq);
-    s.head.run(batch.head, batch.headCid ?? null);
+    for (const [prefix, seq] of batch.addresses.toSorted((a, b) => a[0] - b[0])) {
+      if (s.address.run(prefix, seq).changes === 0) continue;
+      addresses += 1;
+      address_sum = (address_sum + pairSum(prefix, seq)) % 2 ** 32;
+    }
+    for (const [principal, id, seq] of batch.receipts) {
+      if (s.putReceipt.run(principal, id, seq).changes === 0) continue;
+      s.putWitness.run(receiptWitness(principal, id));
+      receipts += 1;
+      receipt_sum = (receipt_sum + receiptSum(principal, id, seq)) % 2 ** 32;
+    }
+    const cid = batch.headCid ?? null;
+    this.#putHead({ seq: batch.head, cid, addresses, address_sum, docs, receipts, receipt_sum });
+  }
+
+  #putHead(head: CatalogHead): void {
+    const { seq, cid, addresses, address_sum, docs, receipts, receipt_sum } = head;
+    const cells = [seq, cid, addresses, address_sum, docs, receipts, receipt_sum];
+    this.#statements.head.run(...cells, headSum(head));
+    this.#head = head;
+  }
+
+  /** Before the first write: from here on the file is not what it was closed as. */
+  #change(): void {
+    if (this.#written) return;
+    this.#written = true;
+    breakSeal(this.#file);
+  }
+
+  #newId(): number {
+    this.#nextId ??=
+      (this.#sqlite.prepare("SELECT coalesce(max(id), 0) FROM doc").pluck().get() as number) + 1;
+    const id = this.#nextId;
+    this.#nextId += 1;
+    return id;
+  }
+
+  #stored(row: DocRow, name: string): StoredDoc {
+    if (row.name !== name || row.sum !== docSum({ ...row, name })) {
+      throw rowDamaged(this.#file, `the row of ${name} is not as it was written`);
+    }
+    const { id, state, first, last, deleted } = row;
+    return { id, name, state, first, last, deleted: deleted === 1 };
+  }
+
+  /** Throws when something that is not found was there all the same. */
+  #never(witness: Buffer, what: string): void {
+    if (named(this.#file, () => this.#statements.witness.get(witness)) !== undefined)
+      throw rowDamaged(this.#file, `${what} was written and is not found`);
+  }
+
+  /** The newest touch at or below `upTo` as its neighbour above names it. */
+  #lastUpTo(doc: number, upTo: number): number {
+    return named(
+      this.#file,
+      () => this.#statements.next.get(doc, upTo) ?? this.#statements.lastOf.get(doc) ?? 0,
+    ) as number;
+  }
+
+  #bundledUpTo(): number {
+    this.#bundled ??= this.bundles().at(-1)?.last ?? 0;
+    return this.#bundled;
+  }
+
+  #broken(doc: number, seq: number): Error {
+    return rowDamaged(this.#file, `commit ${seq} touched document ${doc} and is not found`);
   }
 }
 
-function stored(row: DocRow): StoredDoc {
-  return { ...row, deleted: row.deleted === 1 };
+function compareNames(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
+
+interface Touch {
+  readonly seq: number;
+  readonly before: number;
 }

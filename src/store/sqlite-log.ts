@@ -1,10 +1,19 @@
-import { randomBytes } from "node:crypto";
-import { closeSync, fsyncSync, mkdirSync, openSync, statfsSync, statSync } from "node:fs";
+import { statfsSync, statSync } from "node:fs";
 import path from "node:path";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { blake3 } from "../ids/hash.ts";
-import type { DbIdentity, LogStorage, SeqRange, StoredRecord } from "./contract.ts";
+import { realWorld, type World } from "../world.ts";
+import { dropNote, hashOf, readNote, refuseStrayWal, walBytes, writeNote, type LogNote } from "./log-note.ts";
+import {
+  commitsMissing,
+  type DbIdentity,
+  type LogStorage,
+  type SeqRange,
+  type StoredRecord,
+} from "./contract.ts";
+import { makeFolder } from "./folder.ts";
 import { named, openSqlite, standOn, storageError, syncFile, type Sqlite, type Statement } from "./sqlite.ts";
+import { walDamage } from "./wal-check.ts";
 
 const LOG_FILE = "log.sqlite";
 
@@ -13,7 +22,7 @@ export interface SqliteLogOptions {
   readonly reserve?: number;
   /** The write-ahead log is moved into the file once it has grown past this, in bytes. */
   readonly walBytes?: number;
-  readonly now?: () => number;
+  readonly world?: World;
 }
 
 /** Makes the storage of a new db in `folder`. Throws DB_EXISTS, STORAGE_FULL, STORAGE_FAILED. */
@@ -25,11 +34,8 @@ export function createSqliteLog(folder: string, dbId: string, options: SqliteLog
   const made = sqlite.transaction(() => {
     const first = put.run("db_id", Buffer.from(dbId)).changes === 1;
     if (first) {
-      const parts = [
-        randomBytes(16),
-        randomBytes(16),
-        Buffer.from(String((options.now ?? Date.now)())),
-      ] as const;
+      const world = options.world ?? realWorld;
+      const parts = [world.random(16), world.random(16), Buffer.from(String(world.now()))] as const;
       put.run("uid", parts[0]);
       put.run("actor", parts[1]);
       put.run("created", parts[2]);
@@ -43,15 +49,58 @@ export function createSqliteLog(folder: string, dbId: string, options: SqliteLog
   return openSqliteLog(folder, dbId, options);
 }
 
+export interface SqliteLogOpenOptions extends SqliteLogOptions {
+  /** Beside a writer, or without touching anything: what a crash left is neither checked nor moved. */
+  readonly readonly?: boolean;
+  /** The seq up to which others know the log to go. Asked after a crash, before anything is moved. */
+  readonly known?: () => number;
+}
+
 /** Opens the storage of a db. Throws DB_MISSING, DB_FOREIGN, DB_NEWER, DB_DAMAGED, STORAGE_FAILED. */
-export function openSqliteLog(
-  folder: string,
-  dbId: string,
-  options: SqliteLogOptions & { readonly?: boolean } = {},
-): LogStorage {
+export function openSqliteLog(folder: string, dbId: string, options: SqliteLogOpenOptions = {}): LogStorage {
   const file = path.join(folder, LOG_FILE);
+  if (options.readonly === true) return openFile(file, dbId, options);
+  refuseStrayWal(file);
+  const crashed = walBytes(file) > 0;
+  if (crashed) checkLeftWal(file, dbId, options);
+  return openFile(file, dbId, { ...options, crashed });
+}
+
+/** Lets go of what was noted when the log was closed: the log is to be taken as it is. Throws DB_DAMAGED for a stray write-ahead log. */
+export function forgetClosed(folder: string): void {
+  const file = path.join(folder, LOG_FILE);
+  refuseStrayWal(file);
+  dropNote(file);
+}
+
+function openFile(
+  file: string,
+  dbId: string,
+  options: SqliteLogOpenOptions & { readonly crashed?: boolean },
+): SqliteLog {
   const sqlite = openSqlite(file, { kind: "log", readonly: options.readonly === true });
   return standOn(sqlite, file, () => new SqliteLog(sqlite, file, dbId, options));
+}
+
+/**
+ * Looks at what a crash left before a connection that writes does: closing one moves the write-ahead log into
+ * the file, and a wrong one would take the log with it.
+ */
+function checkLeftWal(file: string, dbId: string, { known }: SqliteLogOpenOptions): void {
+  const damage = walDamage(`${file}-wal`);
+  if (damage !== undefined) {
+    throw new SkaldError("DB_DAMAGED", `The write-ahead log ${file}-wal is damaged: ${damage}.`, {
+      details: { file },
+      hint: "What was acknowledged is missing: restore from a backup. Nothing was touched.",
+    });
+  }
+  const log = openFile(file, dbId, { readonly: true });
+  try {
+    const seq = known?.() ?? 0;
+    if (log.last() < seq) throw commitsMissing(log.last(), seq, "what is derived from it");
+  } finally {
+    log.close();
+  }
 }
 
 class SqliteLog implements LogStorage {
@@ -69,18 +118,30 @@ class SqliteLog implements LogStorage {
   /** Bytes appended since the last look at the disk; the look costs a system call. */
   #sinceLook = Number.POSITIVE_INFINITY;
   #sinceTidy = 0;
+  /** Nothing was written since the log was opened: what was noted at its closing still holds. */
+  #untouched: boolean;
 
-  constructor(sqlite: Sqlite, file: string, dbId: string, options: SqliteLogOptions) {
+  constructor(
+    sqlite: Sqlite,
+    file: string,
+    dbId: string,
+    options: SqliteLogOpenOptions & { readonly crashed?: boolean },
+  ) {
     this.#sqlite = sqlite;
     this.#file = file;
     this.#reserve = options.reserve ?? 32 * 1024 * 1024;
     this.#walBytes = options.walBytes ?? 16 * 1024 * 1024;
     this.#insert = sqlite.prepare("INSERT INTO record (seq, first, body) VALUES (?, ?, ?)");
-    this.#read = sqlite.prepare("SELECT body, first FROM record WHERE seq >= ? ORDER BY seq LIMIT 1");
+    this.#read = sqlite.prepare("SELECT body, first, seq FROM record WHERE seq >= ? ORDER BY seq LIMIT 1");
     this.#page = sqlite.prepare("SELECT seq, body FROM record WHERE seq >= ? ORDER BY seq LIMIT ?");
     this.identity = readIdentity(sqlite, file, dbId);
     this.#last =
       (sqlite.prepare("SELECT max(seq) AS seq FROM record").get() as { seq: number | null }).seq ?? 0;
+    const note = options.readonly === true ? undefined : readNote(file);
+    this.#untouched = note !== undefined;
+    if (note && !this.#has(note)) throw commitsMissing(this.#last, note.seq, "the note of its closing");
+    // Torn frames that a power cut left must not outlive what is written behind them.
+    if (options.crashed === true) this.#moveIn();
     const append = sqlite.transaction((records: readonly StoredRecord[]) => {
       for (const { seq, body } of records) this.#insert.run(seq, seq, body);
     });
@@ -151,6 +212,7 @@ class SqliteLog implements LogStorage {
 
   tidy(): void {
     this.#check();
+    if (this.#untouched) return;
     this.#sinceTidy = 0;
     this.#write(() => {
       this.#sqlite.pragma("incremental_vacuum");
@@ -189,7 +251,40 @@ class SqliteLog implements LogStorage {
   close(): void {
     // After a failed write the file is left exactly as it is: closing would checkpoint.
     if (this.#failed) return;
+    try {
+      // Only when everything is in the file: then what SQLite takes away on closing is empty.
+      if (!this.#untouched && !this.#sqlite.readonly && walBytes(this.#file) === 0)
+        writeNote(this.#file, { seq: this.#last, hash: this.#lastHash() });
+    } catch {
+      // A full disk, or damage that whoever reads will be told of: the next opening does without.
+    }
     this.#sqlite.close();
+  }
+
+  #lastHash(): string {
+    const body = this.#last > 0 ? this.read(this.#last) : undefined;
+    return hashOf(body ?? new Uint8Array(0));
+  }
+
+  /** Whether the log goes on from what was noted. One that has gone further is a newer one that was put here. */
+  #has({ seq, hash }: LogNote): boolean {
+    if (this.#last < seq) return false;
+    const row = this.#read.get(seq) as { body: unknown; first: number; seq: number } | undefined;
+    // A bundle of a newer log says the same in other bytes.
+    if (seq === 0 || (this.#last > seq && row?.seq !== row?.first)) return true;
+    return row !== undefined && hashOf(whole(row.body)) === hash;
+  }
+
+  /** Moves what a crash left in the write-ahead log into the file, as far as there is room. */
+  #moveIn(): void {
+    try {
+      this.#sqlite.pragma("busy_timeout = 0");
+      this.#sqlite.pragma("wal_checkpoint(TRUNCATE)");
+      this.#sqlite.pragma("busy_timeout = 5000");
+    } catch (error) {
+      const known = storageError(error, this.#file);
+      if (!isSkaldError(known) || known.code !== "STORAGE_FULL") throw known;
+    }
   }
 
   #check(): void {
@@ -211,6 +306,8 @@ class SqliteLog implements LogStorage {
 
   #write(work: () => void): void {
     try {
+      if (this.#untouched) dropNote(this.#file);
+      this.#untouched = false;
       work();
     } catch (error) {
       const known = storageError(error, this.#file);
@@ -231,20 +328,6 @@ class SqliteLog implements LogStorage {
 /** A damaged page can give any type of value: what is no bytes reads as none, which no record is. */
 function whole(body: unknown): Uint8Array {
   return ArrayBuffer.isView(body) ? (body as Uint8Array) : new Uint8Array(0);
-}
-
-/** Makes a folder that a power cut does not take away again: each new name is synced in its parent. */
-function makeFolder(folder: string): void {
-  const first = mkdirSync(folder, { recursive: true });
-  if (first === undefined) return;
-  for (let made = path.resolve(folder); made.length >= first.length; made = path.dirname(made)) {
-    const parent = openSync(path.dirname(made), "r");
-    try {
-      fsyncSync(parent);
-    } finally {
-      closeSync(parent);
-    }
-  }
 }
 
 /** First bytes of blake3 over the parts of an identity: no commit vouches for all of them. */

@@ -1,7 +1,12 @@
 import { rmSync } from "node:fs";
 import path from "node:path";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
-import { named, openSqlite, standOn, type Sqlite, type Statement } from "./sqlite.ts";
+import { syncFolder } from "./folder.ts";
+import { rowDamaged, rowSum } from "./row-sum.ts";
+import { breakSeal, checkSeal, seal, sealOf } from "./seal.ts";
+import { checkStructure, named, openSqlite, standOn, type Sqlite, type Statement } from "./sqlite.ts";
+import { checkViews } from "./views-check.ts";
+import { documentSum, savedSum, type RawRow } from "./views-rows.ts";
 
 const VIEWS_FILE = "views.sqlite";
 
@@ -18,13 +23,49 @@ export interface DocumentRow {
 /** Opens the projections' file in `folder`, new when it is missing. Throws as `openSqlite` does. */
 export function openViews(folder: string): Views {
   const file = path.join(folder, VIEWS_FILE);
+  const sealed = checkSeal(file);
   const sqlite = openSqlite(file, { kind: "views", create: true });
-  return standOn(sqlite, file, () => new Views(sqlite, folder));
+  return standOn(sqlite, file, () => {
+    const views = new Views(sqlite, folder);
+    if (sealed === "open") checkStructure(sqlite, file, () => checkViews(sqlite, file));
+    return views;
+  });
 }
 
 /** Removes the projections' file; the next opening starts an empty one. */
 export function dropViews(folder: string): void {
-  for (const suffix of ["", "-wal", "-shm"]) rmSync(path.join(folder, VIEWS_FILE + suffix), { force: true });
+  const file = path.join(folder, VIEWS_FILE);
+  // The seal goes first: without it nothing is taken for what was sealed.
+  for (const name of [sealOf(file), `${file}-wal`, `${file}-shm`, file]) rmSync(name, { force: true });
+  // Or a power cut may leave the next file with the write-ahead log of this one.
+  syncFolder(folder);
+}
+
+/** The seq of the projections' file in `folder`, 0 when there is none or it is damaged. */
+export function viewsHeadIn(folder: string): number {
+  const file = path.join(folder, VIEWS_FILE);
+  try {
+    const sqlite = openSqlite(file, { kind: "views", readonly: true });
+    try {
+      return readViewsHead(sqlite, file);
+    } finally {
+      sqlite.close();
+    }
+  } catch {
+    return 0;
+  }
+}
+
+/** Throws DERIVED_DAMAGED when it is not as it was written. */
+function readViewsHead(sqlite: Sqlite, file: string): number {
+  const row = sqlite.prepare("SELECT seq, sum FROM head").get() as { seq: number; sum: number } | undefined;
+  if (!row) {
+    // A file that was just made has no rows at all.
+    if (sqlite.prepare("SELECT 1 FROM document LIMIT 1").get()) throw rowDamaged(file, "it has no head");
+    return 0;
+  }
+  if (row.sum !== rowSum([row.seq])) throw rowDamaged(file, "its head is not as it was written");
+  return row.seq;
 }
 
 /** Tables of the projections. Derived: nothing here needs an fsync or a backup. */
@@ -38,23 +79,26 @@ export class Views {
   readonly #dropSaved: Statement;
   readonly #saved: Statement;
   #head: number;
+  #written = false;
 
   constructor(sqlite: Sqlite, folder: string) {
     this.#sqlite = sqlite;
     this.#file = path.join(folder, VIEWS_FILE);
-    this.#head = sqlite.prepare("SELECT seq FROM head").pluck().get() as number;
-    if (typeof this.#head !== "number") throw new Error("it has no head");
+    this.#head = readViewsHead(sqlite, this.#file);
     this.#row = sqlite.prepare("SELECT * FROM document WHERE name = ?");
     this.#page = sqlite.prepare("SELECT * FROM document WHERE name > ? ORDER BY name LIMIT ?");
     this.#put = sqlite.prepare(
-      `INSERT INTO document VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE
-       SET seq = excluded.seq, deleted = excluded.deleted, json = excluded.json, problem = excluded.problem`,
+      `INSERT INTO document VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE
+       SET seq = excluded.seq, deleted = excluded.deleted, json = excluded.json, problem = excluded.problem,
+           sum = excluded.sum`,
     );
     this.#putSaved = sqlite.prepare(
-      "INSERT INTO saved VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET bytes = excluded.bytes",
+      "INSERT INTO saved VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET bytes = excluded.bytes, sum = excluded.sum",
     );
     this.#dropSaved = sqlite.prepare("DELETE FROM saved WHERE name = ? AND seq < ?");
-    this.#saved = sqlite.prepare("SELECT seq, bytes FROM saved WHERE name = ? ORDER BY seq DESC LIMIT 1");
+    this.#saved = sqlite.prepare(
+      "SELECT seq, bytes, sum FROM saved WHERE name = ? ORDER BY seq DESC LIMIT 1",
+    );
   }
 
   /** The seq up to which every commit is in. */
@@ -64,23 +108,28 @@ export class Views {
 
   document(name: string): DocumentRow | undefined {
     const row = named(this.#file, () => this.#row.get(name)) as RawRow | undefined;
-    return row && fromRaw(row);
+    return row && this.#checked(row, name);
   }
 
   /** Documents in name order after `after`. */
   page(after: string, limit: number): DocumentRow[] {
-    return (named(this.#file, () => this.#page.all(after, limit)) as RawRow[]).map(fromRaw);
+    const rows = named(this.#file, () => this.#page.all(after, limit)) as RawRow[];
+    return rows.map((row) => this.#checked(row, row.name));
   }
 
   /** Writes rows and moves the head, together. */
   write(rows: readonly DocumentRow[], head: number): void {
+    this.#change();
     named(this.#file, () =>
       this.#sqlite
         .transaction(() => {
           for (const row of rows) {
-            this.#put.run(row.name, row.seq, row.deleted ? 1 : 0, pack(row.json), row.problem ?? null);
+            const { name, seq } = row;
+            const raw = { deleted: row.deleted ? 1 : 0, json: pack(row.json), problem: row.problem ?? null };
+            const sum = documentSum({ name, seq, ...raw });
+            this.#put.run(name, seq, raw.deleted, raw.json, raw.problem, sum);
           }
-          this.#sqlite.prepare("UPDATE head SET seq = ?").run(head);
+          this.#sqlite.prepare("INSERT OR REPLACE INTO head VALUES (1, ?, ?)").run(head, rowSum([head]));
         })
         .immediate(),
     );
@@ -89,6 +138,7 @@ export class Views {
 
   /** Gives freed space back. */
   tidy(): void {
+    this.#change();
     named(this.#file, () => {
       this.#sqlite.pragma("incremental_vacuum");
       this.#sqlite.pragma("wal_checkpoint(TRUNCATE)");
@@ -97,15 +147,23 @@ export class Views {
 
   /** The newest saved form of a document. */
   saved(name: string): { seq: number; bytes: Uint8Array } | undefined {
-    return named(this.#file, () => this.#saved.get(name)) as { seq: number; bytes: Uint8Array } | undefined;
+    const row = named(this.#file, () => this.#saved.get(name)) as
+      { seq: number; bytes: Uint8Array; sum: number } | undefined;
+    if (!row) return undefined;
+    const { seq, bytes, sum } = row;
+    if (sum !== savedSum(name, seq, bytes)) {
+      throw rowDamaged(this.#file, `the saved form of ${name} is not as it was written`);
+    }
+    return { seq, bytes };
   }
 
   /** Keeps a saved form in the place of all older ones. */
   putSaved(name: string, seq: number, bytes: Uint8Array): void {
+    this.#change();
     named(this.#file, () =>
       this.#sqlite
         .transaction(() => {
-          this.#putSaved.run(name, seq, bytes);
+          this.#putSaved.run(name, seq, bytes, savedSum(name, seq, bytes));
           this.#dropSaved.run(name, seq);
         })
         .immediate(),
@@ -114,15 +172,22 @@ export class Views {
 
   close(): void {
     this.#sqlite.close();
+    if (this.#written) seal(this.#file);
   }
-}
 
-interface RawRow {
-  name: string;
-  seq: number;
-  deleted: number;
-  json: string | Uint8Array | null;
-  problem: string | null;
+  #checked(row: RawRow, name: string): DocumentRow {
+    if (row.name !== name || row.sum !== documentSum(row)) {
+      throw rowDamaged(this.#file, `the row of ${name} is not as it was written`);
+    }
+    return fromRaw(row);
+  }
+
+  /** Before the first write: from here on the file is not what it was closed as. */
+  #change(): void {
+    if (this.#written) return;
+    this.#written = true;
+    breakSeal(this.#file);
+  }
 }
 
 function fromRaw(row: RawRow): DocumentRow {

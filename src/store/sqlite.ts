@@ -1,7 +1,8 @@
-import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync, statfsSync } from "node:fs";
 import path from "node:path";
 import Database from "better-sqlite3";
 import { SkaldError, isSkaldError } from "../errors.ts";
+import { syncFolder } from "./folder.ts";
 
 /**
  * The one place that opens SQLite files. Traps that are handled here, each seen in practice:
@@ -48,9 +49,28 @@ export function openSqlite(file: string, options: OpenOptions): Sqlite {
     return sqlite;
   } catch (error) {
     sqlite?.close();
-    throw storageError(error, file);
+    throw openingError(error, file);
   }
 }
+
+/**
+ * Opening makes the index of the write-ahead log in a file of 32 KiB, and SQLite says "I/O error" when there
+ * is no room for it. Nothing of ours was under way then, so it is a full disk and no failed one. Later, in the
+ * middle of a write, the same error leaves the outcome unknown.
+ */
+function openingError(error: unknown, file: string): unknown {
+  if ((error as { code?: unknown } | null)?.code === "SQLITE_IOERR_SHMSIZE" && isFull(path.dirname(file))) {
+    return new SkaldError("STORAGE_FULL", "The disk is full.", { cause: error, details: { file } });
+  }
+  return storageError(error, file);
+}
+
+function isFull(folder: string): boolean {
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize < SHM_BYTES;
+}
+
+const SHM_BYTES = 32 * 1024;
 
 function prepare(sqlite: Sqlite, file: string, options: OpenOptions, kind: (typeof KINDS)[FileKind]): void {
   sqlite.pragma("busy_timeout = 5000");
@@ -103,18 +123,34 @@ function prepare(sqlite: Sqlite, file: string, options: OpenOptions, kind: (type
     }
   }
   if (empty && !options.syncsItself) sqlite.pragma(`synchronous = ${kind.synchronous}`);
+  if (!empty && kind.synchronous === "FULL") settle(sqlite, file);
 }
 
-/** Makes a finished, closed file durable, and its place in its folder. */
-export function syncFile(file: string): void {
-  for (const target of [file, path.dirname(file)]) {
-    const handle = openSync(target, "r");
-    try {
-      fsyncSync(handle);
-    } finally {
-      closeSync(handle);
-    }
+/**
+ * Makes durable what can be read. A process that was killed between a write and its sync leaves commits in
+ * the write-ahead log that the next one reads and tells of, and that a power cut would still take away.
+ */
+function settle(sqlite: Sqlite, file: string): void {
+  try {
+    const [row] = sqlite.pragma("wal_checkpoint(PASSIVE)") as { log: number; checkpointed: number }[];
+    // Someone who reads an older state keeps some of it from being moved.
+    if (row?.log === row?.checkpointed) return;
+  } catch (error) {
+    // On a full disk there are reads at least.
+    if ((error as { code?: unknown }).code !== "SQLITE_FULL") throw error;
   }
+  syncFile(`${file}-wal`);
+}
+
+/** Makes a file durable, and its place in its folder. Not for one that SQLite has locked: closing it ends the lock. */
+export function syncFile(file: string): void {
+  const handle = openSync(file, "r");
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+  syncFolder(path.dirname(file));
 }
 
 const DERIVED: ReadonlySet<FileKind> = new Set(["catalog", "views"]);
@@ -151,6 +187,25 @@ export function standOn<T>(sqlite: Sqlite, file: string, make: () => T): T {
       details: { file },
     });
   }
+}
+
+/** Files up to this size are gone through when they are opened without a seal; larger ones are left to the scrub. */
+const CHECK_MAX = 8 * 1024 * 1024;
+
+/**
+ * Goes through a derived file that was not closed cleanly: SQLite's own structure, then its rows. Throws
+ * DB_DAMAGED, or what `rows` throws.
+ */
+export function checkStructure(sqlite: Sqlite, file: string, rows: () => void): void {
+  const pages = sqlite.pragma("page_count", { simple: true }) as number;
+  if (pages * (sqlite.pragma("page_size", { simple: true }) as number) > CHECK_MAX) return;
+  const [problem] = sqlite.pragma("integrity_check(1)") as { integrity_check: string }[];
+  if (problem?.integrity_check !== "ok") {
+    throw new SkaldError("DB_DAMAGED", `The file ${file} is damaged: ${problem?.integrity_check}.`, {
+      details: { file },
+    });
+  }
+  rows();
 }
 
 /** Runs work on a file with its errors named. */

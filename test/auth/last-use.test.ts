@@ -5,6 +5,7 @@ import path from "node:path";
 import { parseScope } from "../../src/auth/policy.ts";
 import { Tokens } from "../../src/auth/tokens.ts";
 import { openSqlite } from "../../src/store/sqlite.ts";
+import { realWorld } from "../../src/world.ts";
 
 const START = Date.UTC(2026, 0, 1);
 const MINUTE = 60_000;
@@ -15,7 +16,7 @@ let file: string;
 let now: number;
 let tokens: Tokens;
 
-const open = (): Tokens => new Tokens(file, { now: () => now });
+const open = (): Tokens => new Tokens(file, { world: { ...realWorld, now: () => now } });
 
 beforeEach(() => {
   folder = mkdtempSync(path.join(tmpdir(), "skald-auth-"));

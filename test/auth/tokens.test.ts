@@ -6,6 +6,7 @@ import { parseScope } from "../../src/auth/policy.ts";
 import type { NewToken } from "../../src/auth/token-record.ts";
 import { ensureAdmin, Tokens } from "../../src/auth/tokens.ts";
 import { openSqlite } from "../../src/store/sqlite.ts";
+import { realWorld } from "../../src/world.ts";
 
 const START = Date.UTC(2026, 0, 1);
 const MINUTE = 60_000;
@@ -16,7 +17,7 @@ let file: string;
 let now: number;
 let tokens: Tokens;
 
-const open = (): Tokens => new Tokens(file, { now: () => now });
+const open = (): Tokens => new Tokens(file, { world: { ...realWorld, now: () => now } });
 const reopen = (): void => {
   tokens.close();
   tokens = open();

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { startWriter } from "../support/fault-process.ts";
 import { requires } from "../support/requires.ts";
@@ -10,7 +10,10 @@ const root = tempDir();
 async function syncs(name: string, commands: Record<string, unknown>[]): Promise<Record<string, number>> {
   const trace = path.join(root, `${name}.trace`);
   const through = ["strace", "-f", "-y", "-e", "trace=fsync,fdatasync", "-o", trace];
-  const { ended, said } = startWriter({ dir: path.join(root, name, "data"), seed: 1, commands }, { through });
+  // Two runs name what they sync alike: the folder that the data directory is made in is synced too.
+  const parent = path.join(root, name, "parent");
+  mkdirSync(parent, { recursive: true });
+  const { ended, said } = startWriter({ dir: path.join(parent, "data"), seed: 1, commands }, { through });
   await ended;
   expect(said.filter(({ failed }) => failed)).toEqual([]);
   const counts: Record<string, number> = {};

@@ -208,8 +208,8 @@ describe("refuses", () => {
     [
       "1001 writes",
       JSON.stringify({ writes: Array.from({ length: 1001 }, (_, n) => ({ doc: `no/${n}`, value: {} })) }),
-      400,
-      "BAD_REQUEST",
+      413,
+      "TOO_LARGE",
     ],
     ["a name without a collection", '{"writes":[{"doc":"noname","value":{}}]}', 400, "NAME_INVALID"],
     [

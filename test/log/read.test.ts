@@ -4,6 +4,7 @@ import { Log } from "../../src/log/log.ts";
 import { openSqliteLog } from "../../src/store/sqlite-log.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { ACTORS, copyOf, createLog, lastChange, openLog, refusal, set, tx, write } from "./fixture.ts";
+import { realWorld } from "../../src/world.ts";
 
 const root = tempDir();
 const [AA] = ACTORS;
@@ -11,7 +12,7 @@ const [AA] = ACTORS;
 /** Three commits to one document, the second of another document, at the times given. */
 async function withFour(times: number[]) {
   let at = 0;
-  const { log, folder } = createLog(root, { now: () => times[at++] as number });
+  const { log, folder } = createLog(root, { world: { ...realWorld, now: () => times[at++] as number } });
   let doc = copyOf(log, "notes/a", AA);
   const heads: string[][] = [];
   for (const n of [1, 2, 3, 4]) {
@@ -39,7 +40,7 @@ describe("the log", () => {
   test("knows after a restart what time it was", async () => {
     const { log, folder } = await withFour([5000, 6000, 7000, 9_000_000_000_000]);
     await log.close();
-    const again = openLog(folder, { now: () => 1 });
+    const again = openLog(folder, { world: { ...realWorld, now: () => 1 } });
     const doc = set(copyOf(again.log, "notes/c", AA), { n: 1 });
     expect((await again.log.write(tx(write("notes/c", [lastChange(doc)])))).time).toBe(9_000_000_000_000);
     await again.log.close();
@@ -92,16 +93,19 @@ describe("the log", () => {
     await again.log.close();
   });
 
-  test("tells a catalog of another log from its own", async () => {
+  test("tells a catalog of another log from its own: acknowledged commits are missing", async () => {
     const one = await withFour([1, 2, 3, 4]);
     const two = await withFour([5, 6, 7, 8]);
     await one.log.close();
     await two.log.close();
     const crossed = () => new Log(openSqliteLog(one.folder, "notes"), openSqliteCatalog(two.folder));
-    expect(await refusal(crossed)).toMatchObject({ code: "DERIVED_DAMAGED" });
+    expect(await refusal(crossed)).toMatchObject({
+      code: "DB_DAMAGED",
+      details: { log_seq: 4, known_seq: 4 },
+    });
     const short = createLog(root);
     const ahead = () => new Log(short.storage, openSqliteCatalog(two.folder));
-    expect(await refusal(ahead)).toMatchObject({ code: "DERIVED_DAMAGED" });
+    expect(await refusal(ahead)).toMatchObject({ code: "DB_DAMAGED", details: { log_seq: 0, known_seq: 4 } });
     await short.log.close();
   });
 

@@ -10,6 +10,7 @@ import { verifyLog } from "../../src/log/verify.ts";
 import { openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
 import { createSqliteLog } from "../../src/store/sqlite-log.ts";
 import { tempDir } from "../support/temp-dir.ts";
+import { realWorld } from "../../src/world.ts";
 
 /** Changes that were set aside, as the log has them. Which ones they are is decided elsewhere. */
 
@@ -33,7 +34,9 @@ const [FIRST, SECOND, THIRD] = changesOf("bb".repeat(16), "cc".repeat(16)) as [
 function open() {
   const dir = tempDir();
   const storage = createSqliteLog(dir, "db");
-  const log = new Log(storage, openSqliteCatalog(dir), { now: () => 1_700_000_000_000 });
+  const log = new Log(storage, openSqliteCatalog(dir), {
+    world: { ...realWorld, now: () => 1_700_000_000_000 },
+  });
   const send = (...changes: ChangeHeader[]) =>
     log.write({ author: "alice", clientTxId: "", anyActor: true, writes: [{ doc: DOC, changes }] });
   return { dir, storage, log, send };

@@ -7,13 +7,14 @@ import type { LogStorage } from "../../src/store/contract.ts";
 import { findingsIn } from "../support/ledger.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { ACTORS, copyOf, createLog, forge, lastChange, set, tx, write } from "./fixture.ts";
+import { realWorld } from "../../src/world.ts";
 
 const root = tempDir();
 const [AA, BB] = ACTORS;
 
 /** A log of two commits to one document, and a way to write a third past every check. */
 async function withTwo() {
-  const { log, storage } = createLog(root, { now: () => 5000 });
+  const { log, storage } = createLog(root, { world: { ...realWorld, now: () => 5000 } });
   const one = set(copyOf(log, "notes/a", AA), { n: 1 });
   const two = set(one, { n: 2 });
   for (const doc of [one, two]) await log.write(tx(write("notes/a", [lastChange(doc)])));

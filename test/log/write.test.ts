@@ -15,6 +15,7 @@ import {
   tx,
   write,
 } from "./fixture.ts";
+import { realWorld } from "../../src/world.ts";
 
 const root = tempDir();
 const DOC = "notes/a";
@@ -23,7 +24,9 @@ const hashOf = (change: Uint8Array): string => A.decodeChange(change).hash as st
 
 /** A log with one document of one change, and the client's copy of it. */
 async function withOne() {
-  const { log, folder, storage } = createLog(root, { now: () => 1_700_000_000_000 });
+  const { log, folder, storage } = createLog(root, {
+    world: { ...realWorld, now: () => 1_700_000_000_000 },
+  });
   const doc = set(copyOf(log, DOC, AA), { a: 1, b: 2 });
   const receipt = await log.write(tx(write(DOC, [lastChange(doc)])));
   return { log, folder, storage, doc, receipt };

@@ -18,12 +18,12 @@ const state = new Uint8Array([1, 2, 3]);
 function batch(head: number, parts: Partial<CatalogBatch> = {}): CatalogBatch {
   return { head, docs: [], addresses: [], receipts: [], ...parts };
 }
-function doc(name: string, touches: number[], more: { id?: number; deleted?: boolean } = {}) {
+function doc(name: string, touches: number[], more: { id?: number; first?: number; deleted?: boolean } = {}) {
   return {
     id: more.id,
     name,
     state,
-    first: touches[0] as number,
+    first: more.first ?? (touches[0] as number),
     last: touches.at(-1) as number,
     deleted: more.deleted ?? false,
     touches,
@@ -79,7 +79,7 @@ describe("the catalog's table", () => {
     const table = openSqliteCatalog(place());
     table.write(batch(1, { docs: [doc("a/1", [1])] }));
     const id = table.doc("a/1")?.id as number;
-    table.write(batch(5, { docs: [doc("a/1", [4, 5], { id, deleted: true })] }));
+    table.write(batch(5, { docs: [doc("a/1", [4, 5], { id, first: 1, deleted: true })] }));
     expect(table.doc("a/1")).toMatchObject({ id, first: 1, last: 5, deleted: true });
     expect(table.touches(id, 5, 10)).toEqual([5, 4, 1]);
     expect(table.touches(id, 4, 1)).toEqual([4]);

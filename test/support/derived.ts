@@ -8,11 +8,12 @@ const TABLES = {
   "catalog.sqlite": {
     head: "SELECT seq FROM head",
     doc: "SELECT name, state, first, last, deleted FROM doc ORDER BY name",
-    touch: "SELECT name, seq FROM touch JOIN doc ON doc.id = touch.doc ORDER BY name, seq",
+    touch: "SELECT name, seq, before FROM touch JOIN doc ON doc.id = touch.doc ORDER BY name, seq",
     address: "SELECT prefix, seq FROM address ORDER BY prefix, seq",
     bundle: "SELECT last, first FROM bundle ORDER BY last",
     bundle_doc:
       "SELECT name, bundle_doc.last FROM bundle_doc JOIN doc ON doc.id = bundle_doc.doc ORDER BY name, bundle_doc.last",
+    witness: "SELECT name FROM witness ORDER BY name",
     receipt: "SELECT principal, client_tx_id, seq FROM receipt ORDER BY principal, client_tx_id",
   },
   // Saved forms are a cache of the same history, made when it suits; what they hold is compared on reading.
@@ -38,9 +39,19 @@ export async function derivedOf(engine: Engine, dbId: string): Promise<Derived> 
     db.log.tidy();
     return db.log.head().seq;
   });
+  const folder = engine.folderOf(dbId);
+  return {
+    head,
+    tables: { ...tablesOf(folder, "catalog.sqlite"), ...tablesOf(folder, "views.sqlite") },
+  };
+}
+
+/** The tables of one derived file, as canonical hashes. */
+export function tablesOf(folder: string, file: keyof typeof TABLES): Record<string, string> {
   const tables: Record<string, string> = {};
-  for (const [file, queries] of Object.entries(TABLES)) {
-    const sqlite = new Database(path.join(engine.folderOf(dbId), file), { readonly: true });
+  const queries: Record<string, string> = TABLES[file];
+  const sqlite = new Database(path.join(folder, file), { readonly: true });
+  try {
     const names = sqlite
       .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
       .pluck()
@@ -60,7 +71,8 @@ export async function derivedOf(engine: Engine, dbId: string): Promise<Derived> 
       }
       tables[`${file} ${name}`] = `${rows} rows ${hash.digest("hex")}`;
     }
+  } finally {
     sqlite.close();
   }
-  return { head, tables };
+  return tables;
 }

@@ -1,10 +1,10 @@
 // Runs in child processes of the fault tests, from the compiled engine: writes to a db and says on stdout
 // what was acknowledged, one JSON line each. Commands come as JSON in the first argument.
-import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { Engine } from "../../dist/db/engine.js";
+import { plainChange, sha256 } from "./plain-change.mjs";
 
 const options = JSON.parse(process.argv[2]);
 const say = (message) => writeSync(1, `${JSON.stringify(message)}\n`);
@@ -16,54 +16,6 @@ function random() {
   let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
   t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
   return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-}
-
-function uleb(value) {
-  const out = [];
-  for (let rest = value; ;) {
-    const low = rest % 128;
-    rest = Math.floor(rest / 128);
-    if (rest === 0) return [...out, low];
-    out.push(low | 128);
-  }
-}
-
-const sha = (bytes) => createHash("sha256").update(bytes).digest();
-
-/**
- * An Automerge change that sets one key of the root to a number below 64, made without Automerge: starting
- * that takes longer than a whole cycle of the tests. `key` has fewer than 64 bytes.
- */
-function change({ deps, actor, seq, startOp, key, value, pad }) {
-  const name = Buffer.from(key);
-  const text = Buffer.from("x".repeat(pad));
-  const string = pad > 0;
-  const columns = [
-    [0x15, [0x7f, name.length, ...name]],
-    [0x34, [0x01]],
-    [0x42, [0x7f, 0x01]],
-    [0x56, [0x7f, ...uleb(string ? (text.length << 4) | 6 : (1 << 4) | 4)]],
-    [0x57, string ? [...text] : [value]],
-    [0x70, [0x7f, 0x00]],
-  ];
-  const contents = Buffer.from([
-    ...uleb(deps.length),
-    ...Buffer.from(deps.toSorted().join(""), "hex"),
-    ...uleb(actor.length / 2),
-    ...Buffer.from(actor, "hex"),
-    ...uleb(seq),
-    ...uleb(startOp),
-    0,
-    0,
-    0,
-    columns.length,
-    ...columns.flatMap(([spec, data]) => [spec, ...uleb(data.length)]),
-    ...columns.flatMap(([, data]) => data),
-  ]);
-  const body = Buffer.concat([Buffer.from([1, ...uleb(contents.length)]), contents]);
-  return new Uint8Array(
-    Buffer.concat([Buffer.from([0x85, 0x6f, 0x4a, 0x83]), sha(body).subarray(0, 4), body]),
-  );
 }
 
 // Starting takes longer than a cycle of the tests, so the next process starts while one is being killed.
@@ -92,11 +44,11 @@ const seqs = new Map();
 
 /** Writes one change to a document of its own writer; says what came of it. */
 async function write(doc, pad = 0) {
-  const actor = sha(`${options.seed} ${doc} ${process.pid}`).subarray(0, 16).toString("hex");
+  const actor = sha256(`${options.seed} ${doc} ${process.pid}`).subarray(0, 16).toString("hex");
   const state = log.state(doc);
   const heads = state ? [...state.heads.keys()] : [held.db.genesis(doc).hash];
   const seq = (seqs.get(actor) ?? 0) + 1;
-  const bytes = change({
+  const bytes = plainChange({
     deps: heads,
     actor,
     seq,

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
@@ -9,8 +9,13 @@ afterAll(() => {
 });
 
 /** A fresh directory, removed after the tests of the file that asked for it. */
-export function tempDir(): string {
-  const dir = mkdtempSync(path.join(tmpdir(), "skald-"));
+export function tempDir(base = tmpdir()): string {
+  const dir = realpathSync(mkdtempSync(path.join(base, "skald-")));
   dirs.push(dir);
   return dir;
+}
+
+/** The same in memory where the machine has such a place: for tests that need no disk, only many files. */
+export function memoryDir(): string {
+  return tempDir(existsSync("/dev/shm") ? "/dev/shm" : tmpdir());
 }

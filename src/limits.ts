@@ -1,0 +1,152 @@
+import type { ErrorCode } from "./errors.ts";
+
+/**
+ * Every limit on what comes from outside: requests, sockets, changes, files, settings. All code takes its
+ * numbers from here, specs/12-limits.md lists them, and test/limits.test.ts tries each one at its value
+ * and one beyond. Why a number is as it is stands where it is used.
+ */
+export interface Limit {
+  readonly value: number;
+  readonly unit: "bytes" | "characters" | "items" | "levels" | "ms" | "number";
+  readonly bounds: string;
+  /** What happens beyond it. */
+  readonly beyond: Beyond;
+  /** The setting that changes it, as an environment variable. */
+  readonly setting?: string;
+}
+
+/**
+ * An error code; a close code of a WebSocket; `waits`, not read further until there is room; `closed`, the
+ * connection ends; `ignored`, taken as if it were not there; `shorter`, the page ends early and says where
+ * to go on; `replaced`, a thread is ended between jobs.
+ */
+export type Beyond = ErrorCode | "1007" | "1009" | "waits" | "closed" | "ignored" | "shorter" | "replaced";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+function limit(value: number, unit: Limit["unit"], beyond: Beyond, bounds: string, setting?: string): Limit {
+  return { value, unit, bounds, beyond, ...(setting === undefined ? {} : { setting }) };
+}
+
+export const LIMITS = {
+  http: {
+    connections: limit(10_000, "items", "UNAVAILABLE", "connections of one server", "SKALD_CONNECTIONS"),
+    headBytes: limit(16 * KIB, "bytes", "HEAD_TOO_LARGE", "URL, names and values of header fields together"),
+    headers: limit(128, "items", "HEAD_TOO_LARGE", "header fields of a request"),
+    urlBytes: limit(8 * KIB, "bytes", "URL_TOO_LONG", "path and query of a request"),
+    headMs: limit(30_000, "ms", "REQUEST_TIMEOUT", "from a request's first byte to the end of its head"),
+    requestMs: limit(300_000, "ms", "REQUEST_TIMEOUT", "from a request's first byte to its last"),
+    idleMs: limit(65_000, "ms", "closed", "silence between two requests"),
+    bodyBytes: limit(16 * MIB, "bytes", "TOO_LARGE", "body of a request"),
+    importBytes: limit(64 * MIB, "bytes", "TOO_LARGE", "body of an import"),
+    heldBytes: limit(512 * MIB, "bytes", "UNAVAILABLE", "bodies held at once by one server"),
+    skippedBytes: limit(64 * KIB, "bytes", "closed", "refused body that is read to keep its connection"),
+    requestsAtOnce: limit(10_000, "items", "UNAVAILABLE", "requests under way in one server"),
+    jobsAtOnce: limit(16, "items", "WORK_BUSY", "verify, rebuild, compact and import under way"),
+    jobsPerToken: limit(4, "items", "RATE_LIMITED", "verify, rebuild, compact and import of one token"),
+    requestIdCharacters: limit(64, "characters", "ignored", "`X-Request-Id`"),
+    authorizationCharacters: limit(4 * KIB, "characters", "UNAUTHENTICATED", "`Authorization`"),
+  },
+  names: {
+    dbIdCharacters: limit(128, "characters", "NAME_INVALID", "db id"),
+    collectionCharacters: limit(128, "characters", "NAME_INVALID", "collection"),
+    keyBytes: limit(512, "bytes", "NAME_INVALID", "key of a document"),
+    txIdCharacters: limit(128, "characters", "NAME_INVALID", "`client_tx_id`, `Idempotency-Key`"),
+  },
+  query: {
+    pageItems: limit(1000, "items", "BAD_REQUEST", "`limit` of a page"),
+    pointCharacters: limit(128, "characters", "BAD_REQUEST", "`at`, `since`, `from`, `to`, `branch`"),
+    cursorCharacters: limit(2048, "characters", "BAD_REQUEST", "`cursor`"),
+    prefixCharacters: limit(512, "characters", "BAD_REQUEST", "`prefix` of a list"),
+    paths: limit(100, "items", "BAD_REQUEST", "`path`s of one read"),
+    valuesCharacters: limit(32 * MIB, "characters", "shorter", "documents' JSON in one page of a list"),
+    commitsBytes: limit(16 * MIB, "bytes", "shorter", "commits in one page"),
+  },
+  tx: {
+    writes: limit(1000, "items", "TOO_LARGE", "writes of a transaction"),
+    reads: limit(1000, "items", "TOO_LARGE", "`reads` of a transaction"),
+    changes: limit(10_000, "items", "TOO_LARGE", "changes of one write, and of a PATCH"),
+    heads: limit(1024, "items", "TOO_LARGE", "`base_heads` of a write, `heads` of a read"),
+    messageCharacters: limit(4096, "characters", "BAD_REQUEST", "`message` of a transaction"),
+  },
+  socket: {
+    sockets: limit(2048, "items", "UNAVAILABLE", "sockets of one server"),
+    socketsPerToken: limit(1024, "items", "RATE_LIMITED", "sockets of one token"),
+    frameBytes: limit(16 * MIB, "bytes", "1009", "frame"),
+    frameItems: limit(2048, "items", "1009", "transactions of a frame"),
+    levels: limit(8, "levels", "1007", "nesting of a CBOR item"),
+    mapEntries: limit(16, "items", "1007", "entries of a CBOR map"),
+    inFlight: limit(2048, "items", "waits", "transactions that wait for their commit"),
+    inFlightBytes: limit(32 * MIB, "bytes", "waits", "frames with such transactions"),
+    unreadBytes: limit(MIB, "bytes", "waits", "answers that the client has not taken"),
+    closeMs: limit(3000, "ms", "closed", "from the decision to close to the end"),
+  },
+  document: {
+    levels: limit(64, "levels", "VALUE_INVALID", "maps and lists of a value within each other"),
+    patchOperations: limit(10_000, "items", "TOO_LARGE", "operations of a JSON patch"),
+    copiedValues: limit(1_000_000, "items", "TOO_LARGE", "values that a JSON patch copies"),
+    heads: limit(1024, "items", "DOC_TOO_LARGE", "heads of a document"),
+    actors: limit(65_536, "items", "DOC_TOO_LARGE", "actors of a document"),
+    jobMs: limit(10_000, "ms", "WORK_TIMEOUT", "Automerge work of a request on one document"),
+    longJobMs: limit(60_000, "ms", "WORK_TIMEOUT", "taking an import apart; checking a document"),
+    queuedJobs: limit(1000, "items", "WORK_BUSY", "jobs that wait for one thread"),
+    threadBytes: limit(512 * MIB, "bytes", "replaced", "memory of a thread after a job"),
+  },
+  change: {
+    changeBytes: limit(8 * MIB, "bytes", "CHANGE_TOO_LARGE", "change as sent"),
+    inflatedBytes: limit(8 * MIB, "bytes", "CHANGE_TOO_LARGE", "change once inflated"),
+    ops: limit(1_000_000, "items", "CHANGE_TOO_LARGE", "operations"),
+    bareOps: limit(250_000, "items", "CHANGE_TOO_LARGE", "operations whose value has no bytes"),
+    preds: limit(1_000_000, "items", "CHANGE_TOO_LARGE", "references to replaced operations"),
+    deps: limit(1024, "items", "CHANGE_TOO_LARGE", "changes it builds on"),
+    otherActors: limit(16_384, "items", "CHANGE_TOO_LARGE", "other actors that it names"),
+    actorBytesMin: limit(16, "bytes", "CHANGE_MALFORMED", "actor id, at least"),
+    actorBytesMax: limit(32, "bytes", "CHANGE_MALFORMED", "actor id, at most"),
+    messageBytes: limit(64 * KIB, "bytes", "CHANGE_TOO_LARGE", "message"),
+    keyBytes: limit(16 * KIB, "bytes", "CHANGE_TOO_LARGE", "map key, name of a mark"),
+    depth: limit(100, "levels", "CHANGE_TOO_LARGE", "objects made within each other"),
+    maxOp: limit(10_000_000, "number", "CHANGE_TOO_LARGE", "largest operation number"),
+    maxSeq: limit(2 ** 31 - 1, "number", "CHANGE_TOO_LARGE", "number of an actor's change"),
+  },
+  saved: {
+    fileBytes: limit(64 * MIB, "bytes", "CHANGE_TOO_LARGE", "Automerge file"),
+    inflatedBytes: limit(128 * MIB, "bytes", "CHANGE_TOO_LARGE", "file once inflated"),
+    ops: limit(4_000_000, "items", "CHANGE_TOO_LARGE", "operations"),
+    changes: limit(500_000, "items", "CHANGE_TOO_LARGE", "changes"),
+    references: limit(8_000_000, "items", "CHANGE_TOO_LARGE", "operations replaced, deps of changes"),
+    actors: limit(65_536, "items", "CHANGE_TOO_LARGE", "actors"),
+    heads: limit(1024, "items", "CHANGE_TOO_LARGE", "heads"),
+  },
+  token: {
+    labelCharacters: limit(128, "characters", "NAME_INVALID", "label, subject"),
+    scopes: limit(256, "items", "SCOPE_INVALID", "scopes of a token"),
+    prefixBytes: limit(1024, "bytes", "SCOPE_INVALID", "prefix of a scope"),
+    expiresCharacters: limit(40, "characters", "BAD_REQUEST", "`expires`"),
+  },
+  db: {
+    inUse: limit(4096, "items", "UNAVAILABLE", "dbs in use at once"),
+  },
+  cli: {
+    recordBytes: limit(16 * MIB, "bytes", "TOO_LARGE", "record of an import, line of an answer"),
+    fileBytes: limit(64 * MIB, "bytes", "TOO_LARGE", "Automerge file of an import"),
+  },
+  setting: {
+    port: limit(65_535, "number", "BAD_REQUEST", "`--port`"),
+    connections: limit(1_000_000, "number", "BAD_REQUEST", "`--connections`"),
+    workers: limit(64, "number", "BAD_REQUEST", "`--workers`"),
+    openDbs: limit(4096, "number", "BAD_REQUEST", "`--open-dbs`"),
+    cacheMb: limit(65_536, "number", "BAD_REQUEST", "`--cache-mb`"),
+    reserveMb: limit(1_048_576, "number", "BAD_REQUEST", "`--reserve-mb`"),
+    scrubDays: limit(3650, "number", "BAD_REQUEST", "`--scrub-days`"),
+  },
+} as const satisfies Readonly<Record<string, Readonly<Record<string, Limit>>>>;
+
+/** The numbers of a group by name. */
+export function valuesOf<G extends Readonly<Record<string, Limit>>>(
+  group: G,
+): { -readonly [K in keyof G]: number } {
+  return Object.fromEntries(Object.entries(group).map(([name, { value }]) => [name, value])) as {
+    -readonly [K in keyof G]: number;
+  };
+}

@@ -1,0 +1,54 @@
+import { SkaldError } from "../errors.ts";
+import type { World } from "../world.ts";
+import type { Catalog } from "./catalog.ts";
+import type { Records } from "./records.ts";
+import type { StoredCommit } from "./stored-commit.ts";
+
+/** The bundles with commits of a document, newest first. */
+export function* archive(
+  records: Records,
+  catalog: Catalog,
+  doc: string,
+): Generator<readonly StoredCommit[]> {
+  for (const last of catalog.bundlesOf(doc)) yield records.bundle(last);
+}
+
+/**
+ * The same for writes that name a change so old, which is rare unless somebody makes it up: expanding
+ * bundles takes at most a tenth of the writer's time, and who comes when that is used up is told to wait.
+ */
+export class WritersArchive {
+  readonly #records: Records;
+  readonly #catalog: Catalog;
+  readonly #world: World;
+  /** Milliseconds spent on expanding bundles, less a tenth of the time since. */
+  #debt = 0;
+  #at = 0;
+
+  constructor(records: Records, catalog: Catalog, world: World) {
+    this.#records = records;
+    this.#catalog = catalog;
+    this.#world = world;
+  }
+
+  /** Throws WORK_BUSY. */
+  *of(doc: string): Generator<readonly StoredCommit[]> {
+    for (const last of this.#catalog.bundlesOf(doc)) {
+      const started = this.#world.monotonic();
+      this.#debt = Math.max(0, this.#debt - (started - this.#at) / 10);
+      this.#at = started;
+      if (this.#debt > ARCHIVE_DEBT_MS) {
+        throw new SkaldError(
+          "WORK_BUSY",
+          "The write names an old change, and too many such are being looked up.",
+        );
+      }
+      const commits = this.#records.bundle(last);
+      this.#debt += this.#world.monotonic() - started;
+      yield commits;
+    }
+  }
+}
+
+/** A whole history of a million commits can be searched once before anybody has to wait. */
+const ARCHIVE_DEBT_MS = 15_000;

@@ -1,0 +1,289 @@
+import { SkaldError } from "../errors.ts";
+import { CODEC_DAG_CBOR, cidCodec, cidDigest, cidToString } from "../ids/cid.ts";
+import { toHex } from "../ids/hash.ts";
+import type { DbIdentity } from "../store/contract.ts";
+import { nextTurn, type World } from "../world.ts";
+import { archive } from "./archive.ts";
+import { prefixOf, type Catalog } from "./catalog.ts";
+import { readTrustedHeader } from "./change.ts";
+import type { Commit, CommitEntry } from "./commit.ts";
+import { headsOf, type DocState } from "./doc-state.ts";
+import type { LogHead } from "./group.ts";
+import type { Records } from "./records.ts";
+import { tipsOf } from "./refusals.ts";
+import { addressesOf, changesIn, checkedBlock, headersIn, type StoredCommit } from "./stored-commit.ts";
+
+/** Everything that can be read of a log without Automerge. `Log` adds the one writer. */
+export class LogReader {
+  readonly identity: DbIdentity;
+  /** Also for those who work on this log. */
+  readonly world: World;
+  protected readonly records: Records;
+  protected readonly catalog: Catalog;
+  protected current: LogHead = { seq: 0, cid: undefined, time: 0 };
+  /** Heads worked out by `#headsLeft`. */
+  readonly #left = new Map<string, readonly string[]>();
+  /** Addresses that `locate` found in bundles. */
+  readonly #located = new Map<string, number>();
+
+  constructor(identity: DbIdentity, records: Records, catalog: Catalog, world: World) {
+    this.identity = identity;
+    this.world = world;
+    this.records = records;
+    this.catalog = catalog;
+  }
+
+  head(): LogHead {
+    return this.current;
+  }
+
+  state(doc: string): DocState | undefined {
+    return this.catalog.doc(doc);
+  }
+
+  /**
+   * The heads a document had after commit `seq`, and the last commit up to there that touched it. Changes
+   * that were set aside, then or later, are left out: a point before that can be read all the same.
+   */
+  stateAt(doc: string, seq: number): DocPoint | undefined {
+    const state = this.catalog.doc(doc);
+    if (!state) return undefined;
+    if (state.last <= seq) return { seq: state.last, heads: headsOf(state), deleted: state.deleted };
+    const [touched] = this.history(doc, seq, 1);
+    if (touched === undefined) return undefined;
+    const entry = this.entryOf(doc, touched);
+    const heads = entry.heads.some((head) => state.refused.has(head))
+      ? this.#headsLeft(doc, touched, state.refusedAt)
+      : entry.heads;
+    return { seq: touched, heads, deleted: entry.deleted === true };
+  }
+
+  /** The heads after commit `seq` without what was set aside since: the only ones no commit names. */
+  #headsLeft(doc: string, seq: number, refusedAt: number): readonly string[] {
+    const key = `${seq} ${refusedAt} ${doc}`;
+    let heads = this.#left.get(key);
+    if (!heads) {
+      heads = tipsOf(this.changes(doc, 0, seq).map(readTrustedHeader));
+      if (this.#left.size >= LEFT_MAX) this.#left.clear();
+      this.#left.set(key, heads);
+    }
+    return heads;
+  }
+
+  /** What commit `seq` did to `doc`. */
+  entryOf(doc: string, seq: number): CommitEntry {
+    const entry = this.commit(seq)?.commit.entries.find((candidate) => candidate.doc === doc);
+    if (!entry)
+      throw new SkaldError("DERIVED_DAMAGED", `Commit ${seq} does not hold ${doc}, as the catalog says.`);
+    return entry;
+  }
+
+  commit(seq: number): StoredCommit | undefined {
+    return this.records.commit(seq);
+  }
+
+  /** Commits from `from` on, oldest first: at least one when there is any, at most `limit`. */
+  commits(from: number, limit: number): StoredCommit[] {
+    return this.records.page(from, limit);
+  }
+
+  /**
+   * The seq of the commit with this address, or undefined. Commits in bundles are found only after
+   * `locate` has looked for them.
+   */
+  findCommit(cid: Uint8Array): number | undefined {
+    const located = this.#located.get(cidToString(cid));
+    if (located !== undefined) return located;
+    const prefix = prefixOf(toHex(cidDigest(cid)));
+    return this.catalog.find(prefix).find((seq) => holds(this.commit(seq), cid));
+  }
+
+  /** The bytes behind an address: a commit's, a change's or an event's. Bundles as with `findCommit`. Throws DB_DAMAGED. */
+  block(cid: Uint8Array): Uint8Array | undefined {
+    const seq =
+      this.#located.get(cidToString(cid)) ??
+      this.catalog
+        .find(prefixOf(toHex(cidDigest(cid))))
+        .find((candidate) => holds(this.commit(candidate), cid));
+    const stored = seq === undefined ? undefined : this.commit(seq);
+    if (!stored) return undefined;
+    return cidCodec(cid) === CODEC_DAG_CBOR
+      ? stored.bytes
+      : checkedBlock(stored, placeOf(stored.commit, cid));
+  }
+
+  /**
+   * Looks for an address in the bundles, newest first, when the catalog does not have it: about a tenth
+   * of a second each, with room for others between them.
+   */
+  async locate(cid: Uint8Array): Promise<number | undefined> {
+    const text = cidToString(cid);
+    const found = this.#located.get(text) ?? this.findCommit(cid);
+    if (found !== undefined || this.block(cid)) return found;
+    for (const { last } of this.catalog.bundles().reverse()) {
+      const stored = this.records.bundle(last).find((candidate) => holds(candidate, cid));
+      if (stored) {
+        if (this.#located.size >= LOCATED_MAX) this.#located.clear();
+        this.#located.set(text, stored.commit.seq);
+        return stored.commit.seq;
+      }
+      await nextTurn(this.world);
+    }
+    return undefined;
+  }
+
+  /** The seq of the commit that holds a change of `doc`, by the change's Automerge hash. */
+  seqOfChange(doc: string, hash: string): number | undefined {
+    const has = (stored: StoredCommit | undefined): boolean =>
+      stored !== undefined && headersIn(stored, doc).some((header) => header.hash === hash);
+    for (const seq of this.catalog.find(prefixOf(hash))) if (has(this.commit(seq))) return seq;
+    for (const commits of archive(this.records, this.catalog, doc)) {
+      const found = commits.find(has);
+      if (found) return found.commit.seq;
+    }
+    return undefined;
+  }
+
+  /** The last commit at or before `time` (milliseconds), 0 for none. Times never fall, so halving finds it. */
+  seqAt(time: number): number {
+    let low = 0;
+    let high = this.current.seq;
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      const stored = this.commit(middle);
+      if (stored && stored.commit.time <= time) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  /** Seqs of commits that touched `doc`, at or below `before`, newest first. */
+  history(doc: string, before: number, limit: number): number[] {
+    const seqs = this.catalog.touches(doc, before, limit);
+    for (const last of this.catalog.bundlesOf(doc)) {
+      if (seqs.length >= limit) break;
+      const commits = this.records.bundle(last);
+      for (let i = commits.length - 1; i >= 0 && seqs.length < limit; i -= 1) {
+        const { commit } = commits[i] as StoredCommit;
+        if (commit.seq <= before && touches(commit, doc)) seqs.push(commit.seq);
+      }
+    }
+    return seqs;
+  }
+
+  /** The changes of `doc` in commits (after, upTo], in the order they were applied, without those set aside. */
+  changes(doc: string, after: number, upTo: number): Uint8Array[] {
+    const changes: Uint8Array[] = [];
+    const chain = new EntryChain(doc, after === 0 ? [] : undefined);
+    for (const last of this.catalog.bundlesOf(doc).reverse()) {
+      if (last <= after) continue;
+      for (const stored of this.records.bundle(last)) {
+        const { seq } = stored.commit;
+        if (seq > after && seq <= upTo && touches(stored.commit, doc)) {
+          chain.follow(stored);
+          changes.push(...changesIn(stored, doc));
+        }
+      }
+    }
+    for (const seq of this.catalog.touchesAfter(doc, after, upTo)) {
+      const stored = this.commit(seq);
+      if (!stored) continue;
+      chain.follow(stored);
+      changes.push(...changesIn(stored, doc));
+    }
+    const refused = this.catalog.doc(doc)?.refused;
+    if (refused && refused.size > 0)
+      return changes.filter((bytes) => !refused.has(readTrustedHeader(bytes).hash));
+    return changes;
+  }
+
+  /** Throws DERIVED_DAMAGED when the catalog does not lead to this commit by all that it should. */
+  checkIndexed({ cid, commit, clientTxId }: StoredCommit): void {
+    const { seq, author } = commit;
+    const lost = (what: string): SkaldError =>
+      new SkaldError("DERIVED_DAMAGED", `The catalog does not lead to ${what} of commit ${seq}.`, {
+        details: { seq },
+      });
+    if (seq > this.catalog.bundledUpTo()) {
+      for (const address of [cid, ...addressesOf(commit)]) {
+        if (!this.catalog.find(prefixOf(toHex(cidDigest(address)))).includes(seq)) {
+          // The same change can be in two documents: then the first commit is named, and is enough.
+          if (address === cid || this.block(address) === undefined) throw lost(cidToString(address));
+        }
+      }
+    }
+    if (clientTxId !== "" && this.catalog.receipt(author, clientTxId) === undefined)
+      throw lost("the receipt");
+    for (const { doc } of commit.entries) {
+      const state = this.catalog.doc(doc);
+      if (!state || state.first > seq || state.last < seq) throw lost(doc);
+    }
+  }
+
+  /** Documents in name order after `after`; `prefix` is of `collection/key`. */
+  list(prefix: string, after: string, limit: number, withDeleted = false): DocState[] {
+    return this.catalog.list(prefix, after, limit, withDeleted);
+  }
+
+  /** Names of documents touched by commits from `from` on; stops at `limit`. */
+  touchedSince(from: number, limit: number): string[] {
+    return this.catalog.touchedSince(from, limit);
+  }
+
+  counts(): { documents: number; deleted: number } {
+    return this.catalog.counts();
+  }
+}
+
+/** Commits of a document one after the other: each starts from the heads that the one before it left. */
+class EntryChain {
+  readonly #doc: string;
+  #heads: readonly string[] | undefined;
+
+  constructor(doc: string, heads: readonly string[] | undefined) {
+    this.#doc = doc;
+    this.#heads = heads;
+  }
+
+  /** Throws DERIVED_DAMAGED when one in between was left out, or this one is not of the document. */
+  follow({ commit }: StoredCommit): void {
+    const entry = commit.entries.find(({ doc }) => doc === this.#doc);
+    const heads = this.#heads;
+    if (
+      !entry ||
+      (heads && (heads.length !== entry.base.length || heads.some((head, i) => head !== entry.base[i])))
+    ) {
+      throw new SkaldError(
+        "DERIVED_DAMAGED",
+        `The catalog leads to commit ${commit.seq} of ${this.#doc} and not to the one before it.`,
+        { details: { seq: commit.seq } },
+      );
+    }
+    this.#heads = entry.heads;
+  }
+}
+
+export interface DocPoint {
+  readonly seq: number;
+  readonly heads: readonly string[];
+  readonly deleted: boolean;
+}
+
+/** Whether a commit has this address, or one of its blocks. */
+function holds(stored: StoredCommit | undefined, cid: Uint8Array): boolean {
+  if (!stored) return false;
+  return cidCodec(cid) === CODEC_DAG_CBOR
+    ? Buffer.compare(stored.cid, cid) === 0
+    : placeOf(stored.commit, cid) >= 0;
+}
+
+function placeOf(commit: Commit, cid: Uint8Array): number {
+  return addressesOf(commit).findIndex((address) => Buffer.compare(address, cid) === 0);
+}
+
+function touches(commit: Commit, doc: string): boolean {
+  return commit.entries.some((entry) => entry.doc === doc);
+}
+
+const LOCATED_MAX = 1000;
+const LEFT_MAX = 1000;

@@ -1,0 +1,75 @@
+import { cidDigest } from "../ids/cid.ts";
+import { toHex } from "../ids/hash.ts";
+import { commitsMissing, type LogStorage } from "../store/contract.ts";
+import { archive } from "./archive.ts";
+import { Stage, prefixOf, type Catalog } from "./catalog.ts";
+import { advance, setAside } from "./doc-state.ts";
+import { findHeaders, type Archive, type LogHead } from "./group.ts";
+import type { Records } from "./records.ts";
+import { refusalOf } from "./refusals.ts";
+import { documentsOf, headersIn, type StoredCommit } from "./stored-commit.ts";
+
+/** Commits between two batches of the catalog: large enough to share pages, small enough to stay below 20 ms. */
+export const CATALOG_BATCH = 1024;
+
+/** Reads the log's tail into the catalog: what was appended after its last batch. */
+export function recover(storage: LogStorage, records: Records, catalog: Catalog): LogHead {
+  const last = storage.last();
+  const at = catalog.head();
+  // The catalog's head vouches for itself and is never ahead of what is durable: the log is what is wrong.
+  const known = at > 0 && at <= last ? records.commit(at) : undefined;
+  if (at > 0 && !(known && Buffer.compare(known.cid, catalog.headCid() ?? new Uint8Array(0)) === 0)) {
+    throw commitsMissing(storage.last(), at, "its catalog");
+  }
+  while (catalog.head() < last) {
+    const stage = new Stage(catalog);
+    const page = records.page(catalog.head() + 1, CATALOG_BATCH);
+    for (const stored of page)
+      stageStored(
+        stored,
+        stage,
+        (seq) => records.commit(seq),
+        (doc) => archive(records, catalog, doc),
+      );
+    catalog.absorb(stage, page.at(-1)?.commit.seq ?? last, page.at(-1)?.cid);
+    if (catalog.pending() >= CATALOG_BATCH) catalog.flush();
+  }
+  noteBundles(storage, records, catalog);
+  const head = last > 0 ? records.commit(last) : undefined;
+  return head ? { seq: last, cid: head.cid, time: head.commit.time } : { seq: 0, cid: undefined, time: 0 };
+}
+
+/** Tells the catalog of bundles that it does not know: made before a crash, or before it was dropped. */
+function noteBundles(storage: LogStorage, records: Records, catalog: Catalog): void {
+  const noted = new Set(catalog.bundles().map(({ first, last }) => `${first} ${last}`));
+  const ranges = storage.ranges();
+  const at = ranges.findIndex(({ first, last }) => !noted.has(`${first} ${last}`));
+  const missing = at < 0 ? [] : ranges.slice(at);
+  if (missing.length === 0) return;
+  catalog.fold(missing.map((range) => ({ ...range, docs: documentsOf(records.bundle(range.last)) })));
+}
+
+/** Puts a commit of the log on a stage: the same steps a live write takes after its checks. */
+function stageStored(
+  stored: StoredCommit,
+  stage: Stage,
+  read: (seq: number) => StoredCommit | undefined,
+  archive: Archive,
+): void {
+  const { commit, cid, clientTxId } = stored;
+  for (const entry of commit.entries) {
+    const state = stage.touch(entry.doc, commit.seq);
+    for (const header of headersIn(stored, entry.doc)) {
+      advance(state, header, commit.author);
+      stage.addresses.add(prefixOf(header.hash), commit.seq);
+    }
+    for (const address of entry.changes) stage.addresses.add(prefixOf(toHex(cidDigest(address))), commit.seq);
+    state.deleted = entry.deleted === true;
+    if (entry.refused) {
+      const headers = findHeaders(entry.doc, [...entry.refused, ...entry.heads], stage, read, archive);
+      setAside(state, refusalOf(entry.doc, entry.refused, entry.heads, headers), commit.seq);
+    }
+  }
+  stage.addresses.add(prefixOf(toHex(cidDigest(cid))), commit.seq);
+  if (clientTxId !== "") stage.addReceipt(commit.author, clientTxId, commit.seq);
+}

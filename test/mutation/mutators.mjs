@@ -1,0 +1,177 @@
+// What is changed in a source file to see whether a test notices: a list of small edits, each a span of
+// the text and what takes its place. The set follows that of Stryker (stryker-mutator.io, "Supported
+// mutators"); edits that cannot change what a program does are left out.
+import { parse } from "@babel/parser";
+
+const OPERATORS = {
+  "===": ["!=="],
+  "!==": ["==="],
+  "<": ["<=", ">="],
+  "<=": ["<", ">"],
+  ">": [">=", "<="],
+  ">=": [">", "<"],
+  "+": ["-"],
+  "-": ["+"],
+  "*": ["/"],
+  "/": ["*"],
+  "%": ["*"],
+  "&&": ["||"],
+  "||": ["&&"],
+  "??": ["&&"],
+  "+=": ["-="],
+  "-=": ["+="],
+  "??=": ["="],
+  "||=": ["="],
+};
+
+/** Array methods whose absence, or whose opposite, should be noticed. */
+const CALLS = {
+  some: "every",
+  every: "some",
+  toSorted: undefined,
+  sort: undefined,
+  toReversed: undefined,
+  reverse: undefined,
+  filter: undefined,
+  slice: undefined,
+  min: "max",
+  max: "min",
+};
+
+/**
+ * Edits of a TypeScript source: `{ start, end, text, what, line }`, offsets in characters of `source`.
+ * Types, imports, error texts and comments are left alone.
+ */
+export function mutantsOf(source) {
+  const tree = parse(source, { sourceType: "module", plugins: ["typescript"] });
+  const found = [];
+  const add = (node, text, what) =>
+    found.push({ start: node.start, end: node.end, text, what, line: node.loc.start.line });
+  const textOf = (node) => source.slice(node.start, node.end);
+
+  function operator(node) {
+    const between = source.slice(node.left.end, node.right.start);
+    const at = node.left.end + between.indexOf(node.operator);
+    for (const other of OPERATORS[node.operator] ?? []) {
+      found.push({
+        start: at,
+        end: at + node.operator.length,
+        text: other,
+        what: `${node.operator} becomes ${other}`,
+        line: node.loc.start.line,
+      });
+    }
+  }
+
+  const visitors = {
+    BinaryExpression: operator,
+    LogicalExpression: operator,
+    AssignmentExpression: operator,
+    IfStatement(node) {
+      add(node.test, "true", "if (true)");
+      add(node.test, "false", "if (false)");
+    },
+    ConditionalExpression(node) {
+      add(node.test, "true", "the first of two");
+      add(node.test, "false", "the second of two");
+    },
+    WhileStatement(node) {
+      add(node.test, "false", "while (false)");
+    },
+    ForStatement(node) {
+      if (node.test) add(node.test, "false", "for (; false;)");
+    },
+    UnaryExpression(node) {
+      if (node.operator === "!") add(node, textOf(node.argument), "without !");
+      else if (node.operator === "-") add(node, textOf(node.argument), "without -");
+    },
+    UpdateExpression(node) {
+      const other = node.operator === "++" ? "--" : "++";
+      add(
+        node,
+        node.prefix ? other + textOf(node.argument) : textOf(node.argument) + other,
+        `becomes ${other}`,
+      );
+    },
+    BooleanLiteral(node) {
+      add(node, String(!node.value), `becomes ${!node.value}`);
+    },
+    NumericLiteral(node) {
+      add(node, String(node.value + 1), `becomes ${node.value + 1}`);
+    },
+    StringLiteral(node) {
+      if (node.value !== "") add(node, '""', "an empty text");
+    },
+    ArrayExpression(node) {
+      if (node.elements.length > 0) add(node, "[]", "an empty list");
+    },
+    ReturnStatement(node) {
+      if (node.argument && node.argument.type !== "Identifier")
+        add(node, "return undefined as never;", "returns nothing");
+    },
+    ThrowStatement(node) {
+      add(node, ";", "does not throw");
+    },
+    BreakStatement(node) {
+      add(node, ";", "does not break");
+    },
+    ContinueStatement(node) {
+      add(node, ";", "does not continue");
+    },
+    ExpressionStatement(node) {
+      const { type } = node.expression;
+      if (type === "CallExpression" || type === "AwaitExpression" || type === "AssignmentExpression")
+        add(node, ";", "is left out");
+    },
+    OptionalMemberExpression(node) {
+      const at = source.indexOf("?.", node.object.end);
+      if (node.optional && !node.computed)
+        found.push({ start: at, end: at + 2, text: ".", what: "?. becomes .", line: node.loc.start.line });
+    },
+    CallExpression(node) {
+      const { callee } = node;
+      if (
+        callee.type !== "MemberExpression" ||
+        callee.computed ||
+        !Object.hasOwn(CALLS, callee.property.name)
+      )
+        return;
+      const other = CALLS[callee.property.name];
+      if (other) add(callee.property, other, `${callee.property.name} becomes ${other}`);
+      else add(node, textOf(callee.object), `without ${callee.property.name}`);
+    },
+  };
+
+  /** Nothing below these changes what a program does, or only what an error says. */
+  function isLeftAlone(node, parent) {
+    if (/^(TS|Import|ExportAll)/.test(node.type) && !/^TS(As|NonNull|Satisfies)/.test(node.type)) return true;
+    if (node.type === "NewExpression" && node.callee.name?.endsWith("Error")) return "error";
+    return parent?.type === "ObjectProperty" && node === parent.key;
+  }
+
+  function visit(node, parent) {
+    const left = isLeftAlone(node, parent);
+    if (left === true) return;
+    if (left === "error") {
+      // The code is part of the surface; message, hint and cause are words.
+      const [first] = node.arguments;
+      if (first?.type === "StringLiteral") add(first, '"INTERNAL"', "another error code");
+      return;
+    }
+    visitors[node.type]?.(node);
+    for (const [key, value] of Object.entries(node)) {
+      if (key === "typeAnnotation" || key === "typeParameters" || key === "returnType" || key === "loc")
+        continue;
+      for (const child of Array.isArray(value) ? value : [value]) {
+        if (child && typeof child.type === "string" && typeof child.start === "number") visit(child, node);
+      }
+    }
+  }
+
+  visit(tree.program, undefined);
+  return found;
+}
+
+export function applied(source, { start, end, text }) {
+  return source.slice(0, start) + text + source.slice(end);
+}

@@ -1,0 +1,63 @@
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+const ROOT = path.resolve(fileURLToPath(new URL("../..", import.meta.url)));
+
+/** The other hunts, with figures for hours instead of minutes: the tests of CI with their variables raised. */
+export const PROGRAMMES = {
+  "power-cut": { tests: ["test/faults/power-cut"], env: { SKALD_TEST_STATES: "1000000" } },
+  "nth-call": { tests: ["test/faults/nth-call"], env: { SKALD_TEST_FAULTS: "5000" } },
+  rot: { tests: ["test/faults/bit-rot"], env: { SKALD_TEST_FLIPS: "20000" } },
+  simulation: { tests: ["test/simulation"], env: { SKALD_TEST_SEEDS: "10000" } },
+  fuzz: { tests: ["test/fuzz"], env: { SKALD_TEST_FUZZ: "10000000" } },
+  models: { tests: ["test/models", "test/db/model"], env: { SKALD_TEST_RUNS: "20000" } },
+  kill: { tests: ["test/faults/kill"], env: { SKALD_TEST_CYCLES: "5000" } },
+};
+
+export function listProgrammes() {
+  return Object.entries(PROGRAMMES)
+    .map(
+      ([name, { tests, env }]) =>
+        `${name.padEnd(12)} ${tests.join(", ")} with ${Object.entries(env)
+          .map((pair) => pair.join("="))
+          .join(" ")}`,
+    )
+    .join("\n");
+}
+
+/** Runs one; what the environment sets already is left as it is. Gives whether it passed, undefined when it is not there. */
+export function runProgramme(name, { seed, signal }) {
+  const { tests, env } = PROGRAMMES[name];
+  const there = tests.filter(
+    (each) => existsSync(path.join(ROOT, each)) || existsSync(path.join(ROOT, `${each}.test.ts`)),
+  );
+  if (there.length === 0) return Promise.resolve(undefined);
+  const child = spawn(
+    process.execPath,
+    [
+      "--experimental-vm-modules",
+      "--no-warnings",
+      path.join(ROOT, "node_modules/jest/bin/jest.js"),
+      "--rootDir",
+      ROOT,
+      "--testTimeout",
+      String(24 * 3600 * 1000),
+      ...there,
+    ],
+    {
+      cwd: ROOT,
+      stdio: "inherit",
+      env: { ...env, ...(seed === undefined ? {} : { SKALD_TEST_SEED: String(seed) }), ...process.env },
+    },
+  );
+  const end = () => child.kill("SIGINT");
+  signal.addEventListener("abort", end, { once: true });
+  return new Promise((resolve) =>
+    child.once("exit", (code) => {
+      signal.removeEventListener("abort", end);
+      resolve(code === 0);
+    }),
+  );
+}
