@@ -16,6 +16,7 @@ const REQUEST = /Request$/;
 /** Names of that kind which read nothing hostile, and why. */
 const OTHERS: Readonly<Record<string, string>> = {
   "ids/hash.ts fromHex": "takes hashes that were checked, gives no error",
+  "log/reader.ts LogReader": "asks the log, decodes nothing itself",
   "documents/progress.ts readProgress": "shared memory of our own threads",
   "documents/handle.ts loadChunks": "Automerge, in a worker",
   "documents/handle.ts loadFile": "Automerge, in a worker",

@@ -130,7 +130,7 @@ const sequence: Target = {
     arrayOf(4_000_000, 0x00),
     arrayOf(4_000_000, 0x80),
     arrayOf(4_000_000, 0xa0),
-    arrayOf(MAX_SEQUENCE_ITEMS - 1, 0x60),
+    arrayOf(MAX_SEQUENCE_ITEMS / 2, 0x60),
     // Came out as a TypeError.
     Uint8Array.of(0x61, 0xff),
     Uint8Array.of(0x3b, 0x00, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff),

@@ -6,7 +6,6 @@ import { splitLines } from "../../src/cli/line-splitter.ts";
 import { parseTime } from "../../src/db/point.ts";
 import { applyJsonPatch, applyMergePatch } from "../../src/documents/json-patch.ts";
 import {
-  MAX_DEPTH,
   depthOf,
   parseIndex,
   parseJson,
@@ -22,6 +21,7 @@ import { readQuery } from "../../src/http/body.ts";
 import { notModified } from "../../src/http/etag.ts";
 import { itemTexts, memberTexts } from "../../src/http/json-source.ts";
 import { nameCursor, nameOfCursor } from "../../src/http/point.ts";
+import { LIMITS } from "../../src/limits.ts";
 import { MOUNTS } from "../../src/http/server.ts";
 import { cidFromString, cidOf, cidToString, isCid, looksLikeCid } from "../../src/ids/cid.ts";
 import { decodeCursor, encodeCursor, type Cursor } from "../../src/ids/cursor.ts";
@@ -41,6 +41,7 @@ import { spoilt, spoiltText } from "./mutate.ts";
 
 /** Everything that comes as text: ids, names, points, queries, headers, JSON, files to import. */
 
+const MAX_DEPTH = LIMITS.document.levels.value;
 const uid = Uint8Array.from({ length: 16 }, (_, i) => i * 9);
 
 /** A target whose inputs are good texts, spoilt. */

@@ -8,6 +8,7 @@ import { Log } from "../../src/log/log.ts";
 import { openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
 import { memoryLog } from "../support/memory-log.ts";
 import type { Transaction } from "../../src/log/transaction.ts";
+import { realWorld } from "../../src/world.ts";
 import { verifyLog } from "../../src/log/verify.ts";
 import { seedOf } from "../support/fault-process.ts";
 import { createLog, type OpenLog } from "./fixture.ts";
@@ -18,7 +19,7 @@ import { LogModel, type ChangePlan, type ModelEntry, type TxPlan, type WritePlan
 // Nothing here is about the disk, and a sync of it takes longer than everything else.
 const root = mkdtempSync(path.join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "skald-model-"));
 let clock = 1_700_000_000_000;
-const options = { now: () => (clock += [5, 0, -3][clock % 3] as number) };
+const options = { world: { ...realWorld, now: () => (clock += [5, 0, -3][clock % 3] as number) } };
 let opened: OpenLog = createLog(root, options, (storage) => {
   storage.close();
   return memoryLog(storage.identity);
