@@ -95,18 +95,26 @@ function keyText(value: unknown): string | undefined {
   return Number.isSafeInteger(value) ? String(value) : undefined;
 }
 
-/** JSON with sorted keys and no spaces. */
-export function canonicalJson(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
+/** More than any document may have; without a bound deep nesting would overflow the stack. */
+const MAX_LEVELS = 256;
+
+/** JSON with sorted keys and no spaces. Throws IMPORT_INVALID for more than MAX_LEVELS. */
+export function canonicalJson(value: unknown, levels = MAX_LEVELS): string {
+  if (levels < 0) throw new CliError("IMPORT_INVALID", `It has more than ${MAX_LEVELS} levels.`);
+  if (Array.isArray(value)) return `[${value.map((item) => canonicalJson(item, levels - 1)).join(",")}]`;
   if (!isObject(value)) return JSON.stringify(value);
   const members = Object.keys(value)
     .toSorted()
-    .map((name) => `${JSON.stringify(name)}:${canonicalJson(value[name])}`);
+    .map((name) => `${JSON.stringify(name)}:${canonicalJson(value[name], levels - 1)}`);
   return `{${members.join(",")}}`;
 }
 
-/** The text of a member's value in the text of an object, which is known to be JSON. */
+/**
+ * The text of a member's value in the text of an object, which is known to be JSON: of a repeated
+ * member the last, as JSON.parse reads it.
+ */
 export function memberText(json: string, wanted: string): string {
+  let found: string | undefined;
   let depth = 0;
   let name: string | undefined;
   let from = -1;
@@ -122,13 +130,14 @@ export function memberText(json: string, wanted: string): string {
       depth += 1;
     } else if (char === "}" || char === "]" || (char === "," && depth === 1)) {
       if (depth === 1) {
-        if (name === wanted) return json.slice(from, i).trim();
+        if (name === wanted) found = json.slice(from, i).trim();
         name = undefined;
         from = -1;
       }
       if (char !== ",") depth -= 1;
     }
   }
+  if (found !== undefined) return found;
   throw new CliError("IMPORT_INVALID", `It has no member ${JSON.stringify(wanted)}.`);
 }
 

@@ -32,6 +32,9 @@ export function applyMergePatch(target: Json | undefined, patch: Json): Json {
   return result;
 }
 
+/** Characters of a path that an error repeats. */
+const MAX_PATH = 1000;
+
 type Operation =
   | { op: "add" | "replace" | "test"; path: string[]; value: Json }
   | { op: "remove"; path: string[] }
@@ -61,7 +64,7 @@ export function applyJsonPatch(target: Json, patch: Json): Json {
   let root = target;
   operations.forEach((operation, index) => {
     root = applyOperation(root, operation, copied, (detail) => {
-      const path = (patch[index] as JsonObject)["path"];
+      const path = ((patch[index] as JsonObject)["path"] as string).slice(0, MAX_PATH);
       throw new SkaldError(
         "PATCH_FAILED",
         `Operation ${index} (${operation.op} ${JSON.stringify(path)}): ${detail}.`,

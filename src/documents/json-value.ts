@@ -138,6 +138,8 @@ export function refuseProblems(problems: readonly ValueProblem[]): void {
 
 const LONE_SURROGATE = /\p{Surrogate}/u;
 const MAX_PROBLEMS = 20;
+/** Characters of a pointer in an error: keys may be megabytes long, and each problem below one names it. */
+const MAX_POINTER = 1000;
 
 function inspect(
   value: Json,
@@ -170,7 +172,11 @@ function inspect(
   }
 
   function problem(detail: string): void {
-    problems.push({ pointer: toPointer(path), detail });
+    const pointer = toPointer(path);
+    problems.push({
+      pointer: pointer.length > MAX_POINTER ? `${pointer.slice(0, MAX_POINTER)}…` : pointer,
+      detail,
+    });
   }
 }
 

@@ -98,7 +98,8 @@ export function readQuery(route: Route, search: string): Readonly<Record<string,
   const given = Object.create(null) as Record<string, string | string[]>;
   for (const [name, value] of new URLSearchParams(search)) {
     const known = given[name];
-    given[name] = known === undefined ? value : [...(Array.isArray(known) ? known : [known]), value];
+    if (Array.isArray(known)) known.push(value);
+    else given[name] = known === undefined ? value : [known, value];
   }
   if (!route.query) {
     const [name] = Object.keys(given);
@@ -127,7 +128,8 @@ function checked(
   const errors = issues.slice(0, 20).map((issue) => ({
     pointer: issue.path
       .map((part) => `/${String(part).replaceAll("~", "~0").replaceAll("/", "~1")}`)
-      .join(""),
+      .join("")
+      .slice(0, 500),
     message: issue.message.slice(0, 500),
   }));
   const first = errors[0];

@@ -109,7 +109,7 @@ export class TxSocket {
         this.#take(item, frame);
       }
     } catch (error) {
-      if (error instanceof RangeError || error instanceof TypeError) {
+      if (isSkaldError(error) && error.code === "BAD_CBOR") {
         return this.end(1007, `BAD_CBOR: ${error.message}`.slice(0, 120));
       }
       this.#context.log.failure(error, "");
@@ -121,8 +121,10 @@ export class TxSocket {
   }
 
   #take(item: unknown, frame: Frame): void {
-    const id = (item as { id?: unknown } | null)?.id;
-    if (typeof id !== "number" || id < 0) throw new RangeError("a transaction is a map with an id");
+    const id = isMap(item) ? item["id"] : undefined;
+    if (typeof id !== "number" || id < 0) {
+      throw new SkaldError("BAD_CBOR", "A transaction is a map with an id.");
+    }
     this.#inFlight += 1;
     frame.open += 1;
     let request: TxRequest;
@@ -156,8 +158,8 @@ export class TxSocket {
   }
 
   #write(write: unknown): TxWrite {
-    if (typeof write !== "object" || write === null) throw malformed("a write is a map");
-    const { doc, base, changes } = write as Record<string, unknown>;
+    if (!isMap(write)) throw malformed("a write is a map");
+    const { doc, base, changes } = write;
     for (const key in write) if (!WRITE_FIELDS.has(key)) throw unknownField(key, "a write");
     if (typeof doc !== "string") throw malformed("`doc` is a text");
     if (!Array.isArray(changes) || changes.length === 0 || !changes.every(isBytes)) {
@@ -165,7 +167,7 @@ export class TxSocket {
     }
     checkCount("changes of a write", changes.length, mostChanges.value);
     if (!this.#mayAll && !allows(this.#parts.principal, "doc.write", this.#parts.db, doc)) {
-      throw new SkaldError("FORBIDDEN", `The token does not allow doc.write on ${doc}.`);
+      throw new SkaldError("FORBIDDEN", `The token does not allow doc.write on ${doc.slice(0, 80)}.`);
     }
     if (base === undefined) return { doc, changes };
     if (!Array.isArray(base) || !base.every((hash) => isBytes(hash) && hash.length === 32)) {
@@ -263,6 +265,11 @@ export class TxSocket {
 
 const FIELDS: ReadonlySet<string> = new Set(["id", "writes", "tx", "message"]);
 const WRITE_FIELDS: ReadonlySet<string> = new Set(["doc", "base", "changes"]);
+
+/** Also keeps lists and byte strings from being looked through as if their indexes were fields. */
+function isMap(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !isBytes(value);
+}
 
 function isBytes(value: unknown): value is Uint8Array {
   return ArrayBuffer.isView(value);

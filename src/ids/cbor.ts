@@ -1,4 +1,5 @@
 import * as dagCbor from "@ipld/dag-cbor";
+import { SkaldError } from "../errors.ts";
 
 /**
  * Canonical bytes. `CborWriter` writes deterministic DAG-CBOR (RFC 8949 section 4.2 with the DAG-CBOR
@@ -163,18 +164,7 @@ export class CborReader {
   }
 
   text(): string {
-    const length = this.#head(0x60);
-    const bytes = this.#take(length);
-    if (length < 32) {
-      let text = "";
-      for (let i = 0; i < length; i += 1) {
-        const code = bytes[i] as number;
-        if (code > 0x7f) return decodeUtf8(bytes);
-        text += String.fromCharCode(code);
-      }
-      return text;
-    }
-    return decodeUtf8(bytes);
+    return decodeText(this.#take(this.#head(0x60)));
   }
 
   array(): number {
@@ -239,11 +229,15 @@ export class CborReader {
   }
 }
 
+/** Items of one sequence, maps and their keys counted as MAP_COST each: 16 MiB of empty maps would take 23 s. */
+export const MAX_SEQUENCE_ITEMS = 2 ** 18;
+const MAP_COST = 4;
+
 /**
- * Reads a CBOR sequence (RFC 8742) of plain items from a peer: integers up to 2^53, byte strings, text,
- * arrays, maps with text keys, booleans and null, in any valid encoding of definite length. Maps come
- * as objects without a prototype; a repeated key is refused, and one with more entries than `maxEntries`.
- * Throws RangeError.
+ * Reads a CBOR sequence (RFC 8742) of plain items from a peer: integers up to 2^53 - 1 on either side of
+ * zero, byte strings, text, arrays, maps with text keys, booleans and null, in any valid encoding of
+ * definite length. Maps come as objects without a prototype; a repeated key is refused, one with more
+ * entries than `maxEntries`, and more than MAX_SEQUENCE_ITEMS in all. Throws BAD_CBOR.
  */
 export function* decodeCborSequence(
   bytes: Uint8Array,
@@ -252,51 +246,66 @@ export function* decodeCborSequence(
 ): Generator<unknown> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
+  let left = MAX_SEQUENCE_ITEMS;
   const length = (info: number): number => {
     if (info < 24) return info;
     const size = info > 27 ? 0 : 1 << (info - 24);
-    if (size === 0 || at + size > bytes.length) throw new RangeError("a head is malformed");
+    if (size === 0 || at + size > bytes.length) throw badCbor("a head is malformed");
     const start = at;
     at += size;
     if (size === 1) return view.getUint8(start);
     if (size === 2) return view.getUint16(start);
     if (size === 4) return view.getUint32(start);
     const value = view.getUint32(start) * 2 ** 32 + view.getUint32(start + 4);
-    if (value > Number.MAX_SAFE_INTEGER) throw new RangeError("an integer is too large");
+    if (value > Number.MAX_SAFE_INTEGER) throw badCbor("an integer is too large");
     return value;
   };
   const take = (size: number): Uint8Array => {
-    if (size > bytes.length - at) throw new RangeError("a length runs past the end");
+    if (size > bytes.length - at) throw badCbor("a length runs past the end");
     at += size;
     return bytes.subarray(at - size, at);
   };
+  const text = (encoded: Uint8Array): string => {
+    try {
+      return decodeText(encoded);
+    } catch {
+      throw badCbor("a text is not UTF-8");
+    }
+  };
   const item = (depth: number): unknown => {
-    if (depth > maxDepth) throw new RangeError("items nest too deeply");
+    if (depth > maxDepth) throw badCbor("items nest too deeply");
+    left -= 1;
     const first = bytes[at++];
-    if (first === undefined) throw new RangeError("the bytes end within an item");
+    if (first === undefined) throw badCbor("the bytes end within an item");
     const major = first >> 5;
+    if (major === 5) left -= MAP_COST - 1;
+    if (left < 0) throw badCbor("there are too many items");
     if (major === 7) {
       if (first === 0xf4) return false;
       if (first === 0xf5) return true;
       if (first === 0xf6) return null;
-      throw new RangeError("an item of a kind that is not taken");
+      throw badCbor("an item of a kind that is not taken");
     }
     const size = length(first & 0x1f);
     if (major === 0) return size;
-    if (major === 1) return -1 - size;
+    if (major === 1) {
+      if (size === Number.MAX_SAFE_INTEGER) throw badCbor("an integer is too large");
+      return -1 - size;
+    }
     if (major === 2) return take(size);
-    if (major === 3) return decodeUtf8(take(size));
-    if (major === 6 || size > bytes.length - at) throw new RangeError("an item of a kind that is not taken");
+    if (major === 3) return text(take(size));
+    if (major === 6 || size > bytes.length - at) throw badCbor("an item of a kind that is not taken");
     if (major === 4) {
       const items: unknown[] = [];
       for (let i = 0; i < size; i += 1) items.push(item(depth + 1));
       return items;
     }
-    if (size > maxEntries) throw new RangeError("a map has too many entries");
+    if (size > maxEntries) throw badCbor("a map has too many entries");
+    left -= (MAP_COST - 1) * size;
     const map = Object.create(null) as Record<string, unknown>;
     for (let i = 0; i < size; i += 1) {
       const key = item(depth + 1);
-      if (typeof key !== "string" || key in map) throw new RangeError("a map's keys are texts, each once");
+      if (typeof key !== "string" || key in map) throw badCbor("a map's keys are texts, each once");
       map[key] = item(depth + 1);
     }
     return map;
@@ -304,8 +313,31 @@ export function* decodeCborSequence(
   while (at < bytes.length) yield item(0);
 }
 
+function badCbor(what: string): SkaldError {
+  return new SkaldError("BAD_CBOR", `The bytes are not what is taken: ${what}.`);
+}
+
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+/** Most texts here are short ASCII, for which the decoder takes four times as long. Throws RangeError. */
+function decodeText(bytes: Uint8Array): string {
+  const { length } = bytes;
+  if (length < 32) {
+    let text = "";
+    for (let i = 0; i < length; i += 1) {
+      const code = bytes[i] as number;
+      if (code > 0x7f) return decodeUtf8(bytes);
+      text += String.fromCharCode(code);
+    }
+    return text;
+  }
+  return decodeUtf8(bytes);
+}
+
 function decodeUtf8(bytes: Uint8Array): string {
-  return strictUtf8.decode(bytes);
+  try {
+    return strictUtf8.decode(bytes);
+  } catch {
+    throw new RangeError("a text is not UTF-8");
+  }
 }

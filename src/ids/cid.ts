@@ -59,10 +59,11 @@ export function looksLikeCid(text: string): boolean {
 
 /** Parses multibase base32; throws CID_INVALID for anything that is not one of our addresses. */
 export function cidFromString(text: string): Uint8Array {
-  if (looksLikeCid(text)) {
+  // 58 letters hold two bits more than an address. The decoder takes them only as zeros and throws a
+  // SyntaxError otherwise, so the last letter is one of eight.
+  if (looksLikeCid(text) && /[aeimquy4]$/.test(text)) {
     const cid = base32.decode(text);
-    // Two texts can decode to the same bytes when the unused last bits differ: only one of them is the address.
-    if (isCid(cid) && base32.encode(cid) === text) return cid;
+    if (isCid(cid)) return cid;
   }
   throw new SkaldError("CID_INVALID", `"${text.slice(0, 80)}" is not an address of this server.`);
 }

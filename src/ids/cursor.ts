@@ -19,7 +19,7 @@ export function encodeCursor(uid: Uint8Array, cursor: Cursor): string {
 
 /** Throws CURSOR_INVALID for anything that was not made for this db. */
 export function decodeCursor(uid: Uint8Array, text: string): Cursor {
-  const parts = /^([0-9a-f]{16})\.(\d{1,9})\.(\d{1,15})$/.exec(
+  const parts = /^([0-9a-f]{16})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,14})$/.exec(
     Buffer.from(text, "base64url").toString("latin1"),
   );
   if (!parts || Buffer.from(parts[0]).toString("base64url") !== text) {

@@ -199,20 +199,18 @@ function expand(uid: Uint8Array, payload: Uint8Array): StoredCommit[] {
     time += delta;
     const blocks: Uint8Array[] = [];
     const entries: CommitEntry[] = [];
-    for (let n = entryCounts[i] as number; n > 0; n -= 1, entryAt += 1) {
-      const group = entryDoc[entryAt] as number;
-      const flags = entryFlags[entryAt] as number;
+    for (let n = nth(entryCounts, i); n > 0; n -= 1, entryAt += 1) {
+      const group = nth(entryDoc, entryAt);
+      const flags = nth(entryFlags, entryAt);
       const own: Uint8Array[] = [];
-      for (let k = entryChanges[entryAt] as number; k > 0; k -= 1)
-        own.push((changes[changeAt++] as { bytes: Uint8Array }).bytes);
+      for (let k = nth(entryChanges, entryAt); k > 0; k -= 1) own.push(nth(changes, changeAt++).bytes);
       blocks.push(...own);
-      const refused = flags & 2 ? (explicit[explicitAt++] as string[]) : undefined;
-      const base = flags & 4 ? (explicit[explicitAt++] as string[]) : (heads[group] as readonly string[]);
-      const after =
-        flags & 8 ? (explicit[explicitAt++] as string[]) : follow(heads[group] as readonly string[], own);
+      const refused = flags & 2 ? nth(explicit, explicitAt++) : undefined;
+      const base = flags & 4 ? nth(explicit, explicitAt++) : nth(heads, group);
+      const after = flags & 8 ? nth(explicit, explicitAt++) : follow(nth(heads, group), own);
       heads[group] = after;
       entries.push({
-        doc: docs[group] as string,
+        doc: nth(docs, group),
         base,
         changes: own.map((bytes) => cidOf(CODEC_RAW, bytes)),
         heads: after,
@@ -221,9 +219,9 @@ function expand(uid: Uint8Array, payload: Uint8Array): StoredCommit[] {
       });
     }
     const ownEvents: Uint8Array[] = [];
-    for (let n = eventCounts[i] as number; n > 0; n -= 1) ownEvents.push(events[eventAt++] as Uint8Array);
+    for (let n = nth(eventCounts, i); n > 0; n -= 1) ownEvents.push(nth(events, eventAt++));
     blocks.push(...ownEvents);
-    const said = message[i] as number;
+    const said = nth(message, i);
     const commit: Commit = {
       version: 1,
       db: uid,
@@ -231,14 +229,14 @@ function expand(uid: Uint8Array, payload: Uint8Array): StoredCommit[] {
       seq,
       parents: parent ? [parent] : [],
       time,
-      author: authors[author[i] as number] as string,
+      author: nth(authors, nth(author, i)),
       entries,
       events: ownEvents.map((bytes) => cidOf(CODEC_RAW, bytes)),
-      ...(said === 0 ? {} : { message: messages[said - 1] as string }),
+      ...(said === 0 ? {} : { message: nth(messages, said - 1) }),
     };
     const bytes = encodeCommit(commit);
     const cid = cidFromDigest(CODEC_DAG_CBOR, blake3(bytes));
-    commits.push({ cid, bytes, commit, blocks, clientTxId: txIds[i] as string });
+    commits.push({ cid, bytes, commit, blocks, clientTxId: nth(txIds, i) });
     parent = cid;
     seq += 1;
   });
@@ -311,6 +309,13 @@ function readList<T>(r: CborReader, read: (r: CborReader) => T): T[] {
   const items: T[] = [];
   for (let n = r.array(); n > 0; n -= 1) items.push(read(r));
   return items;
+}
+
+/** The item at a place that the bytes name. A damaged count would otherwise add nothing to a list for ever. */
+function nth<T>(items: readonly T[], at: number): T {
+  const item = items[at];
+  if (item === undefined) throw new RangeError("a column ends too early");
+  return item;
 }
 
 function readNumbers(r: CborReader): number[] {

@@ -1,3 +1,4 @@
+import { SkaldError } from "../errors.ts";
 import { CborReader, CborWriter } from "../ids/cbor.ts";
 import { fromHex, toHex } from "../ids/hash.ts";
 import type { ChangeHeader } from "./change.ts";
@@ -142,9 +143,19 @@ export interface StoredParts {
   readonly deleted: boolean;
 }
 
+/** Throws DERIVED_DAMAGED for bytes that `encodeDocState` does not write. */
 export function decodeDocState(row: StoredParts): DocState {
+  try {
+    return readDocState(row);
+  } catch (cause) {
+    throw new SkaldError("DERIVED_DAMAGED", "The catalog's row of a document is not one.", { cause });
+  }
+}
+
+function readDocState(row: StoredParts): DocState {
   const r = new CborReader(row.state);
   const items = r.array();
+  if (items !== 5 && items !== 7) throw new RangeError("a row has other parts");
   const state: DocState = {
     ...newDocState(row.name),
     id: row.id,
@@ -152,16 +163,23 @@ export function decodeDocState(row: StoredParts): DocState {
     changes: r.uint(),
     bytes: r.uint(),
   };
-  for (let left = r.array(); left > 0; left -= 2) state.heads.set(toHex(r.bytes()), r.uint());
-  for (let left = r.array(); left > 0; left -= 4) {
+  const heads = r.array();
+  for (let left = heads; left > 0; left -= 2) state.heads.set(toHex(r.bytes()), r.uint());
+  const actors = r.array();
+  for (let left = actors; left > 0; left -= 4) {
     const actor = toHex(r.bytes());
     state.actors.set(actor, { seq: r.uint(), hash: toHex(r.bytes()), principal: r.text() });
   }
   if (items > 5) {
     state.refusedAt = r.uint();
     const refused = new Map<string, string>();
-    for (let left = r.array(); left > 0; left -= 2) refused.set(toHex(r.bytes()), toHex(r.bytes()));
+    const count = r.array();
+    for (let left = count; left > 0; left -= 2) refused.set(toHex(r.bytes()), toHex(r.bytes()));
     state.refused = refused;
+    if (count !== refused.size * 2 || count === 0) throw new RangeError("a change is set aside twice");
+  }
+  if (heads !== state.heads.size * 2 || actors !== state.actors.size * 4) {
+    throw new RangeError("a head or an actor comes twice");
   }
   r.end();
   return Object.assign(state, { first: row.first, last: row.last, deleted: row.deleted });

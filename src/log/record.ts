@@ -66,7 +66,15 @@ export function decodeRecord(body: Uint8Array, seq: number): LogRecord {
   for (let i = 0; i < count; i += 1) blocks.push(take(body, cursor, end, seq));
   const tx = take(body, cursor, end, seq);
   if (cursor.at !== end) throw damaged(seq, "it has bytes left over");
-  return { digest: body.subarray(1, 33), commit, blocks, clientTxId: tx.length ? decoder.decode(tx) : "" };
+  return { digest: body.subarray(1, 33), commit, blocks, clientTxId: textOf(tx, seq) };
+}
+
+function textOf(bytes: Uint8Array, seq: number): string {
+  try {
+    return bytes.length ? decoder.decode(bytes) : "";
+  } catch {
+    throw damaged(seq, "its client_tx_id is not UTF-8");
+  }
 }
 
 function damaged(seq: number, what: string): SkaldError {
@@ -109,7 +117,10 @@ function takeVarint(body: Uint8Array, cursor: { at: number }, end: number, seq: 
     if (cursor.at >= end || scale > 2 ** 42) throw damaged(seq, "a length in it is wrong");
     const byte = body[cursor.at++] as number;
     value += (byte & 0x7f) * scale;
-    if (byte < 0x80) return value;
+    if (byte < 0x80) {
+      if (byte === 0 && scale > 1) throw damaged(seq, "a length in it is not in its shortest form");
+      return value;
+    }
     scale *= 0x80;
   }
 }

@@ -2,13 +2,16 @@ import { fork } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { readChange } from "../../src/log/change.ts";
+import { seedOf } from "../support/fault-process.ts";
 import { mutate, seeded, subjects } from "../support/change-mutations.ts";
 
 /** Changes spoilt at random, in bytes and in meaning, and what Automerge makes of those the guard lets through. */
 
 const PROBE = fileURLToPath(new URL("../support/automerge-probe.mjs", import.meta.url));
-const CASES = 2_000;
-const SEED = 20_260;
+// `SKALD_TEST_FUZZ` times the figure of CI; then each run has a seed of its own.
+const FACTOR = Number(process.env["SKALD_TEST_FUZZ"] ?? 1);
+const CASES = 2_000 * Math.max(1, FACTOR);
+const SEED = FACTOR > 1 ? seedOf() : 20_260;
 const DEADLINE_MS = 5_000;
 
 interface Answer {

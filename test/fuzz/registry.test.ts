@@ -1,0 +1,63 @@
+import { readFileSync, readdirSync } from "node:fs";
+import path from "node:path";
+import { TARGETS } from "./targets.ts";
+
+const SRC = path.resolve(import.meta.dirname, "../../src");
+
+/** Where bytes and text from outside are read. */
+const FOLDERS = ["ids", "protocol", "log", "documents"];
+const FILES = ["cli/import-record.ts", "cli/line-splitter.ts", "cli/json-array-splitter.ts"];
+/** What a decoder's name looks like. */
+const DECODER =
+  /^(decode|read|parse|unpack|expand|inflate|load|guard|check|checked|split|name|open|from)[A-Z]\w*$|FromString$|^inflate$/;
+const READER = /Reader$/;
+const REQUEST = /Request$/;
+
+/** Names of that kind which read nothing hostile, and why. */
+const OTHERS: Readonly<Record<string, string>> = {
+  "ids/hash.ts fromHex": "takes hashes that were checked, gives no error",
+  "log/reader.ts LogReader": "asks the log, decodes nothing itself",
+  "documents/progress.ts readProgress": "shared memory of our own threads",
+  "documents/handle.ts loadChunks": "Automerge, in a worker",
+  "documents/handle.ts loadFile": "Automerge, in a worker",
+  "documents/split.ts splitFile": "Automerge, in a worker",
+};
+
+function exported(file: string): string[] {
+  const text = readFileSync(path.join(SRC, file), "utf8");
+  return [...text.matchAll(/^export (?:async )?(function\*?|class|const) (\w+)/gm)]
+    .filter(([, kind, name = ""]) =>
+      kind === "class" ? READER.test(name) : kind === "const" ? REQUEST.test(name) : DECODER.test(name),
+    )
+    .map(([, , name]) => `${file} ${name}`);
+}
+
+const decoders = [
+  ...FOLDERS.flatMap((folder) => readdirSync(path.join(SRC, folder)).map((name) => `${folder}/${name}`)),
+  ...FILES,
+].flatMap(exported);
+const covered = new Set(TARGETS.flatMap((target) => target.covers));
+
+describe("the table of fuzz targets", () => {
+  test("has every decoder that src exports", () => {
+    expect(decoders.length).toBeGreaterThan(30);
+    expect(decoders.filter((name) => !covered.has(name) && !Object.hasOwn(OTHERS, name))).toEqual([]);
+  });
+
+  test("misses one that is new", () => {
+    const name = (text: string): boolean => DECODER.test(text);
+    expect(["decodeCar", "readSyncMessage", "parseTopic", "topicFromString"].every(name)).toBe(true);
+    expect(["encodeCar", "reader", "writeRecord"].some(name)).toBe(false);
+  });
+
+  test("names nothing that is not there", () => {
+    const known = new Set(decoders);
+    expect([...covered].filter((name) => !known.has(name))).toEqual([]);
+    expect(Object.keys(OTHERS).filter((name) => !known.has(name))).toEqual([]);
+  });
+
+  test("has each name once, and a figure for each", () => {
+    expect(new Set(TARGETS.map(({ name }) => name)).size).toBe(TARGETS.length);
+    expect(TARGETS.every(({ runs }) => runs > 0)).toBe(true);
+  });
+});
