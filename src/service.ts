@@ -77,7 +77,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     openApi: () => (openApi ??= openApiDocument(version)),
     metrics: () => events.metrics(),
     scrub: () => scrub.status(),
-    verify: (dbId, signal) => verifyLines(engine, dbId, signal),
+    verify: (dbId, signal, verifyOptions) => verifyLines(engine, dbId, signal, verifyOptions),
     accepting: () => accepting,
   };
   const log: RequestLog = {

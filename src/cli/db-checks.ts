@@ -1,16 +1,12 @@
 import type { Command } from "commander";
 import type * as z from "zod";
-import type { Status, VerifyLine } from "../protocol/wire.ts";
+import type { Status } from "../protocol/wire.ts";
 import { clientCommand, dbPath, type ClientFlags } from "./client-command.ts";
-import { askJson, withConnection, type Connection, type Send } from "./connection.ts";
-import { listDbs } from "./db-commands.ts";
-import { CliError, EXIT, asCliError, failureText, printable, usageError } from "./failure.ts";
-import { splitLines } from "./line-splitter.ts";
+import { askJson, withConnection, type Connection } from "./connection.ts";
+import { CliError } from "./failure.ts";
+import { jsonLines } from "./json-lines.ts";
 import { byteText, fields, print, printJson } from "./output.ts";
 import { startProgress } from "./progress.ts";
-import { LIMITS } from "../limits.ts";
-
-type Line = z.infer<typeof VerifyLine>;
 
 interface Compacted {
   readonly bundles: number;
@@ -21,22 +17,6 @@ interface Compacted {
 }
 
 export function addChecks(program: Command): void {
-  clientCommand(
-    program
-      .command("verify [db]")
-      .description("check every byte of a db's log; ends with 1 when something is wrong")
-      .option("--all", "check every db"),
-    ["skald verify shop", "skald verify --all"],
-  ).action((db: string | undefined, flags: ClientFlags & { all?: true }) => {
-    if ((db === undefined) !== (flags.all === true)) throw usageError("Name one db, or give --all.");
-    return withConnection(flags, async (connection) => {
-      const names = db === undefined ? await allDbs(connection) : [db];
-      for (const name of names) {
-        if (!(await verifyOne(connection, name, flags, names.length > 1))) process.exitCode = EXIT.refused;
-      }
-    });
-  });
-
   clientCommand(
     program.command("rebuild <db>").description("make everything derived of a db anew from its log"),
     ["skald rebuild shop"],
@@ -92,7 +72,7 @@ export function addChecks(program: Command): void {
 async function longTask<T = unknown>(connection: Connection, path: string): Promise<T> {
   const progress = startProgress("commits", false);
   try {
-    for await (const line of lines<Partial<{ ok: boolean; done: number; of: number }>>(connection, {
+    for await (const line of jsonLines<Partial<{ ok: boolean; done: number; of: number }>>(connection, {
       method: "POST",
       path,
     })) {
@@ -103,56 +83,4 @@ async function longTask<T = unknown>(connection: Connection, path: string): Prom
     progress.end();
   }
   throw new CliError("FAILED", "The server ended the task without a result.", { hint: "Its log says why." });
-}
-
-async function allDbs(connection: Connection): Promise<string[]> {
-  const names: string[] = [];
-  for await (const { db } of listDbs(connection)) names.push(db);
-  return names;
-}
-
-/** Whether the db is sound. One that cannot be checked at all counts as damaged when others follow. */
-async function verifyOne(
-  connection: Connection,
-  db: string,
-  flags: ClientFlags,
-  goOn: boolean,
-): Promise<boolean> {
-  const progress = startProgress("commits", false);
-  let verdict: Line | undefined;
-  try {
-    for await (const line of lines<Line>(connection, { method: "GET", path: `${dbPath(db)}/verify` })) {
-      if (line.verdict !== undefined) verdict = line;
-      else progress.update(line.checked, line.of === 0 ? undefined : line.checked / line.of);
-    }
-    if (!verdict) throw new CliError("FAILED", `The check of ${db} ended without a verdict.`);
-  } catch (error) {
-    progress.end();
-    if (!goOn) throw error;
-    const failure = asCliError(error);
-    if (flags.json)
-      await printJson({ db, verdict: "unreadable", code: failure.code, detail: failure.message });
-    else await print(`${db}: unreadable: ${failureText(failure, false)}\n`);
-    return false;
-  }
-  progress.end();
-  if (flags.json) await printJson({ db, ...verdict });
-  else {
-    const { checked, commit, problems = [] } = verdict;
-    await print(`${db}: ${verdict.verdict}, ${checked} commits, head ${commit ?? "none"}\n`);
-    for (const { what, where } of problems) await print(`  ${what}: ${printable(where)}\n`);
-  }
-  return verdict.verdict === "sound";
-}
-
-/** The JSON lines of a streamed answer. Throws FAILED when it breaks off. */
-async function* lines<T>(connection: Connection, request: Send): AsyncGenerator<T> {
-  const reply = await connection.send(request);
-  try {
-    // A verdict names at most so many problems that it stays far below.
-    for await (const line of splitLines(reply, LIMITS.cli.recordBytes.value))
-      yield JSON.parse(line.toString("utf8")) as T;
-  } catch (cause) {
-    throw new CliError("FAILED", "The server broke off its answer.", { hint: "Its log says why.", cause });
-  }
 }

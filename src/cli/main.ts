@@ -11,6 +11,7 @@ import { addImport } from "./import-command.ts";
 import { ReaderGone, note } from "./output.ts";
 import { addServe } from "./serve.ts";
 import { addToken } from "./token-commands.ts";
+import { addVerify } from "./verify-command.ts";
 
 const program = new Command("skald")
   .description("Documents whose every write is a change in a log that anyone can verify.")
@@ -26,13 +27,13 @@ Examples:
   $ skald import shop items.json                 bring documents in
   $ skald doc get shop items/42                  read one
   $ skald export shop -o shop.ndjson             write all of them to a file
-  $ skald verify shop                            check every byte of its log
+  $ skald verify shop                            check its log and all that is derived of it
   $ skald token create --label app --scope 'shop:*'
 
 Commands other than serve talk to the server at --url, or to whatever runs on the data
 directory, or open that directory themselves when nothing does.`,
 );
-for (const add of [addServe, addDb, addDoc, addImport, addExport, addChecks, addToken, addBench])
+for (const add of [addServe, addDb, addDoc, addImport, addExport, addVerify, addChecks, addToken, addBench])
   add(program);
 
 try {

@@ -65,10 +65,13 @@ export interface HistoryEntry {
 
 /** One open db: its log, its projections, and documents as values. Made by `Engine`. */
 export class Db {
+  /** For checks, which read it past the log; nobody else writes or reads it. */
+  readonly storage: LogStorage;
   readonly log: Log;
   readonly views: Views;
   readonly projection: DocumentsProjection;
-  readonly #documents: Documents;
+  /** The Automerge workers, shared by all dbs. */
+  readonly documents: Documents;
   readonly #cache: JsonCache;
   readonly #proofs: Proofs;
   readonly #packer: () => Packer;
@@ -77,16 +80,17 @@ export class Db {
   #compacting: Promise<Compacted> | undefined;
 
   constructor(parts: DbParts) {
+    this.storage = parts.storage;
     this.log = new Log(parts.storage, parts.catalog, { ...parts.log, onError: parts.onError });
     this.views = parts.views;
-    this.#documents = parts.documents;
+    this.documents = parts.documents;
     this.#cache = parts.cache;
     this.#packer = parts.packer;
     this.#onError = parts.onError;
     this.#proofs = new Proofs({
       log: this.log,
       views: this.views,
-      documents: this.#documents,
+      documents: this.documents,
       docRef: (doc) => this.docRef(doc),
     });
     this.projection = new DocumentsProjection(
@@ -101,7 +105,7 @@ export class Db {
     this.log.onCommit(() => this.projection.schedule());
     this.#write = {
       log: this.log,
-      documents: this.#documents,
+      documents: this.documents,
       docRef: (doc) => this.docRef(doc),
       source: (doc) => sourceOf(this.log, this.views, doc, this.log.head().seq),
       authored: (doc, seq, json) => this.#cache.put(this.docRef(doc), seq, json),
@@ -157,7 +161,7 @@ export class Db {
     const { paths, conflicts } = options;
     if (!paths && !conflicts)
       return { doc, json: await this.#json(doc, point), seq: point.seq, heads: point.heads };
-    const read = await this.#documents.read({
+    const read = await this.documents.read({
       ...this.#at(doc, point),
       ...(paths ? { paths } : {}),
       ...(conflicts ? { conflicts } : {}),
@@ -180,7 +184,7 @@ export class Db {
     await this.#proofs.prove(doc);
     return this.#proofs.mended(doc, async () => {
       const { seq, heads } = this.point(doc, options.at);
-      return { bytes: await this.#documents.save(this.#at(doc, { seq, heads })), seq, heads };
+      return { bytes: await this.documents.save(this.#at(doc, { seq, heads })), seq, heads };
     });
   }
 
@@ -199,7 +203,7 @@ export class Db {
       const before = this.log.stateAt(doc, a);
       const after = this.log.stateAt(doc, b);
       if (!before && !after) throw notFound(doc, false);
-      return this.#documents.diff({
+      return this.documents.diff({
         docRef: this.docRef(doc),
         from: [...(before && !before.deleted ? before.heads : [])],
         to: [...(after && !after.deleted ? after.heads : [])],
@@ -258,10 +262,10 @@ export class Db {
     const { seq, heads } = this.point(doc);
     const point = { seq, heads };
     const at = { ...this.#at(doc, point), deadlineMs: LIMITS.document.longJobMs.value };
-    const bytes = await this.#documents.save(at);
+    const bytes = await this.documents.save(at);
     const [here, back] = await Promise.all([
-      this.#documents.read(at),
-      this.#documents.read({ ...at, docRef: `saved:${at.docRef}`, source: () => ({ chunks: [bytes] }) }),
+      this.documents.read(at),
+      this.documents.read({ ...at, docRef: `saved:${at.docRef}`, source: () => ({ chunks: [bytes] }) }),
     ]);
     if (here.json !== back.json)
       throw new SkaldError("DOC_UNREADABLE", `The saved form of ${doc} reads back differently.`);
@@ -312,7 +316,7 @@ export class Db {
     if (cached !== undefined) return cached;
     const row = this.#projected(doc);
     if (row?.seq === point.seq && row.json !== undefined) return row.json;
-    const { json } = await this.#documents.read(this.#at(doc, point));
+    const { json } = await this.documents.read(this.#at(doc, point));
     if (isHead) this.#cache.put(this.docRef(doc), point.seq, json);
     return json;
   }

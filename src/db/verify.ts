@@ -1,46 +1,108 @@
+import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
-import { FINDINGS, verifyLog } from "../log/verify.ts";
 import { openSqliteLog } from "../store/sqlite-log.ts";
-import { nextTurn } from "../world.ts";
-import type { Engine } from "./engine.ts";
+import type { World } from "../world.ts";
+import { STAGES, checkDerived, checkLog, type CheckProgress, type LogChecked, type Stage } from "./check.ts";
+import type { HeldReceipt } from "./check-evidence.ts";
+import type { Engine, HeldDb } from "./engine.ts";
+import { INVARIANTS, type CheckFinding } from "./invariants.ts";
+
+export interface VerifyOptions {
+  /** The log alone: nothing that is derived of it is looked at. */
+  readonly only?: "log";
+  /** What the caller holds receipts for. */
+  readonly receipts?: readonly HeldReceipt[];
+}
+
+const SHOWN_MS = 200;
 
 /**
- * Checks a db's log as it is on disk, through a reader of its own, in slices that leave room for
- * others. Yields lines of JSON: progress, then the verdict. Writers go on meanwhile: what is checked
- * is the log up to where it was at the start.
+ * Checks a db: its log as it is on disk, through a reader of its own, and when that is sound everything
+ * that is derived of it. Yields lines of JSON: progress with its stage, then the verdict. Works in slices
+ * that leave room for others; writers go on meanwhile. Throws DB_NOT_FOUND and what opening the db throws;
+ * UNAVAILABLE when somebody waits for the db to close.
  */
 export async function* verifyLines(
   engine: Engine,
   dbId: string,
   signal: AbortSignal,
+  { only, receipts = [] }: VerifyOptions = {},
 ): AsyncGenerator<string> {
   const storage = openSqliteLog(engine.folderOf(dbId), dbId, { readonly: true });
+  let held: HeldDb | undefined;
   try {
-    const walk = verifyLog(storage);
-    let shown = -Infinity;
-    for (;;) {
-      if (signal.aborted) return;
-      const step = walk.next();
-      if (step.done) {
-        const { checked, of, findings, head } = step.value;
-        yield `${JSON.stringify({
-          checked,
-          of,
-          verdict: findings.length === 0 ? "sound" : "damaged",
-          seq: of,
-          commit: head ? cidToString(head) : null,
-          problems: findings.map(({ what, where }) => ({ what, where, means: FINDINGS[what] })),
-        })}\n`;
-        return;
-      }
-      const now = engine.world.monotonic();
-      if (now - shown > 200) {
-        shown = now;
-        yield `${JSON.stringify(step.value)}\n`;
-      }
-      await nextTurn(engine.world);
+    const log = yield* shown(engine.world, checkLog(storage, { receipts }), signal);
+    if (!log) return;
+    let stages: readonly Stage[] = ["log"];
+    let derived: readonly CheckFinding[] = [];
+    if (only !== "log" && log.findings.every(({ heals }) => heals === "rebuild")) {
+      const asked = { left: false };
+      held = await hold(engine, dbId, () => (asked.left = true));
+      const found = yield* shown(engine.world, checkDerived(held.db, storage, log.walk), signal, asked);
+      if (!found) return;
+      stages = STAGES;
+      derived = found;
     }
+    yield verdictLine(log, stages, [...log.findings, ...derived], receipts.length);
   } finally {
+    held?.release();
     storage.close();
+  }
+}
+
+/** The lines of a check that runs; gives what it ends with, or nothing when nobody listens any more. */
+async function* shown<T>(
+  world: World,
+  check: AsyncGenerator<CheckProgress, T>,
+  signal: AbortSignal,
+  asked: { left: boolean } = { left: false },
+): AsyncGenerator<string, T | undefined> {
+  let last = -Infinity;
+  let stage: Stage | undefined;
+  for (;;) {
+    const step = await check.next();
+    if (step.done) return step.value;
+    if (signal.aborted) return undefined;
+    if (asked.left) throw new SkaldError("UNAVAILABLE", "The db is being closed; the check broke off.");
+    const now = world.monotonic();
+    if (now - last < SHOWN_MS && step.value.stage === stage) continue;
+    last = now;
+    ({ stage } = step.value);
+    const { done, of } = step.value;
+    yield `${JSON.stringify({ stage, checked: done, of })}\n`;
+  }
+}
+
+function verdictLine(
+  { seq, of, head }: LogChecked,
+  stages: readonly Stage[],
+  findings: readonly CheckFinding[],
+  receipts: number,
+): string {
+  const verdict = findings.length === 0 ? "sound" : "damaged";
+  const problems = findings.map(({ what, where, heals }) => ({
+    what,
+    where,
+    means: INVARIANTS[what],
+    ...(heals ? { heals } : {}),
+  }));
+  return `${JSON.stringify({
+    checked: seq,
+    of,
+    verdict,
+    stages,
+    seq: of,
+    commit: head ? cidToString(head) : null,
+    ...(receipts > 0 ? { receipts } : {}),
+    problems,
+  })}\n`;
+}
+
+/** The db open, for as long as nobody waits for it to close. */
+async function hold(engine: Engine, dbId: string, leave: () => void): Promise<HeldDb> {
+  for (;;) {
+    const held = engine.hold(dbId, leave);
+    if (held) return held;
+    await engine.use(dbId, () => {});
   }
 }

@@ -6,7 +6,7 @@ import { CODEC_DAG_CBOR, cidCodec, cidFromString, cidToString } from "../ids/cid
 import { LIMITS } from "../limits.ts";
 import { toHex } from "../ids/hash.ts";
 import type { StoredCommit } from "../log/log.ts";
-import { CommitJson, CommitList, VerifyLine } from "../protocol/wire.ts";
+import { CommitJson, CommitList } from "../protocol/wire.ts";
 import { notModified } from "./etag.ts";
 import {
   checkBranchIsMain,
@@ -99,27 +99,6 @@ export const logRoutes: readonly Route[] = [
         if (notModified(call.header("if-none-match"), headers.etag)) return { status: 304, headers };
         return { status: 200, headers: { "content-type": type, ...headers }, body: bytes };
       }),
-  },
-  {
-    method: "GET",
-    path: "/db/:db/verify",
-    summary: "Check every byte of the log",
-    job: true,
-    description: "Lines of progress; the last one has the verdict and names what is wrong.",
-    tag,
-    access: "doc.read",
-    answers: {
-      200: { description: "One JSON object a line.", types: { "application/x-ndjson": VerifyLine } },
-    },
-    handle: (call) => {
-      // HEAD does not begin the stream, so it would not notice.
-      call.services.engine.folderOf(call.params["db"] as string);
-      return {
-        status: 200,
-        headers: { "content-type": "application/x-ndjson" },
-        body: call.services.verify(call.params["db"] as string, call.signal),
-      };
-    },
   },
 ];
 

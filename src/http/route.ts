@@ -5,6 +5,7 @@ import type { Tokens } from "../auth/tokens.ts";
 import type { Db } from "../db/db.ts";
 import type { Engine } from "../db/engine.ts";
 import type { World } from "../world.ts";
+import type { VerifyOptions } from "../db/verify.ts";
 
 /**
  * A route as data: what it matches, who may call it, what it takes and gives, and the function that
@@ -57,8 +58,8 @@ export interface Services {
   /** The OpenAPI document as JSON text. */
   readonly openApi: () => string;
   readonly metrics: () => Promise<{ type: string; text: string }>;
-  /** Checks a db's log: lines of progress, then the verdict. */
-  readonly verify: (dbId: string, signal: AbortSignal) => AsyncIterable<string>;
+  /** Checks a db: lines of progress, then the verdict. */
+  readonly verify: (dbId: string, signal: AbortSignal, options: VerifyOptions) => AsyncIterable<string>;
   readonly scrub: () => {
     readonly progress: number;
     readonly findings: number;

@@ -23,13 +23,25 @@ import { tokenRoutes } from "./token-routes.ts";
 import { txRoute } from "./tx-routes.ts";
 import { acceptTxSockets } from "./tx-upgrade.ts";
 import { answerUnread, checkHead, limitConnections } from "./unread.ts";
+import { verifyRoutes } from "./verify-routes.ts";
 
 const API = "/api/v1";
 
 /** Every route of the server, by the path it is mounted at. */
 export const MOUNTS: readonly { readonly base: string; readonly routes: readonly Route[] }[] = [
   { base: "", routes: opsRoutes },
-  { base: API, routes: [...dbRoutes, ...docRoutes, ...importRoutes, txRoute, ...logRoutes, ...tokenRoutes] },
+  {
+    base: API,
+    routes: [
+      ...dbRoutes,
+      ...docRoutes,
+      ...importRoutes,
+      txRoute,
+      ...logRoutes,
+      ...verifyRoutes,
+      ...tokenRoutes,
+    ],
+  },
 ];
 
 export function openApiDocument(version: string): string {

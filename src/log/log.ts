@@ -49,6 +49,11 @@ export class Log extends LogReader {
     this.current = recover(storage, this.records, this.catalog);
   }
 
+  /** The index as it answers, for whoever compares it with the log. */
+  get catalog(): CatalogAnswers {
+    return this.#catalog;
+  }
+
   /** Called with the new head's seq after each durable group. Gives a function that stops it. */
   onCommit(listener: (seq: number) => void): () => void {
     this.#listeners.add(listener);
@@ -223,6 +228,23 @@ export class Log extends LogReader {
     );
   }
 }
+
+export type CatalogAnswers = Pick<
+  Catalog,
+  | "head"
+  | "headCid"
+  | "doc"
+  | "find"
+  | "receipt"
+  | "touches"
+  | "touchesAfter"
+  | "list"
+  | "touchedSince"
+  | "counts"
+  | "bundlesOf"
+  | "bundles"
+  | "bundledUpTo"
+>;
 
 export interface LogOptions {
   readonly world?: World;

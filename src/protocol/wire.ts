@@ -177,12 +177,35 @@ export const VerifyLine = z
   .object({
     checked: z.int(),
     of: z.int(),
+    stage: z
+      .enum(["log", "feed", "catalog", "documents", "routes"])
+      .optional()
+      .meta({ description: "What is being checked; `checked` and `of` count commits or documents." }),
     verdict: z.enum(["sound", "damaged"]).optional(),
+    stages: z.array(z.string()).optional().meta({ description: "What was checked." }),
     seq: z.int().optional(),
     commit: Cid.nullable().optional(),
-    problems: z.array(z.object({ what: z.string(), where: z.string() })).optional(),
+    receipts: z.int().optional().meta({ description: "Receipts that were compared." }),
+    problems: z
+      .array(
+        z.object({
+          what: z.string().meta({ description: "Name of the invariant that does not hold." }),
+          where: z.string(),
+          means: z.string().meta({ description: "What should hold." }),
+          heals: z
+            .literal("rebuild")
+            .optional()
+            .meta({ description: "Only derived data is wrong; a rebuild puts it right." }),
+        }),
+      )
+      .optional(),
   })
   .meta({ id: "VerifyLine", description: "Progress; the last line has the verdict." });
+
+/** A line of what is held against a log: a receipt as it was answered, or these fields of it. */
+export const HeldReceiptLine = z
+  .looseObject({ db: z.string().optional(), seq: z.int().min(0), commit: Cid })
+  .meta({ id: "HeldReceipt" });
 
 export const Status = z
   .object({

@@ -1,0 +1,150 @@
+import { isSkaldError } from "../errors.ts";
+import { cidToString } from "../ids/cid.ts";
+import { readTrustedHeader } from "../log/change.ts";
+import type { WalkedDoc } from "../log/walk.ts";
+import { batches } from "./check-documents.ts";
+import { gather, outcome, pointOf, type Piece, type ReplayPoint, type Replayed } from "./check-replay.ts";
+import type { Checking, Progress } from "./checking.ts";
+import { savedForm } from "./source.ts";
+
+/** Points of a document that are read: its first commit, its last, and some between. */
+const POINTS = 5;
+const NEWEST = 100;
+
+/**
+ * Reads a sample of documents at a sample of their commits in three ways, which must give the same text: by
+ * single changes alone, by a saved form and the changes after it, and as readers get it. Also asks the log for
+ * a document's commits, changes and addresses as readers do, bundles included. `sample` documents, spread
+ * over all of them; each costs 3 loads for each of its points, and the bundles that it is in.
+ */
+export async function* checkRoutes(checking: Checking, sample: number): AsyncGenerator<Progress> {
+  const { walk, catchUp, nextSlice } = checking;
+  catchUp();
+  const docs = spread([...walk.docs.values()], sample, checking.random());
+  let done = 0;
+  for (const batch of batches(docs)) {
+    await nextSlice();
+    catchUp();
+    const looked = batch.map((doc) => ({ state: { ...doc.state }, touches: [...doc.touches] }));
+    const steps = gather(checking.records, looked);
+    let step = steps.next();
+    for (; !step.done; step = steps.next()) await nextSlice();
+    for (const doc of looked) {
+      await nextSlice();
+      await checkDocument(checking, doc, step.value.get(doc.state.name) ?? []);
+      done += 1;
+      yield { done, of: docs.length };
+    }
+  }
+}
+
+async function checkDocument(checking: Checking, doc: WalkedDoc, pieces: readonly Piece[]): Promise<void> {
+  const { db, report } = checking;
+  const { name, refused } = doc.state;
+  const inner = spread(doc.touches.slice(1, -1), POINTS - 2, checking.random());
+  const seqs = [...new Set([doc.touches[0], ...inner, doc.touches.at(-1)])];
+  for (const seq of seqs) {
+    const point = seq === undefined ? undefined : pointOf(pieces, seq, refused);
+    if (point) await checkPoint(checking, doc, pieces, point);
+  }
+  // Whatever was written or set aside meanwhile is the next check's.
+  if (db.log.state(name)?.last !== doc.state.last) return;
+  const wrong = (what: string): void => report("catalog", `${name}: ${what}`, "rebuild");
+  const newest = doc.touches.slice(-NEWEST).reverse();
+  if (db.log.history(name, doc.state.last, NEWEST).join() !== newest.join())
+    wrong("its history is not the commits that touched it");
+  const given = db.log.changes(name, 0, doc.state.last);
+  const wanted = pieces.flatMap((piece) => piece.changes);
+  if (
+    given.length !== wanted.length ||
+    given.some((bytes, i) => Buffer.compare(bytes, wanted[i] as Uint8Array))
+  )
+    wrong("its changes are not those of its commits");
+  for (const piece of [pieces[0], pieces.at(-1)]) {
+    const change = piece?.changes[0];
+    const cid = piece && checking.records.commit(piece.seq)?.cid;
+    if (!piece || !cid) continue;
+    if (change && db.log.seqOfChange(name, readTrustedHeader(change).hash) !== piece.seq)
+      wrong(`a change of commit ${piece.seq} is not found by its hash`);
+    if ((await db.log.locate(cid)) !== piece.seq)
+      wrong(`commit ${piece.seq} is not found by its address ${cidToString(cid)}`);
+  }
+}
+
+async function checkPoint(
+  checking: Checking,
+  doc: WalkedDoc,
+  pieces: readonly Piece[],
+  point: ReplayPoint,
+): Promise<void> {
+  const { db, replay, report } = checking;
+  const { name, refusedAt, last } = doc.state;
+  const { seq, heads, changes } = point;
+  const genesis = db.genesis(name).bytes;
+  const single = await replay.read([genesis, ...changes], heads);
+  const [saved, reader] = await Promise.all([
+    "json" in single ? bySavedForm(checking, doc, pieces, point) : undefined,
+    byReader(checking, name, String(seq)),
+  ]);
+  const newest = seq === last ? await byReader(checking, name, undefined) : undefined;
+  // A change set aside leaves every point before it, too.
+  if ((db.log.state(name)?.refusedAt ?? 0) !== refusedAt) return;
+  const differ = (way: string): void =>
+    report("routes", `${name} at commit ${seq}: ${way} does not give what its changes give`, "rebuild");
+  if (saved && !alike(saved, single)) differ("its saved form");
+  const wanted = point.deleted ? { gone: true as const } : single;
+  if (!alike(reader, wanted)) differ("a reader");
+  if (newest && db.log.state(name)?.last === last && !alike(newest, wanted))
+    differ("a reader of the newest value");
+}
+
+type Read = Replayed | { readonly gone: true };
+
+/** What could not be read in time is no proof that it is another. */
+function alike(a: Read, b: Read): boolean {
+  if ("problem" in a || "problem" in b) {
+    const problems = [a, b].flatMap((read) => ("problem" in read ? [read.problem] : []));
+    return problems.length === 2 || problems.some((problem) => problem !== "DOC_UNREADABLE");
+  }
+  if ("gone" in a || "gone" in b) return "gone" in a && "gone" in b;
+  return a.json === b.json;
+}
+
+/** From the saved form that is kept, else from one made now of the first half of the changes. */
+async function bySavedForm(
+  { db, replay }: Checking,
+  doc: WalkedDoc,
+  pieces: readonly Piece[],
+  point: ReplayPoint,
+): Promise<Replayed> {
+  const { name, refused } = doc.state;
+  const kept = savedForm(db.log, db.views, name);
+  const rest = (after: number): Uint8Array[] =>
+    pieces.filter(({ seq }) => seq > after && seq <= point.seq).flatMap(({ changes }) => changes);
+  if (kept) return replay.read([kept.bytes, ...rest(kept.seq)], point.heads);
+  const middle = pieces[pieces.findIndex(({ seq }) => seq === point.seq) >> 1];
+  const half = middle && pointOf(pieces, middle.seq, refused);
+  if (!half) return { problem: "WORK_FAILED" };
+  const genesis = db.genesis(name).bytes;
+  return outcome(async () => {
+    const bytes = await replay.save([genesis, ...half.changes], half.heads);
+    const read = await replay.read([bytes, genesis, ...rest(half.seq)], point.heads);
+    return "json" in read ? read.json : read.problem;
+  });
+}
+
+async function byReader({ db }: Checking, name: string, at: string | undefined): Promise<Read> {
+  try {
+    return await outcome(async () => (await db.read(name, at === undefined ? {} : { at })).json);
+  } catch (error) {
+    if (isSkaldError(error) && error.code === "DOC_NOT_FOUND") return { gone: true };
+    throw error;
+  }
+}
+
+/** About `count` items at equal distances; `shift` from 0 to 1 moves them all. */
+function spread<T>(items: readonly T[], count: number, shift: number): T[] {
+  if (items.length <= count) return [...items];
+  const step = items.length / count;
+  return Array.from({ length: count }, (_, i) => items[Math.floor((i + shift) * step)] as T);
+}

@@ -1,0 +1,303 @@
+import { isSkaldError } from "../errors.ts";
+import { CODEC_DAG_CBOR, CODEC_RAW, cidFromDigest, cidOf, cidToString } from "../ids/cid.ts";
+import { blake3 } from "../ids/hash.ts";
+import { parseDocName } from "../ids/names.ts";
+import type { LogStorage } from "../store/contract.ts";
+import { isBundle, unpackBundle } from "./bundle.ts";
+import { readChange } from "./change.ts";
+import { decodeCommit, type Commit, type CommitEntry } from "./commit.ts";
+import { advance, headsOf, newDocState, type DocState } from "./doc-state.ts";
+import type { LogInvariant } from "./findings.ts";
+import { genesisOf } from "./genesis.ts";
+import { decodeRecord } from "./record.ts";
+import type { StoredCommit } from "./stored-commit.ts";
+
+/** What the walk has worked out of a document, from commits alone. */
+export interface WalkedDoc {
+  /** As the catalog should have it, but for the row's id. */
+  readonly state: DocState;
+  /** Seqs of the commits that touched it, ascending. */
+  readonly touches: readonly number[];
+}
+
+/** A change as far as the graph goes: its deps are nodes too, so that a hash is kept once. */
+interface Node {
+  readonly hash: string;
+  readonly actor: string;
+  readonly maxOp: number;
+  readonly deps: readonly Node[];
+  /** False for a genesis that only others name. */
+  readonly stored: boolean;
+  refused: boolean;
+}
+
+interface Walked extends WalkedDoc {
+  readonly touches: number[];
+  readonly nodes: Map<string, Node>;
+}
+
+/** Records read at once: a record may be 16 MiB. */
+const PAGE = 8;
+/** Commits and bytes between two yields. */
+const SLICE_COMMITS = 200;
+const SLICE_BYTES = 1024 * 1024;
+
+/**
+ * Goes through a log from its first byte and works out what follows from it, reporting whatever does not
+ * hold. It can go on from where it stopped when commits were added. Memory: some 300 bytes a change and
+ * 8 a touched document and commit, whatever the changes' sizes.
+ */
+export class LogWalk {
+  /** Address of the commit walked last; undefined when its record could not be read. */
+  head: Uint8Array | undefined;
+  readonly #storage: LogStorage;
+  readonly #uid: Uint8Array;
+  readonly #report: (what: LogInvariant, where: string) => void;
+  readonly #visit: (stored: StoredCommit) => void;
+  readonly #docs = new Map<string, Walked>();
+  /** Each actor's name once, however many changes it has. */
+  readonly #actors = new Map<string, string>();
+  #expected = 1;
+  #time = 0;
+
+  /** `visit` sees each commit whose bytes are what its address says, in order. */
+  constructor(
+    storage: LogStorage,
+    report: (what: LogInvariant, where: string) => void,
+    visit: (stored: StoredCommit) => void = () => {},
+  ) {
+    this.#storage = storage;
+    this.#uid = storage.identity.uid;
+    this.#report = report;
+    this.#visit = visit;
+  }
+
+  get docs(): ReadonlyMap<string, WalkedDoc> {
+    return this.#docs;
+  }
+
+  /** The commit walked last, 0 for none. */
+  get seq(): number {
+    return this.#expected - 1;
+  }
+
+  /** Walks on up to commit `upTo`. Yields after each slice of about a megabyte. Ends early when nothing can be read. */
+  *read(upTo: number): Generator<number, void> {
+    let commits = 0;
+    let bytes = 0;
+    while (this.seq < upTo) {
+      const from = this.#expected;
+      let page;
+      try {
+        page = this.#storage.page(from, PAGE);
+      } catch (error) {
+        this.#report("engine", `reading from seq ${from}: ${(error as Error).message}`);
+        return;
+      }
+      if (page.length === 0) {
+        this.#report("seq", `nothing from seq ${from} on, where there should be ${upTo}`);
+        return;
+      }
+      for (const { seq, body } of page) {
+        if (this.seq >= upTo) return;
+        if (isBundle(body)) yield* this.#bundle(seq, body);
+        else this.#record(seq, body);
+        commits += 1;
+        bytes += body.length;
+        if (commits < SLICE_COMMITS && bytes < SLICE_BYTES) continue;
+        [commits, bytes] = [0, 0];
+        yield this.seq;
+      }
+    }
+  }
+
+  /** A run of commits as one body: expanding it works every address and link of it out again. */
+  *#bundle(last: number, body: Uint8Array): Generator<number, void> {
+    const previous = this.head;
+    this.head = undefined;
+    let commits;
+    try {
+      commits = unpackBundle(this.#uid, body);
+    } catch (error) {
+      this.#report("record", `commits ${this.#expected} to ${last}: ${(error as Error).message}`);
+      this.#expected = last + 1;
+      return;
+    }
+    let parent = previous;
+    for (const stored of commits) {
+      const { commit, cid } = stored;
+      const { seq } = commit;
+      if (seq !== this.#expected)
+        this.#report("seq", `commit ${this.#expected} is missing; the next one is ${seq}`);
+      this.#expected = seq + 1;
+      this.#take(stored, seq, parent);
+      parent = cid;
+      if (seq % SLICE_COMMITS === 0) yield seq;
+    }
+    this.head = parent;
+    if (this.#expected !== last + 1) {
+      this.#report("seq", `the bundle up to ${last} ends at ${this.#expected - 1}`);
+      this.#expected = last + 1;
+    }
+  }
+
+  #record(seq: number, body: Uint8Array): void {
+    if (seq !== this.#expected)
+      this.#report("seq", `commit ${this.#expected} is missing; the next one is ${seq}`);
+    this.#expected = seq + 1;
+    const previous = this.head;
+    this.head = undefined;
+    let record;
+    try {
+      record = decodeRecord(body, seq);
+    } catch (error) {
+      this.#report("record", `commit ${seq}: ${(error as Error).message}`);
+      return;
+    }
+    const digest = blake3(record.commit);
+    const cid = cidFromDigest(CODEC_DAG_CBOR, digest);
+    if (Buffer.compare(digest, record.digest) !== 0) {
+      this.#report("address", `commit ${seq}: its bytes hash to ${cidToString(cid)}`);
+      return;
+    }
+    this.head = cid;
+    let commit: Commit;
+    try {
+      commit = decodeCommit(record.commit);
+    } catch (error) {
+      this.#report("record", `commit ${seq} (${cidToString(cid)}): ${(error as Error).message}`);
+      return;
+    }
+    const { blocks, clientTxId } = record;
+    this.#take({ cid, bytes: record.commit, commit, blocks, clientTxId }, seq, previous);
+  }
+
+  #take(stored: StoredCommit, seq: number, previous: Uint8Array | undefined): void {
+    this.#follows(stored.commit, stored.cid, seq, previous);
+    this.#blocks(stored.commit, stored.blocks);
+    this.#visit(stored);
+  }
+
+  #follows(commit: Commit, cid: Uint8Array, seq: number, previous: Uint8Array | undefined): void {
+    const name = `commit ${seq} (${cidToString(cid)})`;
+    if (commit.seq !== seq) this.#report("chain", `${name} says it is ${commit.seq}`);
+    if (commit.time < this.#time) this.#report("time", name);
+    this.#time = Math.max(this.#time, commit.time);
+    if (Buffer.compare(commit.db, this.#uid) !== 0) this.#report("identity", name);
+    const [parent] = commit.parents;
+    if (seq === 1) {
+      if (parent) this.#report("chain", `${name} is the first and has a parent`);
+    } else if (previous && (!parent || Buffer.compare(parent, previous) !== 0)) {
+      this.#report("chain", `${name} does not name ${cidToString(previous)} as its parent`);
+    }
+  }
+
+  #blocks(commit: Commit, blocks: readonly Uint8Array[]): void {
+    const named = commit.entries.reduce((sum, entry) => sum + entry.changes.length, 0) + commit.events.length;
+    if (named !== blocks.length) {
+      this.#report("blocks", `commit ${commit.seq} names ${named} blocks and holds ${blocks.length}`);
+    }
+    let at = 0;
+    for (const entry of commit.entries) {
+      try {
+        this.#entry(commit, entry, blocks.slice(at, at + entry.changes.length));
+      } catch (error) {
+        this.#report("record", `commit ${commit.seq}: ${(error as Error).message}`);
+      }
+      at += entry.changes.length;
+    }
+    for (const event of commit.events) this.#address(commit.seq, event, blocks[at++]);
+  }
+
+  #address(seq: number, cid: Uint8Array, block: Uint8Array | undefined): boolean {
+    if (block && Buffer.compare(cidOf(CODEC_RAW, block), cid) === 0) return true;
+    this.#report("address", `block ${cidToString(cid)} of commit ${seq}`);
+    return false;
+  }
+
+  #entry(commit: Commit, entry: CommitEntry, blocks: readonly Uint8Array[]): void {
+    const { doc } = entry;
+    const known = this.#docs.get(doc) ?? this.#begin(doc);
+    const { state, nodes } = known;
+    if (!same(entry.base, headsOf(state))) this.#report("base", `${doc} in commit ${commit.seq}`);
+    entry.changes.forEach((cid, i) => {
+      const block = blocks[i];
+      if (!block || !this.#address(commit.seq, cid, block)) return;
+      const where = `change ${cidToString(cid)} of ${doc} in commit ${commit.seq}`;
+      try {
+        const change = readChange(block);
+        const missing = change.deps.filter((dep) => nodes.get(dep)?.refused !== false);
+        if (missing.length > 0) this.#report("deps", `${where} lacks ${missing.join(", ")}`);
+        if (change.seq !== (state.actors.get(change.actor)?.seq ?? 0) + 1) this.#report("actor", where);
+        const deps = change.deps.map((dep) => nodes.get(dep)).filter((node) => node !== undefined);
+        const { hash, maxOp, startOp, opCount } = change;
+        const below = deps.reduce((most, dep) => Math.max(most, dep.maxOp), 0);
+        if (startOp <= below || startOp > (opCount === 0 ? below : state.maxOp) + 1)
+          this.#report("ops", where);
+        const actor = this.#named(change.actor);
+        nodes.set(hash, { hash, actor, maxOp, deps, stored: true, refused: false });
+        advance(state, change, commit.author);
+      } catch (error) {
+        this.#report("change", `${where}: ${isSkaldError(error) ? error.code : (error as Error).message}`);
+      }
+    });
+    if (entry.refused) this.#refused(commit, entry, known);
+    if (!same(entry.heads, headsOf(state))) this.#report("heads", `${doc} in commit ${commit.seq}`);
+    if (state.first === 0) state.first = commit.seq;
+    state.last = commit.seq;
+    state.deleted = entry.deleted === true;
+    known.touches.push(commit.seq);
+  }
+
+  #begin(doc: string): Walked {
+    const { collection, key } = parseDocName(doc);
+    const { hash, actor } = genesisOf(this.#uid, collection, key);
+    const genesis: Node = { hash, actor, maxOp: 0, deps: [], stored: false, refused: false };
+    const begun: Walked = { state: newDocState(doc), nodes: new Map([[hash, genesis]]), touches: [] };
+    this.#docs.set(doc, begun);
+    return begun;
+  }
+
+  #named(actor: string): string {
+    const known = this.#actors.get(actor);
+    if (known !== undefined) return known;
+    this.#actors.set(actor, actor);
+    return actor;
+  }
+
+  /** Takes the refused changes out, working out again which tips are left. */
+  #refused(commit: Commit, entry: CommitEntry, { state, nodes }: Walked): void {
+    const { doc, changes, refused = [] } = entry;
+    const where = `${doc} in commit ${commit.seq}`;
+    if (changes.length > 0 || refused.length === 0 || !same(refused, [...new Set(refused)].sort())) {
+      this.#report("refused", `${where} does not set changes aside and nothing else`);
+    }
+    const out = new Map(state.refused);
+    for (const hash of refused) {
+      const node = nodes.get(hash);
+      if (!node || node.refused) this.#report("refused", `${where}: ${hash} was not in the document`);
+      else {
+        node.refused = true;
+        out.set(hash, node.actor);
+      }
+    }
+    const tips = new Map<string, number>();
+    for (const { hash, maxOp, stored, refused: gone } of nodes.values()) {
+      if (stored && !gone) tips.set(hash, maxOp);
+    }
+    for (const node of nodes.values()) {
+      if (node.refused) continue;
+      const broken = node.deps.find((dep) => dep.refused);
+      if (broken) this.#report("refused", `${where}: ${node.hash} builds on ${broken.hash}`);
+      for (const dep of node.deps) tips.delete(dep.hash);
+    }
+    state.heads.clear();
+    for (const [hash, maxOp] of tips) state.heads.set(hash, maxOp);
+    state.refused = out;
+    state.refusedAt = commit.seq;
+  }
+}
+
+function same(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((item, i) => item === b[i]);
+}
