@@ -2,6 +2,7 @@ import { isSkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
 import { readTrustedHeader } from "../log/change.ts";
 import type { WalkedDoc } from "../log/walk.ts";
+import { guarded } from "./check-catalog.ts";
 import { batches } from "./check-documents.ts";
 import { gather, outcome, pointOf, type Piece, type ReplayPoint, type Replayed } from "./check-replay.ts";
 import type { Checking, Progress } from "./checking.ts";
@@ -50,25 +51,35 @@ async function checkDocument(checking: Checking, doc: WalkedDoc, pieces: readonl
   // Whatever was written or set aside meanwhile is the next check's.
   if (db.log.state(name)?.last !== doc.state.last) return;
   const wrong = (what: string): void => report("catalog", `${name}: ${what}`, "rebuild");
-  const newest = doc.touches.slice(-NEWEST).reverse();
-  if (db.log.history(name, doc.state.last, NEWEST).join() !== newest.join())
+  guarded(wrong, "its history", () => compareHistory(checking, doc, pieces, wrong));
+  for (const piece of [pieces[0], pieces.at(-1)]) {
+    const change = piece?.changes[0];
+    const cid = piece && checking.records.commit(piece.seq)?.cid;
+    if (!piece || !cid) continue;
+    guarded(wrong, "a change", () => {
+      if (change && db.log.seqOfChange(name, readTrustedHeader(change).hash) !== piece.seq)
+        wrong(`a change of commit ${piece.seq} is not found by its hash`);
+    });
+    if ((await db.log.locate(cid)) !== piece.seq)
+      wrong(`commit ${piece.seq} is not found by its address ${cidToString(cid)}`);
+  }
+}
+
+function compareHistory(
+  { db }: Checking,
+  { state: { name, last }, touches }: WalkedDoc,
+  pieces: readonly Piece[],
+  wrong: (what: string) => void,
+): void {
+  if (db.log.history(name, last, NEWEST).join() !== touches.slice(-NEWEST).reverse().join())
     wrong("its history is not the commits that touched it");
-  const given = db.log.changes(name, 0, doc.state.last);
+  const given = db.log.changes(name, 0, last);
   const wanted = pieces.flatMap((piece) => piece.changes);
   if (
     given.length !== wanted.length ||
     given.some((bytes, i) => Buffer.compare(bytes, wanted[i] as Uint8Array))
   )
     wrong("its changes are not those of its commits");
-  for (const piece of [pieces[0], pieces.at(-1)]) {
-    const change = piece?.changes[0];
-    const cid = piece && checking.records.commit(piece.seq)?.cid;
-    if (!piece || !cid) continue;
-    if (change && db.log.seqOfChange(name, readTrustedHeader(change).hash) !== piece.seq)
-      wrong(`a change of commit ${piece.seq} is not found by its hash`);
-    if ((await db.log.locate(cid)) !== piece.seq)
-      wrong(`commit ${piece.seq} is not found by its address ${cidToString(cid)}`);
-  }
 }
 
 async function checkPoint(
@@ -137,7 +148,10 @@ async function byReader({ db }: Checking, name: string, at: string | undefined):
   try {
     return await outcome(async () => (await db.read(name, at === undefined ? {} : { at })).json);
   } catch (error) {
-    if (isSkaldError(error) && error.code === "DOC_NOT_FOUND") return { gone: true };
+    if (!isSkaldError(error)) throw error;
+    if (error.code === "DOC_NOT_FOUND") return { gone: true };
+    // The log is sound, so it is what the catalog says of it that is not.
+    if (error.code === "DERIVED_DAMAGED" || error.code === "DB_DAMAGED") return { problem: "DOC_UNREADABLE" };
     throw error;
   }
 }

@@ -109,6 +109,13 @@ export async function* checkDerived(
     },
     nextSlice: nextTurn,
   };
+  if (walk.seq > db.log.head().seq) await db.log.settled();
+  const { seq } = db.log.head();
+  if (walk.seq > seq) {
+    // As after a write whose outcome is unknown: opening the db anew finds out.
+    add({ what: "feed", where: `readers get commits up to ${seq}, the log goes on to ${walk.seq}` });
+    return findings;
+  }
   const stages: [Stage, Iterable<Progress> | AsyncIterable<Progress>][] = [
     ["feed", checkFeed(checking)],
     ["catalog", checkCatalog(checking)],

@@ -70,7 +70,10 @@ export class Proofs {
     } catch (error) {
       if (!isSkaldError(error) || !(error.code === "DOC_UNREADABLE" || error.code === "WORK_FAILED"))
         throw error;
-      await this.#mend(doc).catch(() => {});
+      await this.#mend(doc).catch((failure: unknown) => {
+        // Then the document is not to blame: whoever holds the db makes what is derived anew.
+        if (isSkaldError(failure) && failure.code === "DERIVED_DAMAGED") throw failure;
+      });
       // Someone else may have done it while this waited.
       if (this.#context.log.state(doc)?.refusedAt === before) throw error;
       return work();

@@ -3,10 +3,10 @@ import { isSkaldError, SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { parseDocName } from "../ids/names.ts";
 import { readTrustedHeader, type ChangeHeader } from "../log/change.ts";
-import { headsOf } from "../log/doc-state.ts";
+import { headsOf, type DocState } from "../log/doc-state.ts";
 import { genesisOf } from "../log/genesis.ts";
 import type { Log } from "../log/log.ts";
-import { RefusedSet } from "../log/refusals.ts";
+import { RefusedSet, tipsOf } from "../log/refusals.ts";
 import type { Views } from "../store/sqlite-views.ts";
 import { chunksUpTo } from "./source.ts";
 
@@ -42,7 +42,7 @@ let count = 0;
 /**
  * Goes through the changes of `doc` in log order after commit `proven`, up to which they are known to be
  * good (0 for none), and sets aside each that Automerge does not take on top of those before it.
- * Throws what `Documents.check` and `Log.setAside` throw.
+ * Throws what `Documents.check` and `Log.setAside` throw, and DERIVED_DAMAGED.
  */
 export async function setAsideBroken(
   context: QuarantineContext,
@@ -55,6 +55,7 @@ export async function setAsideBroken(
   for (let tries = 1; ; tries += 1) {
     const state = log.state(doc);
     if (!state) return { refused: [], provenTo: tried };
+    checkComplete(log, state);
     const base = headsOf(state);
     const { last } = state;
     await trial.run(log.changes(doc, tried, last).map(readTrustedHeader));
@@ -69,6 +70,25 @@ export async function setAsideBroken(
       if (!isSkaldError(error) || error.code !== "HEADS_CONFLICT" || tries === MAX_TRIES) throw error;
     }
   }
+}
+
+/**
+ * Setting aside is for ever, and which changes a document has is looked up in derived data: what lacks one
+ * makes those that build on it look bad. Throws DERIVED_DAMAGED then, and nothing is set aside.
+ */
+function checkComplete(log: Log, state: DocState): void {
+  const { name, last, changes, refused } = state;
+  const { collection, key } = parseDocName(name);
+  const found = log.changes(name, 0, last).map(readTrustedHeader);
+  const there = new Set([
+    genesisOf(log.identity.uid, collection, key).hash,
+    ...found.map((change) => change.hash),
+  ]);
+  const whole =
+    found.length === changes - refused.size &&
+    found.every(({ deps }) => deps.every((dep) => there.has(dep))) &&
+    tipsOf(found).join() === headsOf(state).join();
+  if (!whole) throw new SkaldError("DERIVED_DAMAGED", `The catalog does not find every change of ${name}.`);
 }
 
 /** A throwaway document that good changes are added to, one run after another. */

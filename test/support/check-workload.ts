@@ -17,6 +17,7 @@ export interface Build {
   readonly storage?: (sound: LogStorage) => LogStorage;
   readonly catalog?: (sound: CatalogTable) => CatalogTable;
   readonly views?: (sound: Views) => Views;
+  readonly cache?: JsonCache;
 }
 
 export interface Worked {
@@ -25,7 +26,7 @@ export interface Worked {
   /** The storage that the db works on, with whatever is wrong around it. */
   readonly storage: LogStorage;
   readonly ledger: Ledger;
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** Message of the last commit: what is broken there breaks nothing after it. */
@@ -50,7 +51,7 @@ export async function workload(root: string, documents: Documents, build: Build 
     catalog,
     views,
     documents,
-    cache: new JsonCache(0),
+    cache: build.cache ?? new JsonCache(2 ** 20),
     onError: () => {},
     log: { now: () => (clock += 1000) },
   });
