@@ -64,6 +64,7 @@ export async function* checkLog(
 ): AsyncGenerator<CheckProgress, LogChecked> {
   const { findings, add } = collectFindings<CheckFinding>();
   const known = new EvidenceCheck(storage, evidence, (what, where) => add({ what, where }));
+  yield { stage: "log", done: 0, of: storage.last() };
   const steps = verifyLog(storage, (stored) => known.visit(stored));
   for (let step = steps.next(); ; step = steps.next()) {
     await nextTurn();
@@ -123,6 +124,7 @@ export async function* checkDerived(
     ["routes", checkRoutes(checking, sample)],
   ];
   for (const [stage, steps] of stages) {
+    yield { stage, done: 0, of: stage === "feed" ? walk.seq : walk.docs.size };
     for await (const { done, of } of steps) {
       yield { stage, done, of };
       await nextTurn();
