@@ -2,6 +2,7 @@ import { createReadStream } from "node:fs";
 import type { Command } from "commander";
 import type * as z from "zod";
 import type { HeldReceiptLine, VerifyLine } from "../protocol/wire.ts";
+import { LIMITS } from "../limits.ts";
 import { clientCommand, dbPath, query, type ClientFlags } from "./client-command.ts";
 import { withConnection, type Connection, type Send } from "./connection.ts";
 import { listDbs } from "./db-commands.ts";
@@ -21,7 +22,6 @@ interface VerifyFlags extends ClientFlags {
 
 /** Receipts sent at once: some 10 MB. */
 const BATCH = 100_000;
-const RECEIPT_BYTES = 16 * 1024 * 1024;
 
 export function addVerify(program: Command): void {
   clientCommand(
@@ -116,7 +116,7 @@ async function* receiptBatches(file: string, db: string): AsyncGenerator<string>
   let sent = false;
   let line = 0;
   const bytes = file === "-" ? process.stdin : createReadStream(file);
-  for await (const text of splitLines(bytes, RECEIPT_BYTES)) {
+  for await (const text of splitLines(bytes, LIMITS.cli.recordBytes.value)) {
     line += 1;
     const receipt = parsed(text.toString("utf8"));
     if (!isReceipt(receipt)) {

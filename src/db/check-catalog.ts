@@ -15,7 +15,7 @@ const NEWEST = 100;
  */
 export function* checkCatalog(checking: Checking): Generator<Progress> {
   const { db, walk, catchUp } = checking;
-  const { catalog } = db.log;
+  const catalog = db.log.answers;
   const report = (where: string): void => checking.report("catalog", where, "rebuild");
   catchUp();
   const begun = walk.docs.size;
@@ -45,7 +45,7 @@ export function* checkCatalog(checking: Checking): Generator<Progress> {
 const NONE = new Uint8Array(0);
 
 function compareDoc({ db, walk }: Checking, name: string, doc: WalkedDoc, report: Where): void {
-  const { catalog } = db.log;
+  const catalog = db.log.answers;
   const state = catalog.doc(name);
   if (!state) return report(`${name} is not in it`);
   const wrong = difference(doc.state, state);
@@ -80,7 +80,7 @@ function touchedIn(touches: readonly number[], first: number, last: number): boo
 
 /** Every page of the list: complete, in order, nothing else; the shorter lists agree with it. */
 function* compareLists({ db, walk, catchUp }: Checking, report: Where): Generator<Progress> {
-  const { catalog } = db.log;
+  const catalog = db.log.answers;
   const begun = [...walk.docs.keys()];
   const listed = new Set<string>();
   for (let after = ""; ;) {
@@ -116,7 +116,7 @@ function* compareLists({ db, walk, catchUp }: Checking, report: Where): Generato
 
 function compareCounts({ db, walk, catchUp }: Checking, report: Where): void {
   catchUp();
-  const { catalog } = db.log;
+  const catalog = db.log.answers;
   const since = Math.max(1, walk.seq - NEWEST);
   const wanted = { documents: 0, deleted: 0 };
   const recent: string[] = [];

@@ -91,7 +91,7 @@ function cursors({ storage }: Checking, of: number): number[] {
 
 /** What the catalog finds of a commit: its receipt always, its addresses until it is in a bundle. */
 function compareNames({ db, report, records }: Checking, stored: StoredCommit): void {
-  const { catalog } = db.log;
+  const catalog = db.log.answers;
   const { commit, clientTxId } = stored;
   const { seq, author } = commit;
   if (clientTxId !== "") {

@@ -1,9 +1,11 @@
 import type { Documents } from "../documents/documents.ts";
+import { LIMITS } from "../limits.ts";
 import { isSkaldError } from "../errors.ts";
 import { readTrustedHeader } from "../log/change.ts";
 import { tipsOf } from "../log/refusals.ts";
 import type { Records } from "../log/records.ts";
 import { changesIn } from "../log/stored-commit.ts";
+import type { World } from "../world.ts";
 import type { WalkedDoc } from "../log/walk.ts";
 
 /** What one commit did to one document. */
@@ -89,24 +91,28 @@ export type Replayed =
 /** Reads documents from chunks alone, on the document workers, past every cache. */
 export class Replay {
   readonly #documents: Documents;
+  readonly #world: World;
 
-  constructor(documents: Documents) {
+  constructor(documents: Documents, world: World) {
     this.#documents = documents;
+    this.#world = world;
   }
 
   /** The JSON at `heads` of a document made of `chunks`. */
   read(chunks: readonly Uint8Array[], heads: readonly string[]): Promise<Replayed> {
-    return outcome(async () => (await this.#documents.read(this.#at(chunks, heads))).json);
+    return outcome(this.#world, async () => (await this.#documents.read(this.#at(chunks, heads))).json);
   }
 
   /** `Automerge.save` of a document made of `chunks`. Throws what keeps it from being saved. */
   save(chunks: readonly Uint8Array[], heads: readonly string[]): Promise<Uint8Array> {
-    return patiently(() => this.#documents.save(this.#at(chunks, heads)));
+    return patiently(this.#world, () => this.#documents.save(this.#at(chunks, heads)));
   }
 
   /** The hashes of the changes in a saved form, and its heads. Throws what keeps it from being loaded. */
   async split(bytes: Uint8Array): Promise<{ hashes: ReadonlySet<string>; heads: readonly string[] }> {
-    const { changes, heads } = await patiently(() => this.#documents.split({ bytes, deadlineMs: JOB_MS }));
+    const { changes, heads } = await patiently(this.#world, () =>
+      this.#documents.split({ bytes, deadlineMs: LIMITS.document.longJobMs.value }),
+    );
     return { hashes: new Set(changes.map((change) => readTrustedHeader(change).hash)), heads };
   }
 
@@ -117,21 +123,20 @@ export class Replay {
       docRef: `replay-${count}`,
       heads: [...heads],
       source: () => ({ chunks: [...chunks] }),
-      deadlineMs: JOB_MS,
+      deadlineMs: LIMITS.document.longJobMs.value,
     };
   }
 }
 
 let count = 0;
-const JOB_MS = 60_000;
 const BUSY_MS = 100;
 /** What a document itself can be to blame for. */
 const UNREADABLE: ReadonlySet<string> = new Set(["DOC_UNREADABLE", "WORK_TIMEOUT", "WORK_FAILED"]);
 
 /** The JSON, or why the document has none. Throws what it is not to blame for. */
-export async function outcome(work: () => Promise<string>): Promise<Replayed> {
+export async function outcome(world: World, work: () => Promise<string>): Promise<Replayed> {
   try {
-    return { json: await patiently(work) };
+    return { json: await patiently(world, work) };
   } catch (error) {
     if (!isSkaldError(error) || !UNREADABLE.has(error.code)) throw error;
     return { problem: error.code };
@@ -139,13 +144,13 @@ export async function outcome(work: () => Promise<string>): Promise<Replayed> {
 }
 
 /** Waits for room on the workers: whoever serves readers comes first. */
-async function patiently<T>(work: () => Promise<T>): Promise<T> {
+async function patiently<T>(world: World, work: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
       return await work();
     } catch (error) {
       if (!isSkaldError(error) || error.code !== "WORK_BUSY") throw error;
-      await new Promise((resolve) => setTimeout(resolve, BUSY_MS));
+      await new Promise<void>((resolve) => world.timer(BUSY_MS, resolve));
     }
   }
 }

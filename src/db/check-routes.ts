@@ -123,7 +123,7 @@ function alike(a: Read, b: Read): boolean {
 
 /** From the saved form that is kept, else from one made now of the first half of the changes. */
 async function bySavedForm(
-  { db, replay }: Checking,
+  { db, replay, world }: Checking,
   doc: WalkedDoc,
   pieces: readonly Piece[],
   point: ReplayPoint,
@@ -137,16 +137,16 @@ async function bySavedForm(
   const half = middle && pointOf(pieces, middle.seq, refused);
   if (!half) return { problem: "WORK_FAILED" };
   const genesis = db.genesis(name).bytes;
-  return outcome(async () => {
+  return outcome(world, async () => {
     const bytes = await replay.save([genesis, ...half.changes], half.heads);
     const read = await replay.read([bytes, genesis, ...rest(half.seq)], point.heads);
     return "json" in read ? read.json : read.problem;
   });
 }
 
-async function byReader({ db }: Checking, name: string, at: string | undefined): Promise<Read> {
+async function byReader({ db, world }: Checking, name: string, at: string | undefined): Promise<Read> {
   try {
-    return await outcome(async () => (await db.read(name, at === undefined ? {} : { at })).json);
+    return await outcome(world, async () => (await db.read(name, at === undefined ? {} : { at })).json);
   } catch (error) {
     if (!isSkaldError(error)) throw error;
     if (error.code === "DOC_NOT_FOUND") return { gone: true };

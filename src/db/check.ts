@@ -3,6 +3,7 @@ import { Records } from "../log/records.ts";
 import { verifyLog } from "../log/verify.ts";
 import type { LogWalk } from "../log/walk.ts";
 import type { LogStorage } from "../store/contract.ts";
+import { nextTurn, realWorld, type World } from "../world.ts";
 import { checkCatalog } from "./check-catalog.ts";
 import { checkDocuments } from "./check-documents.ts";
 import { EvidenceCheck, type Evidence } from "./check-evidence.ts";
@@ -36,6 +37,7 @@ export interface CheckOptions extends Evidence {
   readonly sample?: number;
   /** From 0 to 1: which ones. Always the same ones when left out. */
   readonly random?: () => number;
+  readonly world?: World;
 }
 
 export interface LogChecked {
@@ -60,14 +62,14 @@ export interface Checked extends LogChecked {
  */
 export async function* checkLog(
   storage: LogStorage,
-  evidence: Evidence = {},
+  { world = realWorld, ...evidence }: Evidence & { readonly world?: World } = {},
 ): AsyncGenerator<CheckProgress, LogChecked> {
   const { findings, add } = collectFindings<CheckFinding>();
   const known = new EvidenceCheck(storage, evidence, (what, where) => add({ what, where }));
   yield { stage: "log", done: 0, of: storage.last() };
   const steps = verifyLog(storage, (stored) => known.visit(stored));
   for (let step = steps.next(); ; step = steps.next()) {
-    await nextTurn();
+    await nextTurn(world);
     if (!step.done) {
       yield { stage: "log", done: step.value.checked, of: step.value.of };
       continue;
@@ -94,7 +96,7 @@ export async function* checkDerived(
   db: Db,
   storage: LogStorage,
   walk: LogWalk,
-  { sample = 16, random = () => 0.5 }: CheckOptions = {},
+  { sample = 16, random = () => 0.5, world = realWorld }: CheckOptions = {},
 ): AsyncGenerator<CheckProgress, readonly CheckFinding[]> {
   const { findings, add } = collectFindings<CheckFinding>();
   const checking: Checking = {
@@ -102,13 +104,14 @@ export async function* checkDerived(
     storage,
     walk,
     records: new Records(storage),
-    replay: new Replay(db.documents),
+    replay: new Replay(db.documents, world),
     report: (what, where, heals) => add({ what, where, ...(heals ? { heals } : {}) }),
+    world,
     random,
     catchUp: () => {
       for (const _ of walk.read(db.log.head().seq));
     },
-    nextSlice: nextTurn,
+    nextSlice: () => nextTurn(world),
   };
   if (walk.seq > db.log.head().seq) await db.log.settled();
   const { seq } = db.log.head();
@@ -127,7 +130,7 @@ export async function* checkDerived(
     yield { stage, done: 0, of: stage === "feed" ? walk.seq : walk.docs.size };
     for await (const { done, of } of steps) {
       yield { stage, done, of };
-      await nextTurn();
+      await nextTurn(world);
     }
   }
   return findings;
@@ -147,10 +150,4 @@ export async function finished<T>(check: AsyncGenerator<unknown, T>): Promise<T>
     const step = await check.next();
     if (step.done) return step.value;
   }
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }

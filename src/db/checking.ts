@@ -2,6 +2,7 @@ import type { Records } from "../log/records.ts";
 import type { LogWalk } from "../log/walk.ts";
 import type { LogStorage } from "../store/contract.ts";
 import type { Replay } from "./check-replay.ts";
+import type { World } from "../world.ts";
 import type { Db } from "./db.ts";
 import type { Report } from "./invariants.ts";
 
@@ -19,6 +20,7 @@ export interface Checking {
   readonly records: Records;
   readonly replay: Replay;
   readonly report: Report;
+  readonly world: World;
   readonly random: () => number;
   /** Takes in what was committed since: until the next wait the walk and the log are at the same commit. */
   readonly catchUp: () => void;

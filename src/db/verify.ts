@@ -31,14 +31,19 @@ export async function* verifyLines(
   const storage = openSqliteLog(engine.folderOf(dbId), dbId, { readonly: true });
   let held: HeldDb | undefined;
   try {
-    const log = yield* shown(engine.world, checkLog(storage, { receipts }), signal);
+    const log = yield* shown(engine.world, checkLog(storage, { receipts, world: engine.world }), signal);
     if (!log) return;
     let stages: readonly Stage[] = ["log"];
     let derived: readonly CheckFinding[] = [];
     if (only !== "log" && log.findings.every(({ heals }) => heals === "rebuild")) {
       const asked = { left: false };
       held = await hold(engine, dbId, () => (asked.left = true));
-      const found = yield* shown(engine.world, checkDerived(held.db, storage, log.walk), signal, asked);
+      const found = yield* shown(
+        engine.world,
+        checkDerived(held.db, storage, log.walk, { world: engine.world }),
+        signal,
+        asked,
+      );
       if (!found) return;
       stages = STAGES;
       derived = found;

@@ -50,8 +50,8 @@ export class Log extends LogReader {
   }
 
   /** The index as it answers, for whoever compares it with the log. */
-  get catalog(): CatalogAnswers {
-    return this.#catalog;
+  get answers(): CatalogAnswers {
+    return this.catalog;
   }
 
   /** Called with the new head's seq after each durable group. Gives a function that stops it. */

@@ -2,6 +2,8 @@ import { mkdtempSync } from "node:fs";
 import path from "node:path";
 import * as A from "@automerge/automerge";
 import { Db } from "../../src/db/db.ts";
+import { realWorld } from "../../src/world.ts";
+import { startPacker } from "../../src/db/compaction.ts";
 import { JsonCache } from "../../src/db/json-cache.ts";
 import type { Documents } from "../../src/documents/documents.ts";
 import { packBundle } from "../../src/log/bundle.ts";
@@ -53,7 +55,8 @@ export async function workload(root: string, documents: Documents, build: Build 
     documents,
     cache: build.cache ?? new JsonCache(2 ** 20),
     onError: () => {},
-    log: { now: () => (clock += 1000) },
+    log: { world: { ...realWorld, now: () => (clock += 1000) } },
+    packer: startPacker,
   });
   const ledger = new Ledger();
   let count = 0;
