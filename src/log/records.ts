@@ -47,7 +47,7 @@ export class Records {
       }
       // A bundle alone is more than a page: give what is asked of the first and stop there.
       if (found.length === 0) {
-        const commits = this.#expand(body);
+        const commits = this.#expanded.get(seq) ?? this.#expand(body);
         const first = commits[0]?.commit.seq ?? 0;
         if (first > Math.max(1, from) || first + commits.length - 1 !== seq) throw missing(Math.max(1, from));
         const start = Math.max(0, from - first);
