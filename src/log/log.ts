@@ -137,7 +137,7 @@ export class Log extends LogReader {
 
   /** After the last full bundle: one that has room is made anew with what came since. */
   #nextBundleStart(): number {
-    const last = this.#storage.ranges().at(-1);
+    const last = this.records.bundles().at(-1);
     if (!last) return 1;
     return last.last - last.first + 1 < BUNDLE_COMMITS / 2 ? last.first : last.last + 1;
   }

@@ -1,5 +1,5 @@
 import { SkaldError } from "../errors.ts";
-import type { LogStorage } from "../store/contract.ts";
+import type { LogStorage, SeqRange } from "../store/contract.ts";
 import { isBundle, unpackBundle } from "./bundle.ts";
 import { openRecord, type StoredCommit } from "./stored-commit.ts";
 
@@ -71,6 +71,17 @@ export class Records {
       }
     }
     return found;
+  }
+
+  /**
+   * The storage's ranges that are bundles, oldest first, from the one after `after` on. A single record whose row says otherwise is damaged,
+   * and is no reason to look for others in it.
+   */
+  bundles(after = 0): SeqRange[] {
+    return this.#storage.ranges().filter(({ last }) => {
+      const body = last > after ? this.#storage.read(last) : undefined;
+      return body !== undefined && isBundle(body);
+    });
   }
 
   /** Drops what is expanded: ranges have changed. */

@@ -41,10 +41,11 @@ export function recover(storage: LogStorage, records: Records, catalog: Catalog)
 
 /** Tells the catalog of bundles that it does not know: made before a crash, or before it was dropped. */
 function noteBundles(storage: LogStorage, records: Records, catalog: Catalog): void {
-  const noted = new Set(catalog.bundles().map(({ first, last }) => `${first} ${last}`));
+  const noted = catalog.bundles();
   const ranges = storage.ranges();
-  const at = ranges.findIndex(({ first, last }) => !noted.has(`${first} ${last}`));
-  const missing = at < 0 ? [] : ranges.slice(at);
+  const same = noted.findIndex(({ first, last }, i) => ranges[i]?.first !== first || ranges[i].last !== last);
+  const upTo = (same < 0 ? noted : noted.slice(0, same)).at(-1)?.last ?? 0;
+  const missing = records.bundles(upTo);
   if (missing.length === 0) return;
   catalog.fold(missing.map((range) => ({ ...range, docs: documentsOf(records.bundle(range.last)) })));
 }

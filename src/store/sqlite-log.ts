@@ -120,6 +120,8 @@ class SqliteLog implements LogStorage {
   #sinceTidy = 0;
   /** Nothing was written since the log was opened: what was noted at its closing still holds. */
   #untouched: boolean;
+  /** What was opened and refused is left as it was found, and nothing is noted of it. */
+  #wrote = false;
 
   constructor(
     sqlite: Sqlite,
@@ -253,7 +255,7 @@ class SqliteLog implements LogStorage {
     if (this.#failed) return;
     try {
       // Only when everything is in the file: then what SQLite takes away on closing is empty.
-      if (!this.#untouched && !this.#sqlite.readonly && walBytes(this.#file) === 0)
+      if (this.#wrote && walBytes(this.#file) === 0)
         writeNote(this.#file, { seq: this.#last, hash: this.#lastHash() });
     } catch {
       // A full disk, or damage that whoever reads will be told of: the next opening does without.
@@ -308,6 +310,7 @@ class SqliteLog implements LogStorage {
     try {
       if (this.#untouched) dropNote(this.#file);
       this.#untouched = false;
+      this.#wrote = true;
       work();
     } catch (error) {
       const known = storageError(error, this.#file);

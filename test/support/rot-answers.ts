@@ -36,11 +36,7 @@ export function questionsOf(
     {
       name: "commits",
       ask: ({ log }) =>
-        all(log, seq).map(({ cid, bytes, blocks }) => [
-          hex(cid),
-          hex(blake3(bytes)),
-          blocks.map((b) => hex(blake3(b))),
-        ]),
+        all(log, seq).map(({ cid, bytes, blocks }) => [hex(cid), bytes.length, blocks.length]),
     },
     { name: "a commit of no seq", ask: ({ log }) => log.commit(seq + 1) === undefined },
     {
@@ -50,7 +46,7 @@ export function questionsOf(
     },
     { name: "a document of no name", ask: ({ log }) => log.state("no/such") === undefined },
   ];
-  for (const stored of all(db.log, seq)) {
+  for (const stored of all(db.log, seq).filter((_, i) => i % 5 === 0)) {
     const { cid, commit } = stored;
     questions.push({ name: `address of commit ${commit.seq}`, ask: ({ log }) => log.findCommit(cid) });
   }
@@ -114,19 +110,27 @@ export async function ask(
 ): Promise<Asked> {
   const wrong: string[] = [];
   const refused: string[] = [];
-  for (let i = 0; i < questions.length; i += 1) {
-    const { name, ask: one } = questions[i] as Question;
-    try {
-      const answer = JSON.stringify(await engine.use(dbId, (db) => one(db)));
-      if (answer !== expected[i] && answer !== JSON.stringify(NONE))
-        wrong.push(`${name}: ${answer?.slice(0, 150)}, not ${expected[i]?.slice(0, 150)}`);
-    } catch (error) {
-      const code = String((error as { code?: unknown }).code);
-      if (STABLE.test(code)) refused.push(code);
-      else wrong.push(`${name}: ${String(error)}`);
-      // A db that cannot be opened says so to every question.
-      if (refused.length > 3 && i < 6) break;
-    }
+  const codeOf = (error: unknown): string => String((error as { code?: unknown }).code);
+  try {
+    await engine.use(dbId, (db) => {
+      let damage: unknown;
+      questions.forEach(({ name, ask: one }, i) => {
+        try {
+          const answer = JSON.stringify(one(db));
+          if (answer !== expected[i] && answer !== JSON.stringify(NONE))
+            wrong.push(`${name}: ${answer?.slice(0, 150)}, not ${expected[i]?.slice(0, 150)}`);
+        } catch (error) {
+          if (STABLE.test(codeOf(error))) refused.push(codeOf(error));
+          else wrong.push(`${name}: ${String(error)}`);
+          damage ??= error;
+        }
+      });
+      // As a caller does with an error: the engine then sees to what is derived.
+      if (damage !== undefined) throw damage;
+    });
+  } catch (error) {
+    if (!STABLE.test(codeOf(error))) wrong.push(String(error));
+    else if (refused.length === 0) refused.push(codeOf(error));
   }
   return { wrong, refused };
 }
