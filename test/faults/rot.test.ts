@@ -146,7 +146,7 @@ async function run(count: number, image: Image, seed: number, make: (random: () 
     if (complaints.length >= 8) break;
   }
   if (process.env["SKALD_TEST_FLIPS"]) {
-    for (const [kind, row] of [...tally].sort()) process.stderr.write(`${kind}: ${JSON.stringify(row)}\n`);
+    for (const [kind, row] of [...tally].toSorted(([a], [b]) => (a < b ? -1 : 1))) process.stderr.write(`${kind}: ${JSON.stringify(row)}\n`);
   }
   return complaints;
 }
