@@ -20,8 +20,23 @@ const root = tempDir();
 const FLIPS = Number(process.env["SKALD_TEST_FLIPS"] ?? 1000);
 const dir = path.join(root, "data");
 const folder = path.join(dir, "dbs", "rot");
-const open = (options: Partial<EngineOptions> = {}): Engine =>
-  new Engine({ dir, reserve: 0, documents: { workers: 1 }, onError: () => {}, ...options });
+const open = (options: Partial<EngineOptions> = {}): Engine => {
+  const engine = new Engine({ dir, reserve: 0, documents: { workers: 1 }, onError: () => {}, ...options });
+  opened.add(engine);
+  const close = engine.close.bind(engine);
+  engine.close = () => {
+    opened.delete(engine);
+    return close();
+  };
+  return engine;
+};
+
+// An engine that a failed test left open would fail all others.
+const opened = new Set<Engine>();
+afterEach(async () => {
+  for (const engine of opened) await engine.close().catch(() => {});
+  opened.clear();
+});
 
 let closed: Image;
 let crashed: Image;
@@ -146,7 +161,8 @@ async function run(count: number, image: Image, seed: number, make: (random: () 
     if (complaints.length >= 8) break;
   }
   if (process.env["SKALD_TEST_FLIPS"]) {
-    for (const [kind, row] of [...tally].toSorted(([a], [b]) => (a < b ? -1 : 1))) process.stderr.write(`${kind}: ${JSON.stringify(row)}\n`);
+    for (const [kind, row] of [...tally].toSorted(([a], [b]) => (a < b ? -1 : 1)))
+      process.stderr.write(`${kind}: ${JSON.stringify(row)}\n`);
   }
   return complaints;
 }
@@ -500,6 +516,23 @@ describe("the net", () => {
       return sqliteFiles.openLog(place, dbId, options);
     },
   };
+
+  test("sees a build that has no second tree of names: a document begins anew, a transaction is written twice", async () => {
+    closed.restore(folder);
+    const engine = open();
+    await engine.use("rot", () => 0);
+    const sqlite = new Database(path.join(folder, "catalog.sqlite"));
+    sqlite.prepare("DELETE FROM witness").run();
+    sqlite.prepare("DELETE FROM doc WHERE name = 'notes/003'").run();
+    sqlite.prepare("DELETE FROM receipt WHERE client_tx_id = 'tx-4'").run();
+    sqlite.close();
+    expect(await put(engine, "rot", "bob", "tx-4", "notes/004", { n: "twice" })).toMatchObject({
+      duplicate: false,
+    });
+    await put(engine, "rot", "ann", "new", "notes/003", { n: "anew" });
+    await engine.close().catch(() => {});
+    expect(verified()).toContainEqual(expect.stringMatching(/^base: notes\/003 in commit 111/));
+  });
 
   test("sees a build that does not check its rows", async () => {
     closed.restore(folder);
