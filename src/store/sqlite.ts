@@ -67,10 +67,11 @@ function openingError(error: unknown, file: string): unknown {
 
 function isFull(folder: string): boolean {
   const { bavail, bsize } = statfsSync(folder);
-  return bavail * bsize < SHM_BYTES;
+  return bavail * bsize < INDEX_ROOM;
 }
 
-const SHM_BYTES = 32 * 1024;
+/** What SQLite asks for at first, in bytes. */
+const INDEX_ROOM = 32 * 1024;
 
 function prepare(sqlite: Sqlite, file: string, options: OpenOptions, kind: (typeof KINDS)[FileKind]): void {
   sqlite.pragma("busy_timeout = 5000");

@@ -4,7 +4,7 @@ import path from "node:path";
 import { startWriter } from "../support/fault-process.ts";
 import { Ledger, addressesIn, findingsIn } from "../support/ledger.ts";
 import { requires } from "../support/requires.ts";
-import { openSqliteLog } from "../../src/store/sqlite-log.ts";
+import { createSqliteLog, openSqliteLog } from "../../src/store/sqlite-log.ts";
 import { tempDir } from "../support/temp-dir.ts";
 
 const root = tempDir();
@@ -58,6 +58,19 @@ requires("mount")("a small disk", () => {
     expect(ledger.lost(addressesIn(folder, "faults"))).toEqual([]);
     const storage = openSqliteLog(folder, "faults", { readonly: true });
     expect(findingsIn(storage)).toEqual([]);
+    storage.close();
+  });
+
+  test("filled to the last byte has no room to open a db, which is no failure of the disk", () => {
+    const folder = path.join(disk, "db");
+    createSqliteLog(folder, "closed", { reserve: 0 }).close();
+    fill(0);
+    expect(() => openSqliteLog(folder, "closed", { reserve: 0 })).toThrow(
+      expect.objectContaining({ code: "STORAGE_FULL" }),
+    );
+    rmSync(filler);
+    const storage = openSqliteLog(folder, "closed", { reserve: 0 });
+    expect(storage.last()).toBe(0);
     storage.close();
   });
 });

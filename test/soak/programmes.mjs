@@ -9,7 +9,7 @@ const ROOT = path.resolve(fileURLToPath(new URL("../..", import.meta.url)));
 export const PROGRAMMES = {
   "power-cut": { tests: ["test/faults/power-cut"], env: { SKALD_TEST_STATES: "1000000" } },
   "nth-call": { tests: ["test/faults/nth-call"], env: { SKALD_TEST_FAULTS: "5000" } },
-  rot: { tests: ["test/faults/bit-rot"], env: { SKALD_TEST_FLIPS: "20000" } },
+  rot: { tests: ["test/faults/bit-rot", "test/faults/rot"], env: { SKALD_TEST_FLIPS: "20000" } },
   simulation: { tests: ["test/simulation"], env: { SKALD_TEST_SEEDS: "10000" } },
   fuzz: { tests: ["test/fuzz"], env: { SKALD_TEST_FUZZ: "10000000" } },
   models: { tests: ["test/models", "test/db/model"], env: { SKALD_TEST_RUNS: "20000" } },
