@@ -255,8 +255,11 @@ class SqliteLog implements LogStorage {
     if (this.#failed) return;
     try {
       // Only when everything is in the file: then what SQLite takes away on closing is empty.
-      if (this.#wrote && walBytes(this.#file) === 0)
+      if (this.#wrote && walBytes(this.#file) === 0) {
+        // Or a power cut may leave the note with the write-ahead log that was emptied just now.
+        syncFile(`${this.#file}-wal`);
         writeNote(this.#file, { seq: this.#last, hash: this.#lastHash() });
+      }
     } catch {
       // A full disk, or damage that whoever reads will be told of: the next opening does without.
     }

@@ -133,9 +133,10 @@ requires("cc")("a build that breaks a promise", () => {
     ["an acknowledgement before the append", "early", "log", /commits of a are lost/],
     ["no sync of a folder that was made", "folders", "log", /the db a is lost/],
     ["no sync of a folder that was removed from", "folders", "dbs", /is there and nothing knows it/],
-  ])("by %s (%s, %s) is found out", async (name, broken, workload, problem) => {
+    ["no sync of a log that was emptied", "emptied", "reopen", /refuses to open/, 8000],
+  ])("by %s (%s, %s) is found out", async (name, broken, workload, problem, states = 500) => {
     const { ops } = await recorded(workload, seed, broken);
-    const explored = await explore({ ops, states: 500, seed, check: new PowerCheck(place()) });
+    const explored = await explore({ ops, states, seed, check: new PowerCheck(place()) });
     share(`${name}, ${workload}`, explored);
     expect(explored.problems.join("\n")).toMatch(problem);
   });

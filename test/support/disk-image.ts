@@ -14,8 +14,8 @@ export interface ImageFile {
   readonly bytes: () => Buffer;
 }
 
-/** Of what was not synced: nothing, everything, what came first, or parts. */
-export const CUTS = ["nothing", "all", "prefix", "some", "torn", "grown", "mixed"] as const;
+/** Of what was not synced: nothing, everything, what came first, parts, or of each file all or nothing. */
+export const CUTS = ["nothing", "all", "prefix", "some", "torn", "grown", "whole", "mixed"] as const;
 export type Cut = (typeof CUTS)[number];
 
 /** What becomes of one change: it is lost, there, cut within, or only its size is there. */
@@ -48,6 +48,12 @@ function fatesOf(disk: Disk, cut: Cut, random: () => number): (of: File | Folder
   }
   if (cut === "nothing") return () => () => "lost";
   if (cut === "all") return () => () => "there";
+  if (cut === "whole") {
+    return (of) => {
+      const fate = random() < 0.5 ? "there" : "lost";
+      return () => (of instanceof File ? fate : random() < 0.5 ? "there" : "lost");
+    };
+  }
   if (cut === "prefix") {
     const times = pendingTimes(disk);
     const last = times[Math.floor(random() * times.length)] ?? 0;

@@ -37,7 +37,7 @@ interface FoundService {
 
 /** The image's data directory. */
 export const DATA = "data";
-const SUFFIXES = ["", "-wal", "-journal"];
+const SUFFIXES = ["", "-wal", "-journal", ".closed"];
 
 /**
  * Opens what a power cut left as the product does and holds it against what clients were told. Only the
