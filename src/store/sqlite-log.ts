@@ -1,4 +1,4 @@
-import { statfsSync, statSync } from "node:fs";
+import { existsSync, statfsSync, statSync } from "node:fs";
 import path from "node:path";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { blake3 } from "../ids/hash.ts";
@@ -222,6 +222,7 @@ class SqliteLog implements LogStorage {
       this.#sqlite.pragma("busy_timeout = 0");
       this.#sqlite.pragma("wal_checkpoint(TRUNCATE)");
       this.#sqlite.pragma("busy_timeout = 5000");
+      this.#syncWal();
     });
   }
 
@@ -256,8 +257,7 @@ class SqliteLog implements LogStorage {
     try {
       // Only when everything is in the file: then what SQLite takes away on closing is empty.
       if (this.#wrote && walBytes(this.#file) === 0) {
-        // Or a power cut may leave the note with the write-ahead log that was emptied just now.
-        syncFile(`${this.#file}-wal`);
+        this.#syncWal();
         writeNote(this.#file, { seq: this.#last, hash: this.#lastHash() });
       }
     } catch {
@@ -286,10 +286,19 @@ class SqliteLog implements LogStorage {
       this.#sqlite.pragma("busy_timeout = 0");
       this.#sqlite.pragma("wal_checkpoint(TRUNCATE)");
       this.#sqlite.pragma("busy_timeout = 5000");
+      this.#syncWal();
     } catch (error) {
       const known = storageError(error, this.#file);
       if (!isSkaldError(known) || known.code !== "STORAGE_FULL") throw known;
     }
+  }
+
+  /**
+   * Makes the emptying of the write-ahead log durable: with what it held before, a power cut may leave a new
+   * header that it tore, or the note of a clean closing, and both would read as damage.
+   */
+  #syncWal(): void {
+    if (existsSync(`${this.#file}-wal`)) syncFile(`${this.#file}-wal`);
   }
 
   #check(): void {

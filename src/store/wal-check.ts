@@ -16,7 +16,8 @@ export function walDamage(file: string): string | undefined {
   if (size < HEADER + FRAME) return undefined;
   const handle = openSync(file, "r");
   try {
-    return damageIn(handle, size);
+    const main = statSync(file.replace(/-wal$/, ""), { throwIfNoEntry: false })?.size ?? 0;
+    return damageIn(handle, size, main);
   } finally {
     closeSync(handle);
   }
@@ -25,7 +26,7 @@ export function walDamage(file: string): string | undefined {
 const HEADER = 32;
 const FRAME = 24;
 
-function damageIn(handle: number, size: number): string | undefined {
+function damageIn(handle: number, size: number, main: number): string | undefined {
   const header = Buffer.alloc(HEADER);
   readSync(handle, header, 0, HEADER, 0);
   const magic = header.readUInt32BE(0);
@@ -61,7 +62,10 @@ function damageIn(handle: number, size: number): string | undefined {
       const what = sound ? `frame ${broken}` : "the header";
       return `${what} is not as it was written, and what was committed after it cannot be read`;
     }
-    ended = frame.readUInt32BE(4) !== 0;
+    // The file's size in pages, 0 but at the end of a transaction. A sector that was torn can give any number:
+    // no page is counted that neither file has.
+    const pages = frame.readUInt32BE(4);
+    ended = pages !== 0 && pages <= main / pageSize + size / frame.length;
   }
   return undefined;
 }
