@@ -61,8 +61,10 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     documents: config.workers === undefined ? {} : { workers: config.workers },
     onError,
   });
-  const tokens = new Tokens(path.join(config.dir, SERVICE_FILE));
-  const firstToken = options.listen ? ensureAdmin(tokens) : undefined;
+  const { tokens, firstToken } = await openTokens(config, options).catch(async (error: unknown) => {
+    await engine.close();
+    throw error;
+  });
   const version = skaldVersion();
   const scrub = new Scrub({ engine, days: options.listen ? config.scrubDays : 0, onFinding: onError });
   let openApi: string | undefined;
@@ -162,6 +164,20 @@ export async function startService(config: Config, options: ServiceOptions): Pro
       await closeAll();
     },
   };
+}
+
+// eslint-disable-next-line @typescript-eslint/require-await -- so that what it throws is caught like the rest
+async function openTokens(
+  config: Config,
+  options: ServiceOptions,
+): Promise<{ tokens: Tokens; firstToken: string | undefined }> {
+  const tokens = new Tokens(path.join(config.dir, SERVICE_FILE));
+  try {
+    return { tokens, firstToken: options.listen ? ensureAdmin(tokens) : undefined };
+  } catch (error) {
+    tokens.close();
+    throw error;
+  }
 }
 
 /** In the data directory when the path fits into a socket's address (108 bytes on Linux, 104 on macOS). */

@@ -1,6 +1,7 @@
-import { SkaldError } from "../errors.ts";
+import { SkaldError, isSkaldError } from "../errors.ts";
 import { fromHex, sha256Hex, toHex } from "../ids/hash.ts";
-import { openSqlite, storageError, type Sqlite, type Statement } from "../store/sqlite.ts";
+import { named, openSqlite, type Sqlite, type Statement } from "../store/sqlite.ts";
+import { WriteGate } from "../store/write-gate.ts";
 import { realWorld, type World } from "../world.ts";
 import type { Principal } from "./policy.ts";
 import {
@@ -43,6 +44,7 @@ const USES_EVERY_MS = 60_000;
 export class Tokens {
   readonly #file: string;
   readonly #sqlite: Sqlite;
+  readonly #gate: WriteGate;
   readonly #world: World;
   readonly #find: Statement;
   readonly #use: Statement;
@@ -60,6 +62,7 @@ export class Tokens {
     this.#world = options.world ?? realWorld;
     this.#usesWritten = this.#world.now();
     this.#sqlite = openSqlite(file, { kind: "service", create: true });
+    this.#gate = new WriteGate(this.#sqlite, file);
     this.#find = this.#sqlite.prepare("SELECT * FROM token WHERE hash = ? AND revoked IS NULL");
     this.#use = this.#sqlite.prepare("UPDATE token SET last_used = ? WHERE id = ?");
   }
@@ -83,7 +86,7 @@ export class Tokens {
       revoked: null,
       last_used: null,
     };
-    this.#attempt(() =>
+    this.#gate.run(() =>
       this.#sqlite
         .prepare(
           "INSERT INTO token (id, label, subject, hash, scopes, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -113,7 +116,7 @@ export class Tokens {
   revoke(id: string): void {
     // Before the write: when that fails its outcome is unknown, and the file then decides.
     for (const [text, known] of this.#known) if (known.principal.id === id) this.#forget(text, known);
-    const { changes } = this.#attempt(() =>
+    const { changes } = this.#gate.run(() =>
       this.#sqlite
         .prepare("UPDATE token SET revoked = coalesce(revoked, ?) WHERE id = ?")
         .run(this.#world.now(), id),
@@ -139,7 +142,7 @@ export class Tokens {
 
   /** Notes who did what. */
   audit(entry: AuditEntry): void {
-    this.#attempt(() =>
+    this.#gate.run(() =>
       this.#sqlite
         .prepare("INSERT INTO audit (time, principal, action, db, detail) VALUES (?, ?, ?, ?, ?)")
         .run(this.#world.now(), entry.principal, entry.action, entry.db ?? null, entry.detail ?? null),
@@ -164,7 +167,7 @@ export class Tokens {
       this.#writeUses(this.#world.now());
     } finally {
       this.#known.clear();
-      this.#sqlite.close();
+      this.#gate.close();
     }
   }
 
@@ -212,10 +215,12 @@ export class Tokens {
     const uses = this.#unwritten();
     if (uses.size === 0) return;
     try {
-      this.#sqlite.transaction(() => uses.forEach((used, id) => this.#use.run(used, id))).immediate();
+      this.#gate.run(() =>
+        this.#sqlite.transaction(() => uses.forEach((used, id) => this.#use.run(used, id))).immediate(),
+      );
     } catch (error) {
       // A disk that is full or failing is no reason to refuse a good token; the next minute tries again.
-      if (String((error as { code?: unknown }).code).startsWith("SQLITE_")) return;
+      if (isSkaldError(error) || String((error as { code?: unknown }).code).startsWith("SQLITE_")) return;
       throw error;
     }
     this.#uses.clear();
@@ -223,11 +228,7 @@ export class Tokens {
   }
 
   #attempt<T>(work: () => T): T {
-    try {
-      return work();
-    } catch (error) {
-      throw storageError(error, this.#file);
-    }
+    return named(this.#file, work);
   }
 }
 

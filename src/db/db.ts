@@ -277,7 +277,12 @@ export class Db {
   compact(options: CompactOptions = {}): Promise<Compacted> {
     this.#compacting ??= compactLog(this.log, this.#packer, options).finally(() => {
       this.#compacting = undefined;
-      this.views.tidy();
+      try {
+        this.views.tidy();
+      } catch (error) {
+        // What the log did stands.
+        this.#onError(error);
+      }
     });
     return this.#compacting;
   }

@@ -5,10 +5,12 @@ import { LIMITS } from "../limits.ts";
 import { Documents, type DocumentsOptions } from "../documents/documents.ts";
 import { checkDbId, dbFolder } from "../ids/names.ts";
 import { commitsMissing, type LogStorage } from "../store/contract.ts";
+import { checkSpace } from "../store/space.ts";
 import { lockDirectory, type DirectoryLock } from "../store/dir-lock.ts";
-import { removeFolder } from "../store/folder.ts";
+import { makeFolder, removeFolder } from "../store/folder.ts";
 import { dropSqliteCatalog } from "../store/sqlite-catalog.ts";
-import { forgetClosed } from "../store/sqlite-log.ts";
+import { DEFAULT_RESERVE, forgetClosed } from "../store/sqlite-log.ts";
+import { named } from "../store/sqlite.ts";
 import { DbTable, type DbRow } from "../store/sqlite-registry.ts";
 import { dropViews } from "../store/sqlite-views.ts";
 import { realWorld, type World } from "../world.ts";
@@ -55,6 +57,7 @@ export class Engine {
   readonly #open = new Map<string, OpenDb>();
   /** Dbs being closed: whoever wants one of them waits for this first. */
   readonly #closing = new Map<string, Promise<void>>();
+  readonly #deleting = new Set<string>();
 
   /** Takes the directory. Throws DIR_IN_USE, and what `openSqlite` throws. */
   constructor(options: EngineOptions) {
@@ -66,6 +69,8 @@ export class Engine {
     this.lock = lockDirectory(options.dir);
     let table: DbTable | undefined;
     try {
+      const dbs = path.join(options.dir, "dbs");
+      named(dbs, () => makeFolder(dbs));
       this.#table = table = new DbTable(options.dir);
       this.#finish();
     } catch (error) {
@@ -78,15 +83,17 @@ export class Engine {
   }
 
   /**
-   * Makes a db. Gives false when it is there already. Throws NAME_INVALID, STORAGE_FULL, DB_EXISTS when
-   * its folder is there but nobody registered it, UNAVAILABLE while it is being deleted.
+   * Makes a db. Gives false when it is there already. Throws NAME_INVALID, STORAGE_FULL, STORAGE_FAILED,
+   * DB_EXISTS when its folder is there but nobody registered it, UNAVAILABLE while it is being deleted.
    */
   async create(dbId: string): Promise<boolean> {
     checkDbId(dbId);
     while (this.#closing.has(dbId)) await this.#closing.get(dbId);
     const known = this.#table.get(dbId);
     if (known?.state === "ready") return false;
-    if (known) throw new SkaldError("UNAVAILABLE", `The db ${dbId} is being deleted.`);
+    if (this.#deleting.has(dbId)) throw new SkaldError("UNAVAILABLE", `The db ${dbId} is being deleted.`);
+    // Left half done by a disk that failed or was full.
+    if (known) this.#remove(known);
     const row: DbRow = { dbId, folder: dbFolder(dbId), created: this.world.now(), state: "creating" };
     // What fails below removes the folder, so it must not be one that somebody put here.
     if (existsSync(this.#folder(row))) {
@@ -99,21 +106,47 @@ export class Engine {
       this.#files.createLog(this.#folder(row), dbId, this.#storageOptions()).close();
       this.#table.put({ ...row, state: "ready" });
     } catch (error) {
-      removeFolder(this.#folder(row));
-      this.#table.remove(dbId);
+      // Once the list failed it may say "ready" when it is opened anew: then the folder must be there.
+      if (!this.#table.failed) this.#tryRemove(row);
       throw error;
     }
     return true;
   }
 
-  /** Deletes a db and every file of it. Throws DB_NOT_FOUND. */
+  /**
+   * Deletes a db and every file of it. Throws DB_NOT_FOUND, STORAGE_FULL, STORAGE_FAILED. One that broke off
+   * half way leaves a db that is not found any more; deleting or making it again finishes that first.
+   */
   async delete(dbId: string): Promise<void> {
-    const row = this.#row(dbId);
-    this.#table.put({ ...row, state: "deleting" });
-    await this.#shut(dbId, () => {
-      removeFolder(this.#folder(row));
-      this.#table.remove(dbId);
-    });
+    const known = this.#deleting.has(dbId) ? undefined : this.#table.get(checkDbId(dbId));
+    const row = known?.state === "deleting" ? known : this.#row(dbId);
+    this.#deleting.add(dbId);
+    try {
+      if (row.state === "ready") this.#table.put({ ...row, state: "deleting" });
+      await this.#shut(dbId, () => this.#remove(row)).catch((error: unknown) => {
+        if (this.#table.get(dbId)) throw error;
+        // Only that its log, which is gone, did not close well.
+        this.#onError(error);
+      });
+    } finally {
+      // Once the list failed it may have forgotten the db when it is opened anew: see `#row`.
+      if (!this.#table.failed) this.#deleting.delete(dbId);
+    }
+  }
+
+  #remove(row: DbRow): void {
+    const folder = this.#folder(row);
+    named(folder, () => removeFolder(folder));
+    this.#table.remove(row.dbId);
+  }
+
+  /** What cannot be removed now is when the db is made again, or by the next start. */
+  #tryRemove(row: DbRow): void {
+    try {
+      this.#remove(row);
+    } catch (error) {
+      this.#onError(error);
+    }
   }
 
   has(dbId: string): boolean {
@@ -125,8 +158,9 @@ export class Engine {
     return this.#table.page(after, limit);
   }
 
-  /** Throws STORAGE_FULL or STORAGE_FAILED when the data directory cannot take a write. */
+  /** Throws STORAGE_FULL (less than the reserve is free) or STORAGE_FAILED when no write can be taken. */
   checkWritable(): void {
+    checkSpace(this.dir, 0, this.#reserve);
     this.#table.checkWritable();
   }
 
@@ -203,8 +237,7 @@ export class Engine {
     const row = this.#row(dbId);
     await this.#shut(dbId, () => {
       forgetClosed(this.#folder(row));
-      dropSqliteCatalog(this.#folder(row));
-      dropViews(this.#folder(row));
+      this.#dropFiles(row);
     });
     await this.use(dbId, (db) => db.projection.catchUp(onProgress));
   }
@@ -220,7 +253,7 @@ export class Engine {
     for (const dbId of this.#open.keys())
       await this.#shut(dbId).catch((error: unknown) => failures.push(error));
     await Promise.all(this.#closing.values());
-    await this.documents.close();
+    await this.documents.close().catch((error: unknown) => failures.push(error));
     this.#table.close();
     this.lock.release();
     if (failures.length > 0) throw failures[0];
@@ -228,6 +261,8 @@ export class Engine {
 
   #row(dbId: string): DbRow {
     const row = this.#table.get(checkDbId(dbId));
+    // What is written to a db that the next start may remove must not be acknowledged.
+    if (this.#table.failed && this.#deleting.has(dbId)) throw this.#table.failed;
     if (row?.state !== "ready")
       throw new SkaldError("DB_NOT_FOUND", `There is no db ${dbId}.`, { details: { db: dbId } });
     return row;
@@ -237,9 +272,12 @@ export class Engine {
     return path.join(this.dir, "dbs", row.folder);
   }
 
+  get #reserve(): number {
+    return this.#options.reserve ?? DEFAULT_RESERVE;
+  }
+
   #storageOptions() {
-    const { reserve } = this.#options;
-    return { world: this.world, ...(reserve === undefined ? {} : { reserve }) };
+    return { world: this.world, reserve: this.#reserve };
   }
 
   #openDb(row: DbRow): Db {
@@ -288,9 +326,16 @@ export class Engine {
     }
   }
 
+  #dropFiles(row: DbRow): void {
+    const folder = this.#folder(row);
+    named(folder, () => {
+      dropSqliteCatalog(folder);
+      dropViews(folder);
+    });
+  }
+
   #dropDerived(row: DbRow, cause: unknown): void {
-    dropSqliteCatalog(this.#folder(row));
-    dropViews(this.#folder(row));
+    this.#dropFiles(row);
     const why = cause instanceof Error ? cause.message : String(cause);
     this.#onError(
       new SkaldError("DERIVED_DAMAGED", `What is derived of ${row.dbId} is made anew: ${why}`, { cause }),
@@ -346,10 +391,7 @@ export class Engine {
 
   /** Ends what a crash left half done: neither step was ever acknowledged. */
   #finish(): void {
-    for (const row of this.#table.unfinished()) {
-      removeFolder(this.#folder(row));
-      this.#table.remove(row.dbId);
-    }
+    for (const row of this.#table.unfinished()) this.#tryRemove(row);
   }
 }
 

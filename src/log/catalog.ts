@@ -18,6 +18,8 @@ export class Catalog {
   readonly #receipts = new Map<string, number>();
   #head: number;
   #headCid: Uint8Array | undefined;
+  /** Why it could not take in all of a commit: from then on it answers nothing, rather than wrongly. */
+  #broken: unknown;
   #flushes = 0;
 
   constructor(table: CatalogTable, options: { cachedDocs?: number } = {}) {
@@ -44,6 +46,7 @@ export class Catalog {
 
   /** The state of a document, or undefined when it was never written. Not to be changed by the caller. */
   doc(name: string): DocState | undefined {
+    if (this.#broken !== undefined) throw this.#broken;
     const dirty = this.#dirty.get(name);
     if (dirty) return dirty.state;
     const clean = this.#clean.get(name);
@@ -134,8 +137,13 @@ export class Catalog {
     return counts;
   }
 
-  /** Takes over what a group of durable commits staged. */
-  absorb(stage: Stage, head: number, headCid?: Uint8Array): void {
+  /** Takes over what a group of durable commits staged. What keeps it from that goes to `onError`, never to them. */
+  absorb(
+    stage: Stage,
+    head: number,
+    headCid: Uint8Array | undefined,
+    onError: (error: unknown) => void,
+  ): void {
     for (const [name, staged] of stage.docs) {
       const touched = this.#dirty.get(name);
       if (touched) {
@@ -143,7 +151,14 @@ export class Catalog {
         touched.touches.push(...staged.touches);
       } else {
         this.#clean.delete(name);
-        if (stage.flushes !== this.#flushes) staged.state.id ??= this.#table.doc(name)?.id;
+        if (stage.flushes !== this.#flushes) {
+          try {
+            staged.state.id ??= this.#table.doc(name)?.id;
+          } catch (error) {
+            this.#broken ??= error;
+            onError(error);
+          }
+        }
         this.#dirty.set(name, staged);
       }
     }
@@ -169,13 +184,14 @@ export class Catalog {
     return this.#bundled;
   }
 
+  #bundled: number | undefined;
+
   fold(bundles: readonly (SeqRange & { readonly docs: readonly string[] })[]): void {
     this.flush();
-    this.#table.fold(bundles);
+    // Also when it breaks off: the rows may be there, and only giving back their space failed.
     this.#bundled = undefined;
+    this.#table.fold(bundles);
   }
-
-  #bundled: number | undefined;
 
   pending(): number {
     return this.#head - this.#tableHead();
@@ -183,6 +199,7 @@ export class Catalog {
 
   /** Writes everything that is only in memory to the table. */
   flush(): void {
+    if (this.#broken !== undefined) throw this.#broken;
     if (this.pending() === 0) return;
     this.#table.write({
       head: this.#head,

@@ -7,7 +7,7 @@ import { Catalog } from "./catalog.ts";
 import { Group, receiptOf, type Added, type Receipt } from "./group.ts";
 import { LogReader } from "./reader.ts";
 import { Records } from "./records.ts";
-import { CATALOG_BATCH, recover } from "./recover.ts";
+import { CATALOG_BATCH, noteBundles, recover } from "./recover.ts";
 import { documentsOf, type StoredCommit } from "./stored-commit.ts";
 import type { Transaction } from "./transaction.ts";
 
@@ -114,7 +114,9 @@ export class Log extends LogReader {
     options: CompactOptions = {},
   ): Promise<{ bundles: number; commits: number }> {
     const upTo = Math.min(options.upTo ?? this.current.seq, this.current.seq);
-    const start = this.#nextBundleStart();
+    // One that broke off between the storage's step and the catalog's is finished first.
+    noteBundles(this.#storage, this.records, this.catalog);
+    const start = this.#nextBundleStart(upTo);
     let from = start;
     let bundles = 0;
     while (from <= upTo && !options.signal?.aborted) {
@@ -135,17 +137,25 @@ export class Log extends LogReader {
     return { bundles, commits: from - start };
   }
 
-  /** After the last full bundle: one that has room is made anew with what came since. */
-  #nextBundleStart(): number {
+  /** After the last full bundle: one that has room is made anew with what came since, if anything did. */
+  #nextBundleStart(upTo: number): number {
     const last = this.records.bundles().at(-1);
     if (!last) return 1;
+    if (upTo <= last.last) return last.last + 1;
     return last.last - last.first + 1 < BUNDLE_COMMITS / 2 ? last.first : last.last + 1;
   }
 
-  /** Writes what is only in memory of derived data, and moves the log's bytes to their final place. */
+  /**
+   * Moves the log's bytes to their final place, and writes what is only in memory of derived data; that this
+   * fails concerns no caller, for the log has it. Throws STORAGE_FULL, STORAGE_FAILED.
+   */
   tidy(): void {
-    this.catalog.flush();
     this.#storage.tidy();
+    try {
+      this.catalog.flush();
+    } catch (error) {
+      this.#onError(error);
+    }
   }
 
   /** Lets the writers under way finish, then lets go of the files. */
@@ -193,7 +203,7 @@ export class Log extends LogReader {
       }
       if (group.records.length > 0) {
         this.current = group.head;
-        this.catalog.absorb(group.stage, group.head.seq, group.head.cid);
+        this.catalog.absorb(group.stage, group.head.seq, group.head.cid, this.#onError);
       }
       for (const { waiting, added } of members) waiting.resolve(receiptOf(added));
       for (const { waiting, error } of refused) waiting.reject(error);

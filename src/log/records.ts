@@ -18,10 +18,8 @@ export class Records {
 
   /** Throws DB_DAMAGED, as does every other call. */
   commit(seq: number): StoredCommit | undefined {
-    for (const commits of this.#expanded.values()) {
-      const first = commits[0]?.commit.seq ?? 0;
-      if (seq >= first && seq < first + commits.length) return commits[seq - first];
-    }
+    const expanded = this.#expandedAt(seq);
+    if (expanded) return expanded[seq - (expanded[0]?.commit.seq ?? 0)];
     const body = this.#storage.read(seq);
     if (!body) {
       if (seq >= 1 && seq <= this.#storage.last()) throw missing(seq);
@@ -63,8 +61,13 @@ export class Records {
     const found: StoredCommit[] = [];
     let bytes = 0;
     while (from + found.length <= to && bytes < RANGE_BYTES) {
-      const page = this.page(from + found.length, Math.min(PAGE, to - from - found.length + 1));
+      const next = from + found.length;
+      const page = this.page(next, Math.min(PAGE, to - next + 1));
       if (page.length === 0) break;
+      // Never ends inside of a bundle: records are replaced whole.
+      const whole = this.#expandedAt(next);
+      if (whole && to >= (whole.at(-1)?.commit.seq ?? 0))
+        page.splice(0, page.length, ...whole.slice(next - (whole[0]?.commit.seq ?? 0)));
       for (const stored of page) {
         found.push(stored);
         bytes += stored.bytes.length + stored.blocks.reduce((sum, block) => sum + block.length, 0);
@@ -100,6 +103,14 @@ export class Records {
     const body = this.#storage.read(last);
     if (!body) throw missing(last);
     return isBundle(body) ? this.#expand(body) : [openRecord(body, last)];
+  }
+
+  #expandedAt(seq: number): readonly StoredCommit[] | undefined {
+    for (const commits of this.#expanded.values()) {
+      const first = commits[0]?.commit.seq ?? 0;
+      if (seq >= first && seq < first + commits.length) return commits;
+    }
+    return undefined;
   }
 
   #expand(body: Uint8Array): readonly StoredCommit[] {

@@ -31,7 +31,9 @@ export function recover(storage: LogStorage, records: Records, catalog: Catalog)
         (seq) => records.commit(seq),
         (doc) => archive(records, catalog, doc),
       );
-    catalog.absorb(stage, page.at(-1)?.commit.seq ?? last, page.at(-1)?.cid);
+    catalog.absorb(stage, page.at(-1)?.commit.seq ?? last, page.at(-1)?.cid, (error) => {
+      throw error;
+    });
     if (catalog.pending() >= CATALOG_BATCH) catalog.flush();
   }
   noteBundles(storage, records, catalog);
@@ -40,7 +42,7 @@ export function recover(storage: LogStorage, records: Records, catalog: Catalog)
 }
 
 /** Tells the catalog of bundles that it does not know: made before a crash, or before it was dropped. */
-function noteBundles(storage: LogStorage, records: Records, catalog: Catalog): void {
+export function noteBundles(storage: LogStorage, records: Records, catalog: Catalog): void {
   const noted = catalog.bundles();
   const ranges = storage.ranges();
   const same = noted.findIndex(({ first, last }, i) => ranges[i]?.first !== first || ranges[i].last !== last);

@@ -3,7 +3,7 @@ import path from "node:path";
 import Database from "better-sqlite3";
 import { SkaldError } from "../errors.ts";
 import { makeFolder } from "./folder.ts";
-import { storageError } from "./sqlite.ts";
+import { named, storageError } from "./sqlite.ts";
 
 const LOCK_FILE = "lock.sqlite";
 const OWNER_FILE = "owner.json";
@@ -18,18 +18,20 @@ export interface Owner {
 
 /**
  * Takes a data directory for this process. The lock is one of SQLite's, so it ends with the process
- * however that ends, and there is no stale lock to clear away. Throws DIR_IN_USE with the owner.
+ * however that ends, and there is no stale lock to clear away. Throws DIR_IN_USE with the owner,
+ * STORAGE_FULL, STORAGE_FAILED.
  */
 export function lockDirectory(dir: string): DirectoryLock {
-  makeFolder(dir);
-  const sqlite = new Database(path.join(dir, LOCK_FILE));
+  named(dir, () => makeFolder(dir));
+  let sqlite: Database.Database | undefined;
   try {
+    sqlite = new Database(path.join(dir, LOCK_FILE));
     sqlite.pragma("busy_timeout = 0");
     sqlite.pragma("journal_mode = DELETE");
     sqlite.pragma("locking_mode = EXCLUSIVE");
     sqlite.exec("BEGIN EXCLUSIVE");
   } catch (error) {
-    sqlite.close();
+    sqlite?.close();
     const code = String((error as { code?: unknown }).code);
     if (!code.startsWith("SQLITE_BUSY") && !code.startsWith("SQLITE_LOCKED"))
       throw storageError(error, path.join(dir, LOCK_FILE));
@@ -65,13 +67,21 @@ export class DirectoryLock {
     this.say({ pid: process.pid });
   }
 
-  /** Replaces what others read of this process. */
+  /** Replaces what others read of this process. It is only for messages: a disk that is full does without. */
   say(owner: Owner): void {
-    writeFileSync(path.join(this.#dir, OWNER_FILE), JSON.stringify(owner), { mode: 0o600 });
+    quietly(() => writeFileSync(path.join(this.#dir, OWNER_FILE), JSON.stringify(owner), { mode: 0o600 }));
   }
 
   release(): void {
-    rmSync(path.join(this.#dir, OWNER_FILE), { force: true });
+    quietly(() => rmSync(path.join(this.#dir, OWNER_FILE), { force: true }));
     this.#sqlite.close();
+  }
+}
+
+function quietly(work: () => void): void {
+  try {
+    work();
+  } catch {
+    // Whoever reads it next finds none, or what is left of one, and does without.
   }
 }

@@ -1,4 +1,4 @@
-import { existsSync, statfsSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import path from "node:path";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { blake3 } from "../ids/hash.ts";
@@ -12,10 +12,14 @@ import {
   type StoredRecord,
 } from "./contract.ts";
 import { makeFolder } from "./folder.ts";
+import { checkSpace } from "./space.ts";
 import { named, openSqlite, standOn, storageError, syncFile, type Sqlite, type Statement } from "./sqlite.ts";
 import { walDamage } from "./wal-check.ts";
+import { WriteGate } from "./write-gate.ts";
 
 const LOG_FILE = "log.sqlite";
+/** Bytes of disk that stay free unless told otherwise. */
+export const DEFAULT_RESERVE = 32 * 1024 * 1024;
 
 export interface SqliteLogOptions {
   /** Writes are refused with STORAGE_FULL while the disk has less than this free, in bytes. */
@@ -27,14 +31,29 @@ export interface SqliteLogOptions {
 
 /** Makes the storage of a new db in `folder`. Throws DB_EXISTS, STORAGE_FULL, STORAGE_FAILED. */
 export function createSqliteLog(folder: string, dbId: string, options: SqliteLogOptions = {}): LogStorage {
-  makeFolder(folder);
+  named(folder, () => makeFolder(folder));
   const file = path.join(folder, LOG_FILE);
   const sqlite = openSqlite(file, { kind: "log", create: true, syncsItself: true });
+  try {
+    if (!putIdentity(sqlite, dbId, options.world ?? realWorld))
+      throw new SkaldError("DB_EXISTS", `The db ${dbId} exists.`);
+    // Closing would do it too, but say nothing when it could not: then what is synced below is not the db.
+    sqlite.pragma("wal_checkpoint(TRUNCATE)");
+  } catch (error) {
+    throw storageError(error, file);
+  } finally {
+    sqlite.close();
+  }
+  named(file, () => syncFile(file));
+  return openSqliteLog(folder, dbId, options);
+}
+
+/** Gives false when the file has one. */
+function putIdentity(sqlite: Sqlite, dbId: string, world: World): boolean {
   const put = sqlite.prepare("INSERT INTO identity VALUES (?, ?) ON CONFLICT DO NOTHING");
-  const made = sqlite.transaction(() => {
+  return sqlite.transaction(() => {
     const first = put.run("db_id", Buffer.from(dbId)).changes === 1;
     if (first) {
-      const world = options.world ?? realWorld;
       const parts = [world.random(16), world.random(16), Buffer.from(String(world.now()))] as const;
       put.run("uid", parts[0]);
       put.run("actor", parts[1]);
@@ -43,10 +62,6 @@ export function createSqliteLog(folder: string, dbId: string, options: SqliteLog
     }
     return first;
   })();
-  sqlite.close();
-  if (!made) throw new SkaldError("DB_EXISTS", `The db ${dbId} exists.`);
-  syncFile(file);
-  return openSqliteLog(folder, dbId, options);
 }
 
 export interface SqliteLogOpenOptions extends SqliteLogOptions {
@@ -114,7 +129,7 @@ class SqliteLog implements LogStorage {
   readonly #page: Statement;
   readonly #append: (records: readonly StoredRecord[]) => void;
   #last: number;
-  #failed: SkaldError | undefined;
+  readonly #gate: WriteGate;
   /** Bytes appended since the last look at the disk; the look costs a system call. */
   #sinceLook = Number.POSITIVE_INFINITY;
   #sinceTidy = 0;
@@ -131,7 +146,13 @@ class SqliteLog implements LogStorage {
   ) {
     this.#sqlite = sqlite;
     this.#file = file;
-    this.#reserve = options.reserve ?? 32 * 1024 * 1024;
+    // Whatever else goes wrong in a write to the log: better stop than guess.
+    this.#gate = new WriteGate(
+      sqlite,
+      file,
+      (error) => !isSkaldError(error) || error.code !== "STORAGE_FULL",
+    );
+    this.#reserve = options.reserve ?? DEFAULT_RESERVE;
     this.#walBytes = options.walBytes ?? 16 * 1024 * 1024;
     this.#insert = sqlite.prepare("INSERT INTO record (seq, first, body) VALUES (?, ?, ?)");
     this.#read = sqlite.prepare("SELECT body, first, seq FROM record WHERE seq >= ? ORDER BY seq LIMIT 1");
@@ -156,7 +177,7 @@ class SqliteLog implements LogStorage {
 
   // eslint-disable-next-line @typescript-eslint/require-await -- the contract is asynchronous, SQLite is not
   async append(records: readonly StoredRecord[]): Promise<void> {
-    this.#check();
+    this.#gate.check();
     let bytes = 0;
     for (let i = 0; i < records.length; i += 1) {
       const record = records[i] as StoredRecord;
@@ -190,7 +211,7 @@ class SqliteLog implements LogStorage {
 
   // eslint-disable-next-line @typescript-eslint/require-await -- the contract is asynchronous, SQLite is not
   async replace(from: number, to: number, body: Uint8Array): Promise<void> {
-    this.#check();
+    this.#gate.check();
     const covers = this.#sqlite
       .prepare("SELECT min(first) AS first, max(seq) AS last FROM record WHERE seq >= ? AND first <= ?")
       .get(from, to) as { first: number | null; last: number | null };
@@ -213,15 +234,18 @@ class SqliteLog implements LogStorage {
   }
 
   tidy(): void {
-    this.#check();
+    this.#gate.check();
     if (this.#untouched) return;
     this.#sinceTidy = 0;
     this.#write(() => {
       this.#sqlite.pragma("incremental_vacuum");
       // Someone who reads the file for long must not hold up the writers: what he pins is moved later.
       this.#sqlite.pragma("busy_timeout = 0");
-      this.#sqlite.pragma("wal_checkpoint(TRUNCATE)");
-      this.#sqlite.pragma("busy_timeout = 5000");
+      try {
+        this.#sqlite.pragma("wal_checkpoint(TRUNCATE)");
+      } finally {
+        this.#sqlite.pragma("busy_timeout = 5000");
+      }
       this.#syncWal();
     });
   }
@@ -252,18 +276,16 @@ class SqliteLog implements LogStorage {
   }
 
   close(): void {
-    // After a failed write the file is left exactly as it is: closing would checkpoint.
-    if (this.#failed) return;
     try {
       // Only when everything is in the file: then what SQLite takes away on closing is empty.
-      if (this.#wrote && walBytes(this.#file) === 0) {
+      if (!this.#gate.failed && this.#wrote && walBytes(this.#file) === 0) {
         this.#syncWal();
         writeNote(this.#file, { seq: this.#last, hash: this.#lastHash() });
       }
     } catch {
       // A full disk, or damage that whoever reads will be told of: the next opening does without.
     }
-    this.#sqlite.close();
+    this.#gate.close();
   }
 
   #lastHash(): string {
@@ -284,8 +306,11 @@ class SqliteLog implements LogStorage {
   #moveIn(): void {
     try {
       this.#sqlite.pragma("busy_timeout = 0");
-      this.#sqlite.pragma("wal_checkpoint(TRUNCATE)");
-      this.#sqlite.pragma("busy_timeout = 5000");
+      try {
+        this.#sqlite.pragma("wal_checkpoint(TRUNCATE)");
+      } finally {
+        this.#sqlite.pragma("busy_timeout = 5000");
+      }
       this.#syncWal();
     } catch (error) {
       const known = storageError(error, this.#file);
@@ -301,41 +326,25 @@ class SqliteLog implements LogStorage {
     if (existsSync(`${this.#file}-wal`)) syncFile(`${this.#file}-wal`);
   }
 
-  #check(): void {
-    if (this.#failed) throw this.#failed;
-  }
-
   #look(bytes: number): void {
     this.#sinceLook += bytes;
     if (this.#sinceLook < this.#reserve / 8) return;
-    const { bavail, bsize } = statfsSync(path.dirname(this.#file));
-    const free = bavail * bsize;
-    if (free < this.#reserve + bytes) {
-      throw new SkaldError("STORAGE_FULL", "The disk is full but for the reserve that Skald keeps.", {
-        details: { free_bytes: free, reserve_bytes: this.#reserve },
-      });
-    }
+    checkSpace(path.dirname(this.#file), bytes, this.#reserve);
     this.#sinceLook = 0;
   }
 
   #write(work: () => void): void {
     try {
-      if (this.#untouched) dropNote(this.#file);
-      this.#untouched = false;
-      this.#wrote = true;
-      work();
+      this.#gate.run(() => {
+        if (this.#untouched) dropNote(this.#file);
+        this.#untouched = false;
+        this.#wrote = true;
+        work();
+      });
     } catch (error) {
-      const known = storageError(error, this.#file);
-      if (isSkaldError(known) && known.code === "STORAGE_FULL") {
-        this.#sinceLook = Number.POSITIVE_INFINITY;
-        throw known;
-      }
-      // Whether the write is on the disk is unknown from here on: stop, and let a fresh start find out.
-      this.#failed =
-        isSkaldError(known) && known.code === "STORAGE_FAILED"
-          ? known
-          : new SkaldError("STORAGE_FAILED", `A write to ${this.#file} failed.`, { cause: error });
-      throw this.#failed;
+      // The next write looks at the disk before it tries.
+      this.#sinceLook = Number.POSITIVE_INFINITY;
+      throw error;
     }
   }
 }

@@ -1,5 +1,7 @@
 import path from "node:path";
-import { openSqlite, storageError, type Sqlite } from "./sqlite.ts";
+import type { SkaldError } from "../errors.ts";
+import { named, openSqlite, type Sqlite } from "./sqlite.ts";
+import { WriteGate } from "./write-gate.ts";
 
 /** The file that says which dbs there are and who may use them. */
 export const SERVICE_FILE = "service.sqlite";
@@ -16,28 +18,41 @@ export interface DbRow {
 /** The list of dbs of a data directory. */
 export class DbTable {
   readonly #sqlite: Sqlite;
+  readonly #file: string;
+  readonly #gate: WriteGate;
 
   constructor(dir: string) {
-    this.#sqlite = openSqlite(path.join(dir, SERVICE_FILE), { kind: "service", create: true });
+    this.#file = path.join(dir, SERVICE_FILE);
+    this.#sqlite = openSqlite(this.#file, { kind: "service", create: true });
+    this.#gate = new WriteGate(this.#sqlite, this.#file);
+  }
+
+  /** Set once a write failed: the outcome of that one is unknown, and no other is taken. */
+  get failed(): SkaldError | undefined {
+    return this.#gate.failed;
   }
 
   get(dbId: string): DbRow | undefined {
-    return this.#sqlite.prepare(`${SELECT} WHERE db_id = ?`).get(dbId) as DbRow | undefined;
+    return this.#read(() => this.#sqlite.prepare(`${SELECT} WHERE db_id = ?`).get(dbId)) as DbRow | undefined;
   }
 
   /** Dbs in id order after `after`. */
   page(after: string, limit: number): DbRow[] {
-    return this.#sqlite
-      .prepare(`${SELECT} WHERE db_id > ? AND state = 'ready' ORDER BY db_id LIMIT ?`)
-      .all(after, limit) as DbRow[];
+    return this.#read(() =>
+      this.#sqlite
+        .prepare(`${SELECT} WHERE db_id > ? AND state = 'ready' ORDER BY db_id LIMIT ?`)
+        .all(after, limit),
+    ) as DbRow[];
   }
 
   unfinished(): DbRow[] {
-    return this.#sqlite.prepare(`${SELECT} WHERE state <> 'ready'`).all() as DbRow[];
+    return this.#read(() => this.#sqlite.prepare(`${SELECT} WHERE state <> 'ready'`).all()) as DbRow[];
   }
 
   count(): number {
-    return this.#sqlite.prepare("SELECT count(*) FROM db WHERE state = 'ready'").pluck().get() as number;
+    return this.#read(() =>
+      this.#sqlite.prepare("SELECT count(*) FROM db WHERE state = 'ready'").pluck().get(),
+    ) as number;
   }
 
   put(row: DbRow): void {
@@ -51,25 +66,25 @@ export class DbTable {
     this.#write("DELETE FROM db WHERE db_id = ?", [dbId]);
   }
 
-  /** Writes a page and takes it back. Throws STORAGE_FULL, STORAGE_FAILED. */
+  /** Begins a write and takes it back. Throws STORAGE_FULL, STORAGE_FAILED. */
   checkWritable(): void {
-    try {
-      this.#sqlite.exec("BEGIN IMMEDIATE; UPDATE db SET created = created WHERE 0; ROLLBACK");
-    } catch (error) {
-      throw storageError(error, SERVICE_FILE);
-    }
+    this.#gate.run(() =>
+      this.#sqlite
+        .transaction(() => this.#sqlite.prepare("UPDATE db SET created = created WHERE 0").run())
+        .immediate(),
+    );
   }
 
   close(): void {
-    this.#sqlite.close();
+    this.#gate.close();
+  }
+
+  #read<T>(work: () => T): T {
+    return named(this.#file, work);
   }
 
   #write(sql: string, args: readonly unknown[]): void {
-    try {
-      this.#sqlite.prepare(sql).run(...args);
-    } catch (error) {
-      throw storageError(error, SERVICE_FILE);
-    }
+    this.#gate.run(() => this.#sqlite.prepare(sql).run(...args));
   }
 }
 

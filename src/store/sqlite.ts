@@ -218,12 +218,15 @@ export function named<T>(file: string, work: () => T): T {
   }
 }
 
-/** Turns what SQLite threw into our own error; anything else comes back as it is. */
+/** Turns what SQLite or a call of the file system threw into our own error; anything else comes back as it is. */
 export function storageError(error: unknown, file: string): unknown {
   const code = (error as { code?: unknown } | null)?.code;
-  if (typeof code !== "string" || !code.startsWith("SQLITE_")) return error;
+  if (typeof code !== "string" || isSkaldError(error)) return error;
   const message = (error as Error).message;
+  if ("syscall" in (error as object)) return diskError(error, code, file);
+  if (!code.startsWith("SQLITE_")) return error;
   const details = { file, sqlite: code };
+  const derived = DERIVED.has(path.basename(file, ".sqlite") as FileKind);
   if (code === "SQLITE_FULL") {
     return new SkaldError("STORAGE_FULL", "The disk is full.", { cause: error, details });
   }
@@ -236,11 +239,31 @@ export function storageError(error: unknown, file: string): unknown {
       details,
     });
   }
-  if (code.startsWith("SQLITE_IOERR") || code === "SQLITE_CANTOPEN" || code === "SQLITE_READONLY") {
+  if (derived && (DISK_FAILED.test(code) || code.startsWith("SQLITE_CONSTRAINT"))) {
+    // Nothing is lost with it: no reason to stop.
+    return new SkaldError("DERIVED_DAMAGED", `The file ${file} cannot be used: ${message} (${code}).`, {
+      cause: error,
+      details,
+    });
+  }
+  if (DISK_FAILED.test(code)) {
     return new SkaldError("STORAGE_FAILED", `The disk failed on ${file}: ${message} (${code}).`, {
       cause: error,
       details,
     });
   }
   return error;
+}
+
+const DISK_FAILED = /^SQLITE_(?:IOERR|CANTOPEN|READONLY)/;
+const DISK_FULL: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT"]);
+
+function diskError(error: unknown, code: string, file: string): SkaldError {
+  const details = { file, errno: code };
+  if (DISK_FULL.has(code))
+    return new SkaldError("STORAGE_FULL", "The disk is full.", { cause: error, details });
+  return new SkaldError("STORAGE_FAILED", `The disk failed on ${file}: ${(error as Error).message}.`, {
+    cause: error,
+    details,
+  });
 }
