@@ -21,6 +21,8 @@ export class Case {
   violations = [];
   /** File on which the disk failed: nothing more may be written to it. */
   failed = undefined;
+  error = undefined;
+  #until = Number.POSITIVE_INFINITY;
   #disk;
   #spec;
   #phase = 0;
@@ -39,8 +41,14 @@ export class Case {
     this.#disk.arm({ ...this.#spec, prefix });
   }
 
+  /** The end of what is struck; what comes after only looks. */
   heal() {
+    this.#until = this.#disk.count;
     this.#disk.heal();
+  }
+
+  trace() {
+    return this.#disk.trace().slice(0, this.#until);
   }
 
   wrong(what, error) {
@@ -78,6 +86,7 @@ export class Case {
         this.steps.push(`${name} ${error?.code ?? error}`);
         this.#known(name, error);
         if (error?.code !== FULL && error?.code !== DERIVED) {
+          this.error = error;
           this.failed = String(error?.details?.file ?? "");
           this.#disk.heal();
           return undefined;
@@ -182,7 +191,7 @@ export class Case {
 
   result() {
     const { id, workload, n, fault, forever = false, dir } = this.#spec;
-    const trace = this.#disk.trace();
+    const trace = this.trace();
     const struck = trace.find((entry) => entry.struck);
     return {
       id,
@@ -198,6 +207,7 @@ export class Case {
       violations: this.violations,
       dbs: this.dbs,
       tokens: this.tokens,
+      cpu: process.cpuUsage(),
       txs: [...this.txs.values()].map((tx) => ({ ...tx, bytes: Buffer.from(tx.bytes).toString("base64") })),
     };
   }

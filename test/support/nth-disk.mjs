@@ -2,13 +2,13 @@
 import { openSync, readSync, writeSync } from "node:fs";
 
 /** Kinds of call, in the shim's order. `create` is an open that makes a file. */
-export const CALLS = ["write", "fsync", "ftruncate", "open", "create", "unlink", "mkdir", "rename"];
+const CALLS = ["write", "fsync", "ftruncate", "open", "create", "unlink", "mkdir", "rename"];
 
 const bits = (...calls) => calls.reduce((mask, call) => mask | (1 << CALLS.indexOf(call)), 0);
 const MAKING = bits("write", "create", "mkdir", "rename");
 
 /** What a call can do wrong: errno, way, and the calls that it happens to once it happens for ever. */
-export const FAULTS = {
+const FAULTS = {
   EIO: {
     error: 5,
     mode: 0,
@@ -25,7 +25,6 @@ export const FAULTS = {
 /** The control file: 16 numbers of 4 bytes, prefix (512), part of the path (64), then entries of 48 bytes. */
 const ENTRY = 48;
 const TRACE = 64 + 512 + 64;
-export const CONTROL_BYTES = TRACE + ENTRY * 16384;
 
 export class NthDisk {
   #file;

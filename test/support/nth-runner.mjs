@@ -43,6 +43,6 @@ for await (const line of createInterface({ input: process.stdin })) {
   // What nobody waits for has its say before the next run.
   await new Promise((resolve) => setImmediate(resolve));
   disk.disarm();
-  const calls = spec.count ? { trace: disk.trace() } : {};
+  const calls = spec.count ? { trace: run.trace() } : {};
   writeSync(1, `${JSON.stringify({ ...run.result(), ...calls })}\n`);
 }

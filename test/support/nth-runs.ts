@@ -4,9 +4,10 @@ import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { CONTROL_BYTES } from "./nth-disk.mjs";
 
 const SHIM = fileURLToPath(new URL("./nth-shim.c", import.meta.url));
+/** The shim maps a little less. */
+const CONTROL_BYTES = 1024 * 1024;
 const RUNNER = fileURLToPath(new URL("./nth-runner.mjs", import.meta.url));
 
 export type Fault = "EIO" | "ENOSPC" | "EDQUOT" | "EINTR" | "short" | "swallow";
@@ -51,6 +52,8 @@ export interface Result extends Run {
   readonly tokens: readonly { readonly text: string; readonly state: "good" | "revoked" | "unknown" }[];
   readonly txs: readonly Tx[];
   readonly trace?: readonly Call[];
+  /** Microseconds that the process has taken so far. */
+  readonly cpu: { readonly user: number; readonly system: number };
 }
 
 // A test that fails half-way leaves its processes to this.
