@@ -342,13 +342,19 @@ function ask(socketPath, method, url, body) {
 }
 
 /** The log alone, over a storage that answers before it has appended: to see the tests fail. */
-async function early(run) {
+const early = {
+  async template(run) {
+    const engine = startEngine(run);
+    await engine.create("a");
+    run.dbs.a = "there";
+    await engine.close();
+    return run.dir;
+  },
+  work: earlyWork,
+};
+
+async function earlyWork(run) {
   const folder = path.join(run.dir, "dbs", dbFolder("a"));
-  const engine = startEngine(run);
-  await engine.create("a");
-  run.dbs.a = "there";
-  await engine.close();
-  run.rearm(run.dir);
   const log = new Log(answersEarly(openSqliteLog(folder, "a", { reserve: 0 })), openSqliteCatalog(folder), {
     onError: () => {},
   });
@@ -391,5 +397,5 @@ export const WORKLOADS = {
   older,
   projection: { work: projection },
   service: { work: service },
-  early: { work: early },
+  early,
 };
