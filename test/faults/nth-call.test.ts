@@ -85,11 +85,11 @@ requires("cc")("what these tests would say", () => {
 
   test("of a disk that drops what a failed sync should have kept, and says it is done: acknowledged is lost", async () => {
     const run = { workload: "life", fault: "swallow", only: "/log.sqlite-wal" } as const;
-    expect(await red(run, "fsync", 10)).toContainEqual(expect.stringContaining("was acknowledged as"));
+    expect(await red(run, "fsync", 10)).toContainEqual(expect.stringMatching(/was acknowledged/));
   });
 
   test("of a storage that answers before it has appended: acknowledged is lost", async () => {
     const run = { workload: "early", fault: "EIO", only: "/log.sqlite-wal" } as const;
-    expect(await red(run, "fsync", 4)).toContainEqual(expect.stringContaining("was acknowledged as"));
+    expect(await red(run, "fsync", 4)).toContainEqual(expect.stringMatching(/was acknowledged/));
   });
 });

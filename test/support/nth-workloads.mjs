@@ -1,5 +1,5 @@
 // What runs under the faults, from the compiled engine. Nothing here starts Automerge but `projection`.
-import { cpSync, mkdirSync, readdirSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { request } from "node:http";
 import path from "node:path";
 import Database from "better-sqlite3";
@@ -236,6 +236,8 @@ const older = {
 
 /** Empties a file down to the state before its first migration. */
 function age(file) {
+  // It was sealed as what it was.
+  rmSync(`${file}.seal`, { force: true });
   const sqlite = new Database(file);
   sqlite.pragma("foreign_keys = OFF");
   for (const name of sqlite
