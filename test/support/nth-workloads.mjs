@@ -319,7 +319,7 @@ async function service(run) {
     ["GET", "/api/v1/db/a"],
   ];
   for (const [method, url, body] of steps) {
-    const done = await run.step([method, url].join(" "), () => asked(method, url, body));
+    const done = await run.step(`${String(method)} ${String(url)}`, () => asked(method, url, body));
     if (done === undefined) break;
     if (method === "PUT") run.dbs.a = "there";
   }
