@@ -313,13 +313,17 @@ async function service(run) {
   };
   run.dbs.a = "unknown";
   const steps = [
-    ["PUT", "/api/v1/db/a"],
-    ["GET", "/readyz"],
-    ["POST", "/api/v1/admin/tokens", { label: "t", subject: "s", scopes: ["a:doc.read"] }],
-    ["GET", "/api/v1/db/a"],
+    { method: "PUT", url: "/api/v1/db/a" },
+    { method: "GET", url: "/readyz" },
+    {
+      method: "POST",
+      url: "/api/v1/admin/tokens",
+      body: { label: "t", subject: "s", scopes: ["a:doc.read"] },
+    },
+    { method: "GET", url: "/api/v1/db/a" },
   ];
-  for (const [method, url, body] of steps) {
-    const done = await run.step(`${String(method)} ${String(url)}`, () => asked(method, url, body));
+  for (const { method, url, body } of steps) {
+    const done = await run.step(`${method} ${url}`, () => asked(method, url, body));
     if (done === undefined) break;
     if (method === "PUT") run.dbs.a = "there";
   }
