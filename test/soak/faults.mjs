@@ -82,8 +82,12 @@ export function makeFaults(run) {
           "memory while readers stall",
           after - before > 300 ? [`rose from ${Math.round(before)} to ${Math.round(after)} MiB`] : [],
         );
-      run.stalls.push({ life, t: Date.now(), stalled });
-      over();
+      // Requests that they sent one behind the other are under way for as long as they are there.
+      run.stalls.push({
+        life,
+        t: Date.now(),
+        stalled: { ...stalled, close: () => (stalled.close(), over()) },
+      });
     },
 
     /** The disk full to the last byte, but for a few pages, or to the reserve. Without a disk of our own, no. */

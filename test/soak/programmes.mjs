@@ -11,8 +11,11 @@ export const PROGRAMMES = {
   "nth-call": { tests: ["test/faults/nth-call"], env: { SKALD_TEST_FAULTS: "5000" } },
   rot: { tests: ["test/faults/bit-rot", "test/faults/rot"], env: { SKALD_TEST_FLIPS: "20000" } },
   simulation: { tests: ["test/simulation"], env: { SKALD_TEST_SEEDS: "10000" } },
-  fuzz: { tests: ["test/fuzz"], env: { SKALD_TEST_FUZZ: "10000000" } },
-  models: { tests: ["test/models", "test/db/model"], env: { SKALD_TEST_RUNS: "20000" } },
+  fuzz: { tests: ["test/fuzz", "test/log/guard-fuzz"], env: { SKALD_TEST_FUZZ: "100" } },
+  models: {
+    tests: ["test/log/model", "test/db/model", "test/db/json-cache"],
+    env: { SKALD_TEST_RUNS: "20000" },
+  },
   kill: { tests: ["test/faults/kill"], env: { SKALD_TEST_CYCLES: "5000" } },
 };
 
