@@ -67,7 +67,7 @@ export async function explore(exploration: Exploration): Promise<Explored> {
         if (problems.length === 0) continue;
         explored.bad += 1;
         for (const problem of problems) {
-          if (explored.problems.length === 20 || told.has(problem)) continue;
+          if (explored.problems.length === 200 || told.has(problem)) continue;
           told.add(problem);
           explored.problems.push(`before call ${at + 1}, ${image.how}: ${problem}`);
         }
