@@ -6,7 +6,7 @@ import { seedOf, seeded, startWriter } from "../support/fault-process.ts";
 import { Ledger, addressesIn, findingsIn } from "../support/ledger.ts";
 import { tempDir } from "../support/temp-dir.ts";
 
-const CYCLES = 200;
+const CYCLES = Number(process.env["SKALD_TEST_CYCLES"] ?? 200);
 const root = tempDir();
 
 describe("a process that is killed while it writes", () => {
@@ -59,5 +59,5 @@ describe("a process that is killed while it writes", () => {
     expect(await derivedOf(engine, "faults")).toEqual(lived);
     expect(lived.head).toBe(addresses.length);
     await engine.close();
-  }, 300_000);
+  }, Math.max(300_000, CYCLES * 3000));
 });
