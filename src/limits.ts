@@ -38,9 +38,15 @@ export const LIMITS = {
     headMs: limit(30_000, "ms", "REQUEST_TIMEOUT", "from a request's first byte to the end of its head"),
     requestMs: limit(300_000, "ms", "REQUEST_TIMEOUT", "from a request's first byte to its last"),
     idleMs: limit(65_000, "ms", "closed", "silence between two requests"),
+    stalledMs: limit(60_000, "ms", "closed", "an answer of which its client takes nothing"),
     bodyBytes: limit(16 * MIB, "bytes", "TOO_LARGE", "body of a request"),
     importBytes: limit(64 * MIB, "bytes", "TOO_LARGE", "body of an import"),
-    heldBytes: limit(512 * MIB, "bytes", "UNAVAILABLE", "bodies held at once by one server"),
+    heldBytes: limit(
+      512 * MIB,
+      "bytes",
+      "UNAVAILABLE",
+      "bodies of requests and large answers held at once by one server",
+    ),
     skippedBytes: limit(64 * KIB, "bytes", "closed", "refused body that is read to keep its connection"),
     requestsAtOnce: limit(10_000, "items", "UNAVAILABLE", "requests under way in one server"),
     jobsAtOnce: limit(16, "items", "WORK_BUSY", "verify, rebuild, compact and import under way"),
@@ -60,7 +66,7 @@ export const LIMITS = {
     cursorCharacters: limit(2048, "characters", "BAD_REQUEST", "`cursor`"),
     prefixCharacters: limit(512, "characters", "BAD_REQUEST", "`prefix` of a list"),
     paths: limit(100, "items", "BAD_REQUEST", "`path`s of one read"),
-    valuesCharacters: limit(32 * MIB, "characters", "shorter", "documents' JSON in one page of a list"),
+    valuesCharacters: limit(8 * MIB, "characters", "shorter", "documents' JSON in one page of a list"),
     commitsBytes: limit(16 * MIB, "bytes", "shorter", "commits in one page"),
   },
   tx: {
@@ -80,6 +86,7 @@ export const LIMITS = {
     inFlight: limit(2048, "items", "waits", "transactions that wait for their commit"),
     inFlightBytes: limit(32 * MIB, "bytes", "waits", "frames with such transactions"),
     unreadBytes: limit(MIB, "bytes", "waits", "answers that the client has not taken"),
+    unreadMs: limit(60_000, "ms", "closed", "more answers than that, of which the client takes none"),
     closeMs: limit(3000, "ms", "closed", "from the decision to close to the end"),
   },
   document: {

@@ -65,6 +65,7 @@ export async function dispatch(
     );
     if (isStream(answer.body) && req.method !== "HEAD")
       answer = { ...answer, body: await begun(answer.body) };
+    else holdUntilOut(answer.body, res, context.load);
   } catch (error) {
     answer = problemOf(error, requestId);
     code = isSkaldError(error) ? error.code : "INTERNAL";
@@ -89,6 +90,18 @@ export async function dispatch(
     ...(code === undefined ? {} : { code }),
   });
 }
+
+/** Counts a large answer for as long as its client has not taken it. Throws UNAVAILABLE. */
+function holdUntilOut(body: Answer["body"], res: ServerResponse, load: Load): void {
+  const bytes = typeof body === "string" || body instanceof Uint8Array ? body.length : 0;
+  if (bytes < COUNTED_FROM) return;
+  const held = { bytes: 0 };
+  load.hold(held, bytes);
+  res.once("close", () => load.release(held));
+}
+
+/** What the kernel takes off our hands at once is not worth counting. */
+const COUNTED_FROM = 64 * 1024;
 
 /** Answers a request that no route takes. `path` is that of the routes which would take another method. */
 export async function refuse(

@@ -9,7 +9,9 @@ const SERVER = valuesOf({
   headMs: http.headMs,
   requestMs: http.requestMs,
   idleMs: http.idleMs,
+  stalledMs: http.stalledMs,
   heldBytes: http.heldBytes,
+  unreadMs: socket.unreadMs,
   requestsAtOnce: http.requestsAtOnce,
   jobsAtOnce: http.jobsAtOnce,
   jobsPerToken: http.jobsPerToken,
@@ -48,7 +50,7 @@ class Gate {
   }
 }
 
-/** What a request holds of its body. */
+/** What a request holds of its body, or of an answer that is not out. */
 export interface Held {
   bytes: number;
 }
@@ -75,6 +77,10 @@ export class Load {
 
   leaveRequest(held: Held): void {
     this.#requests -= 1;
+    this.release(held);
+  }
+
+  release(held: Held): void {
     this.#heldBytes -= held.bytes;
     held.bytes = 0;
   }

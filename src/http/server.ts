@@ -4,6 +4,7 @@ import type { Principal } from "../auth/policy.ts";
 import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { Load, type ServerLimits } from "./load.ts";
+import { Connections } from "./connections.ts";
 import { dbRoutes } from "./db-routes.ts";
 import {
   dispatch,
@@ -73,18 +74,20 @@ export function createHttpServer(
       // Whoever is late is found out at most a sixth of the time after.
       connectionsCheckingInterval: Math.ceil(Math.min(load.limits.headMs, load.limits.requestMs) / 6),
     },
-    (req, res) => {
-      try {
-        checkHead(req);
-      } catch (error) {
-        void refuse(error, NO_ROUTE, req, res, context);
-        return;
-      }
-      const hot = hotMatch(req);
-      if (hot) void dispatch(hot.route, hot.params, hot.search, req, res, context);
-      else app(req, res);
-    },
+    (req, res) =>
+      connections.take(req, res, () => {
+        try {
+          checkHead(req);
+        } catch (error) {
+          void refuse(error, NO_ROUTE, req, res, context);
+          return;
+        }
+        const hot = hotMatch(req);
+        if (hot) void dispatch(hot.route, hot.params, hot.search, req, res, context);
+        else app(req, res);
+      }),
   );
+  const connections = new Connections(server, load.limits.stalledMs);
   // Node leaves out what is above this without a word, the credential perhaps; `checkHead` counts.
   server.maxHeadersCount = 0;
   answerUnread(server, context);

@@ -51,6 +51,8 @@ export class TxSocket {
   #inFlight = 0;
   #inFlightBytes = 0;
   #unsent = 0;
+  /** Stops the clock of a client that takes no answers. */
+  #patience: (() => void) | undefined;
   #ending: { readonly code: number; readonly reason: string } | undefined;
 
   constructor(ws: WebSocket, parts: TxSocketParts, context: DispatchContext) {
@@ -64,6 +66,7 @@ export class TxSocket {
     // ws closes by itself after a breach of the protocol (1002, 1007, 1009); this sees to the end of it.
     ws.on("error", () => this.end(1002, "protocol error"));
     ws.on("close", () => {
+      this.#patience?.();
       if (this.#inFlight === 0) held.release();
     });
     const leave = (): void => this.end(1001, "the db closes");
@@ -253,6 +256,7 @@ export class TxSocket {
     if (this.#ending) return;
     const ws = this.#ws;
     const unread = ws.bufferedAmount > unreadBytes.value;
+    if (unread) this.#watch(ws.bufferedAmount);
     if (unread || this.#inFlight >= inFlight.value || this.#inFlightBytes >= inFlightBytes.value) ws.pause();
     else if (
       ws.isPaused &&
@@ -260,6 +264,16 @@ export class TxSocket {
       this.#inFlightBytes < inFlightBytes.value / 2
     )
       ws.resume();
+  }
+
+  /** Ends a client that takes nothing for so long that it will not come back for the rest. */
+  #watch(before: number): void {
+    this.#patience ??= this.#context.services.world.timer(this.#context.load.limits.unreadMs, () => {
+      this.#patience = undefined;
+      const now = this.#ws.bufferedAmount;
+      if (now >= before) this.#ws.terminate();
+      else if (now > unreadBytes.value) this.#watch(now);
+    });
   }
 }
 

@@ -1,5 +1,6 @@
 import { createHttpServer } from "../../src/http/server.ts";
 import type { Services } from "../../src/http/route.ts";
+import { realWorld } from "../../src/world.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { API, TX, openWire, startHttp } from "./fixture.ts";
 
@@ -121,8 +122,13 @@ test("a thousand connections that never say anything keep nobody out", async () 
 });
 
 test("what a connection may take its time for has a limit", () => {
-  const made = createHttpServer({} as Services, { request: () => {}, failure: () => {} });
-  expect(made).toMatchObject({ headersTimeout: 30_000, requestTimeout: 300_000, keepAliveTimeout: 65_000 });
+  const made = createHttpServer({ world: realWorld } as Services, { request: () => {}, failure: () => {} });
+  expect(made).toMatchObject({
+    headersTimeout: 30_000,
+    requestTimeout: 300_000,
+    keepAliveTimeout: 65_000,
+    timeout: 60_000,
+  });
 });
 
 test("after all of it the server lives, and none of it was its failure", async () => {

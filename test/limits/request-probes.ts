@@ -1,3 +1,4 @@
+import { LIMITS } from "../../src/limits.ts";
 import * as A from "@automerge/automerge";
 import { readChange } from "../../src/log/change.ts";
 import { changeOf, spoil } from "../support/change-chunks.ts";
@@ -57,7 +58,7 @@ function largeDocs(most: number): Promise<{ rest: number }> {
   pages ??= (async () => {
     let rest = most;
     for (const name of ["a", "b", "c"]) {
-      rest -= (await largeDoc(name, 10_000_000)).length;
+      rest -= (await largeDoc(name, 2_500_000)).length;
     }
     return { rest };
   })();
@@ -121,14 +122,15 @@ export const queryProbes: Readonly<Record<string, ProbeSpec>> = {
   },
   valuesCharacters: {
     run: async (n) => {
-      const { rest } = await largeDocs(32 * 1024 * 1024);
+      const { rest } = await largeDocs(LIMITS.query.valuesCharacters.value);
       const name = `d${n % 2}`;
-      const json = await largeDoc(name, rest + n - 32 * 1024 * 1024);
+      const json = await largeDoc(name, rest + n - LIMITS.query.valuesCharacters.value);
       const other = `d${(n + 1) % 2}`;
       await ask("DELETE", `${DB}/docs/large/${other}`);
       const page = await ask("GET", `${DB}/docs?collection=large&values=true&limit=4`);
       const docs = page.json["docs"] as unknown[];
-      if (json.length !== rest + n - 32 * 1024 * 1024) throw new Error(`made ${json.length} characters`);
+      if (json.length !== rest + n - LIMITS.query.valuesCharacters.value)
+        throw new Error(`made ${json.length} characters`);
       if (docs.length === 4) return "ok";
       const next = await ask("GET", `${DB}/docs?collection=large&cursor=${String(page.json["cursor"])}`);
       return docs.length === 3 && (next.json["docs"] as unknown[]).length === 1

@@ -73,6 +73,7 @@ const fewConnections = lazily({ connections: 8 });
 const fewJobs = lazily({ jobsAtOnce: 3, jobsPerToken: 2 });
 const fewSockets = lazily({ sockets: 3, socketsPerToken: 2 });
 const hasty = lazily({ headMs: 300, requestMs: 600, idleMs: 300 });
+const impatient = lazily({ stalledMs: 2000, unreadMs: 2000 });
 const IMPORT = `${DB}/docs/k/i/import`;
 
 test("a server that is made without limits of its own has those of the table", () => {
@@ -172,6 +173,30 @@ export const httpProbes: Readonly<Record<string, ProbeSpec>> = {
       await wire.until(/(\{"ok":true\}[^]*){2}/);
       wire.socket.destroy();
       return "ok";
+    },
+  },
+  stalledMs: {
+    made: 2000,
+    run: async (ms) => {
+      const own = await impatient();
+      await fetch(`${own.service.url}${DB}/docs/large/a`, {
+        method: "PUT",
+        headers: { authorization: `Bearer ${own.token}`, ...JSON_TYPE },
+        body: JSON.stringify({ text: "x".repeat(700_000) }),
+      });
+      const { socket } = openWire(own.port);
+      const gone = new Promise((resolve) => socket.once("close", resolve));
+      // More than what the kernel takes off the server's hands.
+      socket.write(head(own.token, "GET", `${DB}/docs/large/a`).repeat(30));
+      socket.pause();
+      await new Promise((resolve) => setTimeout(resolve, ms > 2000 ? 7000 : 50));
+      let bytes = 0;
+      socket.on("data", (part: Buffer) => (bytes += part.length));
+      socket.resume();
+      while (bytes < 21_000_000 && !socket.destroyed) await settled();
+      if (bytes >= 21_000_000) socket.destroy();
+      await gone;
+      return bytes >= 21_000_000 ? "ok" : "closed";
     },
   },
   bodyBytes: {
@@ -433,6 +458,30 @@ export const socketProbes: Readonly<Record<string, ProbeSpec>> = {
       made.ws.terminate();
       await settled();
       return outcome;
+    },
+  },
+  unreadMs: {
+    made: 2000,
+    run: async (ms) => {
+      const own = await impatient();
+      const paused = jest.spyOn(WebSocket.prototype, "pause");
+      const made = await open(own.port, own.token);
+      const before = paused.mock.calls.length;
+      const client = (made.ws as unknown as { _socket: Wire["socket"] })._socket;
+      let closed = false;
+      made.ws.once("close", () => (closed = true));
+      client.pause();
+      const batch = Buffer.concat(Array.from({ length: 1000 }, (_, id) => encodeCbor({ id, x: 1 })));
+      for (let i = 0; i < 200 && paused.mock.calls.length === before; i++) {
+        made.ws.send(batch);
+        await settled();
+      }
+      paused.mockRestore();
+      await new Promise((resolve) => setTimeout(resolve, ms > 2000 ? 7000 : 50));
+      client.resume();
+      for (let i = 0; i < 50 && !closed && ms > 2000; i++) await settled();
+      made.ws.terminate();
+      return closed ? "closed" : "ok";
     },
   },
   closeMs: {
