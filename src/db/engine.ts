@@ -55,6 +55,8 @@ export class Engine {
   readonly #onError: (error: unknown) => void;
   /** Least recently used first. */
   readonly #open = new Map<string, OpenDb>();
+  /** Nothing is opened any more. */
+  #ending = false;
   /** Dbs being closed: whoever wants one of them waits for this first. */
   readonly #closing = new Map<string, Promise<void>>();
   readonly #deleting = new Set<string>();
@@ -89,6 +91,7 @@ export class Engine {
   async create(dbId: string): Promise<boolean> {
     checkDbId(dbId);
     while (this.#closing.has(dbId)) await this.#closing.get(dbId);
+    if (this.#ending) throw new SkaldError("UNAVAILABLE", "The server is closing.");
     const known = this.#table.get(dbId);
     if (known?.state === "ready") return false;
     if (this.#deleting.has(dbId)) throw new SkaldError("UNAVAILABLE", `The db ${dbId} is being deleted.`);
@@ -170,7 +173,7 @@ export class Engine {
 
   /**
    * Runs `work` with the db open; it stays open until `work` is done. Throws DB_NOT_FOUND, DB_MISSING
-   * (the file is gone), DB_FOREIGN, DB_NEWER, DB_DAMAGED.
+   * (the file is gone), DB_FOREIGN, DB_NEWER, DB_DAMAGED, UNAVAILABLE when the engine closes.
    */
   async use<T>(dbId: string, work: (db: Db) => T | Promise<T>): Promise<T> {
     const held = this.hold(dbId) ?? (await this.#holdSlowly(dbId));
@@ -195,6 +198,8 @@ export class Engine {
       this.#open.delete(dbId);
       this.#open.set(dbId, open);
     } else {
+      // Whoever waited for a db to close would open it in a directory that is another's by then.
+      if (this.#ending) throw new SkaldError("UNAVAILABLE", "The server is closing.");
       if (this.#open.size >= (this.#options.dbsInUse ?? LIMITS.db.inUse.value)) {
         throw new SkaldError("UNAVAILABLE", "Too many dbs are in use.");
       }
@@ -249,6 +254,7 @@ export class Engine {
 
   /** Lets what is under way finish, closes every db and gives the directory back. */
   async close(): Promise<void> {
+    this.#ending = true;
     const failures: unknown[] = [];
     for (const dbId of this.#open.keys())
       await this.#shut(dbId).catch((error: unknown) => failures.push(error));

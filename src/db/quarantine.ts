@@ -1,5 +1,6 @@
 import type { CheckResult, Documents } from "../documents/documents.ts";
 import { isSkaldError, SkaldError } from "../errors.ts";
+import { toHex } from "../ids/hash.ts";
 import { LIMITS } from "../limits.ts";
 import { parseDocName } from "../ids/names.ts";
 import { readTrustedHeader, type ChangeHeader } from "../log/change.ts";
@@ -36,8 +37,6 @@ const MOST_AT_ONCE = 20_000;
 const MAX_TRIES = 16;
 
 type Refused = NonNullable<CheckResult["refused"]>;
-
-let count = 0;
 
 /**
  * Goes through the changes of `doc` in log order after commit `proven`, up to which they are known to be
@@ -115,7 +114,7 @@ class Trial {
     this.#doc = doc;
     // A name of its own, so that no cached copy that a bad change is in is taken for a good one.
     this.#end = context.log.world.monotonic() + BUDGET_MS;
-    this.#ref = `check-${++count}:${context.docRef(doc)}`;
+    this.#ref = `check-${toHex(context.log.world.random(8))}:${context.docRef(doc)}`;
     const { log, views } = context;
     const { collection, key } = parseDocName(doc);
     this.#genesis = genesisOf(log.identity.uid, collection, key);

@@ -84,7 +84,9 @@ export class LogReader {
 
   /** Commits from `from` on, oldest first: at least one when there is any, at most `limit`. */
   commits(from: number, limit: number): StoredCommit[] {
-    return this.records.page(from, limit);
+    // The storage may have more: what it was given and has not said durable.
+    const most = Math.min(limit, this.current.seq - from + 1);
+    return most > 0 ? this.records.page(from, most) : [];
   }
 
   /**

@@ -120,12 +120,16 @@ export class DocumentsProjection {
     if (!point) throw new Error(`${doc} was touched at or before ${upTo} but has no state there`);
     const { seq, deleted } = point;
     if (deleted) return { name: doc, seq, deleted, json: undefined, problem: undefined };
-    try {
-      return { name: doc, seq, deleted, json: await this.#read(doc, point), problem: undefined };
-    } catch (error) {
-      // Only what the document itself is to blame for becomes part of the projection.
-      if (!isSkaldError(error) || !UNREADABLE.has(error.code)) throw error;
-      return { name: doc, seq, deleted, json: undefined, problem: error.code };
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return { name: doc, seq, deleted, json: await this.#read(doc, point), problem: undefined };
+      } catch (error) {
+        // Only what the document itself is to blame for becomes part of the projection.
+        if (!isSkaldError(error) || !UNREADABLE.has(error.code)) throw error;
+        // A thread may also end or stand still for no fault of what it was at.
+        if (error.code !== "DOC_UNREADABLE" && tries === 1) continue;
+        return { name: doc, seq, deleted, json: undefined, problem: error.code };
+      }
     }
   }
 }
