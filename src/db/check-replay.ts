@@ -5,6 +5,7 @@ import { readTrustedHeader } from "../log/change.ts";
 import { tipsOf } from "../log/refusals.ts";
 import type { Records } from "../log/records.ts";
 import { changesIn } from "../log/stored-commit.ts";
+import { toHex } from "../ids/hash.ts";
 import type { World } from "../world.ts";
 import type { WalkedDoc } from "../log/walk.ts";
 
@@ -117,10 +118,9 @@ export class Replay {
   }
 
   #at(chunks: readonly Uint8Array[], heads: readonly string[]) {
-    count += 1;
     return {
       // A name of its own each time, so that no copy in a worker's cache answers.
-      docRef: `replay-${count}`,
+      docRef: `replay-${toHex(this.#world.random(8))}`,
       heads: [...heads],
       source: () => ({ chunks: [...chunks] }),
       deadlineMs: LIMITS.document.longJobMs.value,
@@ -128,7 +128,6 @@ export class Replay {
   }
 }
 
-let count = 0;
 const BUSY_MS = 100;
 /** What a document itself can be to blame for. */
 const UNREADABLE: ReadonlySet<string> = new Set(["DOC_UNREADABLE", "WORK_TIMEOUT", "WORK_FAILED"]);
