@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 /**
  * What a server has of the world beside its files and its sockets: clocks, timers, randomness. It is handed
  * down as a value, so that a whole server can run on one that a test makes up. Nothing else in `src` asks the
- * machine for any of it; see specs/12-simulation.md.
+ * machine for any of it; see specs/14-simulation.md.
  */
 export interface World {
   /** Milliseconds since 1970, whole. The wall clock: it may jump by years, either way. */
