@@ -1,5 +1,6 @@
 import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
+import { rowSum } from "../store/row-sum.ts";
 import { formatScope, parseScope, type Scope } from "./policy.ts";
 
 /** What is kept about tokens and what was done with them, and what a new token may say about itself. */
@@ -56,6 +57,15 @@ export interface TokenRow {
   revoked: number | null;
   last_used: number | null;
 }
+
+/** As it is kept: with the hash of its text, and a sum over everything but its last use. */
+export interface StoredToken extends TokenRow {
+  hash: Uint8Array;
+  sum: number | null;
+}
+
+export const sumOfToken = (row: Omit<StoredToken, "sum" | "last_used">): number =>
+  rowSum([row.id, row.label, row.subject, row.hash, row.scopes, row.created, row.expires, row.revoked]);
 
 const { labelCharacters, scopes: mostScopes } = LIMITS.token;
 

@@ -7,12 +7,13 @@ import type { Principal } from "./policy.ts";
 import {
   checkNewToken,
   scopesOf,
+  sumOfToken,
   toRecord,
   type AuditEntry,
   type AuditRecord,
   type NewToken,
+  type StoredToken,
   type TokenRecord,
-  type TokenRow,
 } from "./token-record.ts";
 
 export type { AuditEntry, AuditRecord, NewToken, TokenRecord } from "./token-record.ts";
@@ -65,6 +66,7 @@ export class Tokens {
     this.#gate = new WriteGate(this.#sqlite, file);
     this.#find = this.#sqlite.prepare("SELECT * FROM token WHERE hash = ? AND revoked IS NULL");
     this.#use = this.#sqlite.prepare("UPDATE token SET last_used = ? WHERE id = ?");
+    this.#fillSums();
   }
 
   /**
@@ -80,6 +82,7 @@ export class Tokens {
       id,
       label,
       subject,
+      hash: hashOf(token),
       scopes: JSON.stringify(texts),
       created,
       expires,
@@ -89,9 +92,9 @@ export class Tokens {
     this.#gate.run(() =>
       this.#sqlite
         .prepare(
-          "INSERT INTO token (id, label, subject, hash, scopes, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?)",
+          "INSERT INTO token (id, label, subject, hash, scopes, created, expires, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )
-        .run(id, label, subject, hashOf(token), row.scopes, created, expires),
+        .run(id, label, subject, row.hash, row.scopes, created, expires, sumOfToken(row)),
     );
     return { token, record: toRecord(row, null) };
   }
@@ -101,8 +104,8 @@ export class Tokens {
     const uses = this.#unwritten();
     const rows = this.#attempt(() =>
       this.#sqlite.prepare("SELECT * FROM token ORDER BY rowid").all(),
-    ) as TokenRow[];
-    return rows.map((row) => toRecord(row, uses.get(row.id) ?? row.last_used));
+    ) as StoredToken[];
+    return rows.map((row) => toRecord(this.#sound(row), uses.get(row.id) ?? row.last_used));
   }
 
   /** Whether no token was ever made. */
@@ -116,13 +119,18 @@ export class Tokens {
   revoke(id: string): void {
     // Before the write: when that fails its outcome is unknown, and the file then decides.
     for (const [text, known] of this.#known) if (known.principal.id === id) this.#forget(text, known);
-    const { changes } = this.#gate.run(() =>
-      this.#sqlite
-        .prepare("UPDATE token SET revoked = coalesce(revoked, ?) WHERE id = ?")
-        .run(this.#world.now(), id),
-    );
+    const row = this.#attempt(() => this.#sqlite.prepare("SELECT * FROM token WHERE id = ?").get(id)) as
+      StoredToken | undefined;
+    if (row && row.revoked === null) {
+      // A damaged row is revoked as well: its new sum is of what it now says.
+      const revoked = this.#world.now();
+      const sum = sumOfToken({ ...row, revoked });
+      this.#gate.run(() =>
+        this.#sqlite.prepare("UPDATE token SET revoked = ?, sum = ? WHERE id = ?").run(revoked, sum, id),
+      );
+    }
     // The id is not repeated: some will give the token itself, and errors are logged.
-    if (changes === 0) throw new SkaldError("TOKEN_NOT_FOUND", "No token has this id.");
+    if (!row) throw new SkaldError("TOKEN_NOT_FOUND", "No token has this id.");
   }
 
   /**
@@ -175,8 +183,9 @@ export class Tokens {
     if (!TOKEN.test(token)) return undefined;
     // The index compares hashes byte by byte, and its time may tell how far two agree. That is safe: it
     // can at most give away a stored hash, from which the 256 random bits behind it cannot be found.
-    const row = this.#attempt(() => this.#find.get(hashOf(token))) as TokenRow | undefined;
+    const row = this.#attempt(() => this.#find.get(hashOf(token))) as StoredToken | undefined;
     if (row === undefined) return undefined;
+    this.#sound(row);
     const principal: Principal = Object.freeze({ id: row.id, subject: row.subject, scopes: scopesOf(row) });
     const known: Known = {
       principal,
@@ -193,6 +202,25 @@ export class Tokens {
     // A copy: `token` may be a slice that keeps the whole header it was cut from.
     this.#known.set(Buffer.from(token, "latin1").toString("latin1"), known);
     return known;
+  }
+
+  /** Rows of before there were sums. */
+  #fillSums(): void {
+    const rows = this.#attempt(() => this.#sqlite.prepare("SELECT * FROM token WHERE sum IS NULL").all());
+    for (const row of rows as StoredToken[]) {
+      this.#gate.run(() =>
+        this.#sqlite.prepare("UPDATE token SET sum = ? WHERE id = ?").run(sumOfToken(row), row.id),
+      );
+    }
+  }
+
+  /** Throws DB_DAMAGED when a row is not as it was written: a flipped bit must not give anybody a right. */
+  #sound(row: StoredToken): StoredToken {
+    if (row.sum === sumOfToken(row)) return row;
+    throw new SkaldError("DB_DAMAGED", `What ${this.#file} says of the token ${row.id} is damaged.`, {
+      details: { file: this.#file },
+      hint: "Revoke the token and make another one, or put service.sqlite back from a backup.",
+    });
   }
 
   #forget(text: string, known: Known): void {

@@ -1,5 +1,6 @@
 import path from "node:path";
-import type { SkaldError } from "../errors.ts";
+import { SkaldError } from "../errors.ts";
+import { rowSum } from "./row-sum.ts";
 import { named, openSqlite, type Sqlite } from "./sqlite.ts";
 import { WriteGate } from "./write-gate.ts";
 
@@ -25,6 +26,7 @@ export class DbTable {
     this.#file = path.join(dir, SERVICE_FILE);
     this.#sqlite = openSqlite(this.#file, { kind: "service", create: true });
     this.#gate = new WriteGate(this.#sqlite, this.#file);
+    this.#fillSums();
   }
 
   /** Set once a write failed: the outcome of that one is unknown, and no other is taken. */
@@ -32,21 +34,18 @@ export class DbTable {
     return this.#gate.failed;
   }
 
+  /** Throws DB_DAMAGED when the row is not as it was written; so does every call that gives rows. */
   get(dbId: string): DbRow | undefined {
-    return this.#read(() => this.#sqlite.prepare(`${SELECT} WHERE db_id = ?`).get(dbId)) as DbRow | undefined;
+    return this.#rows(`${SELECT} WHERE db_id = ?`, dbId)[0];
   }
 
   /** Dbs in id order after `after`. */
   page(after: string, limit: number): DbRow[] {
-    return this.#read(() =>
-      this.#sqlite
-        .prepare(`${SELECT} WHERE db_id > ? AND state = 'ready' ORDER BY db_id LIMIT ?`)
-        .all(after, limit),
-    ) as DbRow[];
+    return this.#rows(`${SELECT} WHERE db_id > ? AND state = 'ready' ORDER BY db_id LIMIT ?`, after, limit);
   }
 
   unfinished(): DbRow[] {
-    return this.#read(() => this.#sqlite.prepare(`${SELECT} WHERE state <> 'ready'`).all()) as DbRow[];
+    return this.#rows(`${SELECT} WHERE state <> 'ready'`);
   }
 
   count(): number {
@@ -57,8 +56,9 @@ export class DbTable {
 
   put(row: DbRow): void {
     this.#write(
-      "INSERT INTO db (db_id, folder, created, state) VALUES (?, ?, ?, ?) ON CONFLICT (db_id) DO UPDATE SET state = excluded.state",
-      [row.dbId, row.folder, row.created, row.state],
+      `INSERT INTO db (db_id, folder, created, state, sum) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (db_id) DO UPDATE SET state = excluded.state, sum = excluded.sum`,
+      [row.dbId, row.folder, row.created, row.state, sumOf(row)],
     );
   }
 
@@ -79,6 +79,23 @@ export class DbTable {
     this.#gate.close();
   }
 
+  /** Rows of before there were sums. */
+  #fillSums(): void {
+    const rows = this.#read(() => this.#sqlite.prepare(`${SELECT} WHERE sum IS NULL`).all()) as DbRow[];
+    for (const row of rows) this.#write("UPDATE db SET sum = ? WHERE db_id = ?", [sumOf(row), row.dbId]);
+  }
+
+  #rows(sql: string, ...args: readonly unknown[]): DbRow[] {
+    const rows = this.#read(() => this.#sqlite.prepare(sql).all(...args)) as (DbRow & { sum: number })[];
+    return rows.map(({ sum, ...row }) => {
+      if (sum === sumOf(row)) return row;
+      throw new SkaldError("DB_DAMAGED", `What ${this.#file} says of the db ${row.dbId} is damaged.`, {
+        details: { file: this.#file },
+        hint: "Put service.sqlite back from a backup; the files of the dbs were not touched.",
+      });
+    });
+  }
+
   #read<T>(work: () => T): T {
     return named(this.#file, work);
   }
@@ -88,4 +105,6 @@ export class DbTable {
   }
 }
 
-const SELECT = `SELECT db_id AS "dbId", folder, created, state FROM db`;
+const SELECT = `SELECT db_id AS "dbId", folder, created, state, sum FROM db`;
+
+const sumOf = ({ dbId, folder, created, state }: DbRow): number => rowSum([dbId, folder, created, state]);

@@ -46,6 +46,7 @@ export function openSqlite(file: string, options: OpenOptions): Sqlite {
   try {
     sqlite = new Database(file, { readonly: options.readonly === true, fileMustExist: exists });
     prepare(sqlite, file, options, kind);
+    checkSchema(sqlite, file, options.kind);
     return sqlite;
   } catch (error) {
     sqlite?.close();
@@ -152,6 +153,36 @@ export function syncFile(file: string): void {
     closeSync(handle);
   }
   syncFolder(path.dirname(file));
+}
+
+const schemas = new Map<FileKind, string>();
+
+/**
+ * A flipped bit in a schema can rename a column or lose a constraint and still be SQL, so it has to be, letter
+ * for letter, what the migrations make. Files of an older version, which only a reader sees, are let through.
+ */
+function checkSchema(sqlite: Sqlite, file: string, kind: FileKind): void {
+  if ((sqlite.pragma("user_version", { simple: true }) as number) < migrations(kind).length) return;
+  let wanted = schemas.get(kind);
+  if (wanted === undefined) {
+    const model = new Database(":memory:");
+    for (const step of migrations(kind)) model.exec(step);
+    wanted = schemaOf(model);
+    model.close();
+    schemas.set(kind, wanted);
+  }
+  if (schemaOf(sqlite) !== wanted)
+    throw new SkaldError("DB_DAMAGED", `The schema of ${file} is not as it was made.`, { details: { file } });
+}
+
+function schemaOf(sqlite: Sqlite): string {
+  return sqlite
+    .prepare(
+      "SELECT type || ' ' || name || ' ' || tbl_name || ' ' || coalesce(sql, '') FROM sqlite_schema ORDER BY name",
+    )
+    .pluck()
+    .all()
+    .join("\n");
 }
 
 const DERIVED: ReadonlySet<FileKind> = new Set(["catalog", "views"]);
