@@ -70,14 +70,16 @@ export function* checkFeed(checking: Checking): Generator<Progress> {
 
 /** A page, checked to start where it should and to go on without a gap; empty when it does not. */
 function pageFrom({ db, report }: Checking, from: number, limit: number): StoredCommit[] {
-  try {
-    const page = db.log.commits(from, limit);
-    const seqs = page.map(({ commit }) => commit.seq);
-    if (page.length > 0 && page.length <= limit && seqs.every((seq, i) => seq === from + i)) return page;
-    report("feed", `${limit} commits from ${from} on are ${seqs.slice(0, 10).join(", ") || "none"}`);
-  } catch (error) {
-    report("feed", `${limit} commits from ${from} on: ${(error as Error).message}`);
-  }
+  const what = `${limit} commits from ${from} on`;
+  const page = guarded(
+    (where) => report("feed", where),
+    what,
+    () => db.log.commits(from, limit),
+  );
+  if (!page) return [];
+  const seqs = page.map(({ commit }) => commit.seq);
+  if (page.length > 0 && page.length <= limit && seqs.every((seq, i) => seq === from + i)) return page;
+  report("feed", `${what} are ${seqs.slice(0, 10).join(", ") || "none"}`);
   return [];
 }
 

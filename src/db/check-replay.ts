@@ -1,6 +1,6 @@
 import type { Documents } from "../documents/documents.ts";
 import { LIMITS } from "../limits.ts";
-import { isSkaldError } from "../errors.ts";
+import { SkaldError, isSkaldError } from "../errors.ts";
 import { readTrustedHeader } from "../log/change.ts";
 import { tipsOf } from "../log/refusals.ts";
 import type { Records } from "../log/records.ts";
@@ -49,7 +49,10 @@ export function* gather(
     const stored = records.commit(seq);
     for (const { state } of touched) {
       const entry = stored?.commit.entries.find(({ doc }) => doc === state.name);
-      if (!stored || !entry) continue;
+      if (!stored || !entry)
+        throw new SkaldError("DB_DAMAGED", `Commit ${seq}, which held ${state.name}, does not any more.`, {
+          details: { seq },
+        });
       const { refused } = state;
       const all = changesIn(stored, state.name);
       const left =
@@ -88,6 +91,18 @@ export type Replayed =
   | { readonly json: string }
   /** The document is to blame: it does not load. */
   | { readonly problem: string };
+
+export type Read = Replayed | { readonly gone: true };
+
+/** What could not be read in time is no proof that it is another. */
+export function alike(a: Read, b: Read): boolean {
+  if ("problem" in a || "problem" in b) {
+    const problems = [a, b].flatMap((read) => ("problem" in read ? [read.problem] : []));
+    return problems.length === 2 || problems.some((problem) => problem !== "DOC_UNREADABLE");
+  }
+  if ("gone" in a || "gone" in b) return "gone" in a && "gone" in b;
+  return a.json === b.json;
+}
 
 /** Reads documents from chunks alone, on the document workers, past every cache. */
 export class Replay {

@@ -4,7 +4,16 @@ import { readTrustedHeader } from "../log/change.ts";
 import type { WalkedDoc } from "../log/walk.ts";
 import { guarded } from "./check-catalog.ts";
 import { batches } from "./check-documents.ts";
-import { gather, outcome, pointOf, type Piece, type ReplayPoint, type Replayed } from "./check-replay.ts";
+import {
+  alike,
+  gather,
+  outcome,
+  pointOf,
+  type Piece,
+  type Read,
+  type ReplayPoint,
+  type Replayed,
+} from "./check-replay.ts";
 import type { Checking, Progress } from "./checking.ts";
 import { savedForm } from "./source.ts";
 
@@ -60,8 +69,15 @@ async function checkDocument(checking: Checking, doc: WalkedDoc, pieces: readonl
       if (change && db.log.seqOfChange(name, readTrustedHeader(change).hash) !== piece.seq)
         wrong(`a change of commit ${piece.seq} is not found by its hash`);
     });
-    if ((await db.log.locate(cid)) !== piece.seq)
-      wrong(`commit ${piece.seq} is not found by its address ${cidToString(cid)}`);
+    const address = cidToString(cid);
+    try {
+      if ((await db.log.locate(cid)) !== piece.seq)
+        wrong(`commit ${piece.seq} is not found by its address ${address}`);
+    } catch (error) {
+      guarded(wrong, `commit ${piece.seq} by its address ${address}`, () => {
+        throw error;
+      });
+    }
   }
 }
 
@@ -109,18 +125,6 @@ async function checkPoint(
     differ("a reader of the newest value");
 }
 
-type Read = Replayed | { readonly gone: true };
-
-/** What could not be read in time is no proof that it is another. */
-function alike(a: Read, b: Read): boolean {
-  if ("problem" in a || "problem" in b) {
-    const problems = [a, b].flatMap((read) => ("problem" in read ? [read.problem] : []));
-    return problems.length === 2 || problems.some((problem) => problem !== "DOC_UNREADABLE");
-  }
-  if ("gone" in a || "gone" in b) return "gone" in a && "gone" in b;
-  return a.json === b.json;
-}
-
 /** From the saved form that is kept, else from one made now of the first half of the changes. */
 async function bySavedForm(
   { db, replay, world }: Checking,
@@ -137,11 +141,12 @@ async function bySavedForm(
   const half = middle && pointOf(pieces, middle.seq, refused);
   if (!half) return { problem: "WORK_FAILED" };
   const genesis = db.genesis(name).bytes;
-  return outcome(world, async () => {
-    const bytes = await replay.save([genesis, ...half.changes], half.heads);
-    const read = await replay.read([bytes, genesis, ...rest(half.seq)], point.heads);
-    return "json" in read ? read.json : read.problem;
+  let bytes: Uint8Array | undefined;
+  const saved = await outcome(world, async () => {
+    bytes = await replay.save([genesis, ...half.changes], half.heads);
+    return "";
   });
+  return bytes ? replay.read([bytes, genesis, ...rest(half.seq)], point.heads) : saved;
 }
 
 async function byReader({ db, world }: Checking, name: string, at: string | undefined): Promise<Read> {

@@ -1,3 +1,4 @@
+import { isSkaldError } from "../errors.ts";
 import { collectFindings } from "../log/findings.ts";
 import { Records } from "../log/records.ts";
 import { verifyLog } from "../log/verify.ts";
@@ -12,6 +13,7 @@ import { Replay } from "./check-replay.ts";
 import { checkRoutes } from "./check-routes.ts";
 import type { Checking, Progress } from "./checking.ts";
 import type { Db } from "./db.ts";
+import { brokenBy, isDerivedDamage } from "./derived-damage.ts";
 import type { CheckFinding } from "./invariants.ts";
 
 /**
@@ -38,6 +40,8 @@ export interface CheckOptions extends Evidence {
   /** From 0 to 1: which ones. Always the same ones when left out. */
   readonly random?: () => number;
   readonly world?: World;
+  /** Asked between slices: true ends the check with what it has found so far. */
+  readonly stop?: () => boolean;
 }
 
 export interface LogChecked {
@@ -53,6 +57,12 @@ export interface LogChecked {
 
 export interface Checked extends LogChecked {
   /** The stages that ran: what is derived of a damaged log is not looked at. */
+  readonly stages: readonly Stage[];
+}
+
+export interface DerivedChecked {
+  readonly findings: readonly CheckFinding[];
+  /** The stages that ran, the last one perhaps not to its end. */
   readonly stages: readonly Stage[];
 }
 
@@ -96,8 +106,8 @@ export async function* checkDerived(
   db: Db,
   storage: LogStorage,
   walk: LogWalk,
-  { sample = 16, random = () => 0.5, world = realWorld }: CheckOptions = {},
-): AsyncGenerator<CheckProgress, readonly CheckFinding[]> {
+  { sample = 16, random = () => 0.5, world = realWorld, stop = () => false }: CheckOptions = {},
+): AsyncGenerator<CheckProgress, DerivedChecked> {
   const { findings, add } = collectFindings<CheckFinding>();
   const checking: Checking = {
     db,
@@ -113,27 +123,41 @@ export async function* checkDerived(
     },
     nextSlice: () => nextTurn(world),
   };
-  if (walk.seq > db.log.head().seq) await db.log.settled();
+  // The storage has commits a moment before the log says so.
+  while (walk.seq > db.log.head().seq && db.log.writing) await nextTurn(world);
   const { seq } = db.log.head();
   if (walk.seq > seq) {
     // As after a write whose outcome is unknown: opening the db anew finds out.
     add({ what: "feed", where: `readers get commits up to ${seq}, the log goes on to ${walk.seq}` });
-    return findings;
+    return { findings, stages: ["feed"] };
   }
-  const stages: [Stage, Iterable<Progress> | AsyncIterable<Progress>][] = [
-    ["feed", checkFeed(checking)],
-    ["catalog", checkCatalog(checking)],
-    ["documents", checkDocuments(checking)],
-    ["routes", checkRoutes(checking, sample)],
+  const stages: [Stage, () => Iterable<Progress> | AsyncIterable<Progress>][] = [
+    ["feed", () => checkFeed(checking)],
+    ["catalog", () => checkCatalog(checking)],
+    ["documents", () => checkDocuments(checking)],
+    ["routes", () => checkRoutes(checking, sample)],
   ];
+  const ran: Stage[] = [];
   for (const [stage, steps] of stages) {
+    ran.push(stage);
     yield { stage, done: 0, of: stage === "feed" ? walk.seq : walk.docs.size };
-    for await (const { done, of } of steps) {
-      yield { stage, done, of };
-      await nextTurn(world);
+    try {
+      for await (const { done, of } of steps()) {
+        if (stop()) return { findings, stages: ran };
+        yield { stage, done, of };
+        await nextTurn(world);
+      }
+    } catch (error) {
+      // The next stage may find more.
+      if (isDerivedDamage(error)) add({ what: brokenBy(error), where: error.message, heals: "rebuild" });
+      else if (isSkaldError(error) && error.code === "DB_DAMAGED") {
+        add({ what: "record", where: error.message });
+        return { findings, stages: ran };
+      } else throw error;
     }
+    if (stop()) break;
   }
-  return findings;
+  return { findings, stages: ran };
 }
 
 /** Checks an open db: its log through its own storage, and when that is sound everything derived of it. */
@@ -141,7 +165,11 @@ export async function* checkDb(db: Db, options: CheckOptions = {}): AsyncGenerat
   const log = yield* checkLog(db.storage, options);
   if (log.findings.some(({ heals }) => heals === undefined)) return { ...log, stages: ["log"] };
   const derived = yield* checkDerived(db, db.storage, log.walk, options);
-  return { ...log, findings: [...log.findings, ...derived], stages: STAGES };
+  return {
+    ...log,
+    findings: [...log.findings, ...derived.findings],
+    stages: ["log", ...derived.stages],
+  };
 }
 
 /** Runs a check to its end. */

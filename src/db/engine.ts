@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { SkaldError, isSkaldError } from "../errors.ts";
+import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { Documents, type DocumentsOptions } from "../documents/documents.ts";
 import { checkDbId, dbFolder } from "../ids/names.ts";
@@ -16,6 +16,7 @@ import { dropViews } from "../store/sqlite-views.ts";
 import { realWorld, type World } from "../world.ts";
 import { type Packer, startPacker } from "./compaction.ts";
 import { Db } from "./db.ts";
+import { isDerivedDamage } from "./derived-damage.ts";
 import { sqliteFiles, type DbFiles } from "./files.ts";
 import { JsonCache } from "./json-cache.ts";
 
@@ -189,9 +190,10 @@ export class Engine {
 
   /**
    * The same for whoever needs it longer than one call. Undefined when it must be waited for: then use `use`.
-   * `leave` is called when somebody waits for the db to close: to delete it, to rebuild it, or at the end.
+   * `leave` is called when somebody waits for the db to close: to delete it, to rebuild it, or at the end; or,
+   * with the damage, to make anew what is derived.
    */
-  hold(dbId: string, leave?: () => void): HeldDb | undefined {
+  hold(dbId: string, leave?: (damage?: SkaldError) => void): HeldDb | undefined {
     if (this.#closing.has(dbId)) return undefined;
     let open = this.#open.get(dbId);
     if (open) {
@@ -354,7 +356,7 @@ export class Engine {
     if (!open || open.healing || !isDerivedDamage(error)) return;
     open.healing = true;
     const row = this.#row(dbId);
-    this.#shut(dbId, () => this.#dropDerived(row, error)).catch((failure: unknown) => {
+    this.#shut(dbId, () => this.#dropDerived(row, error), error).catch((failure: unknown) => {
       if (!isDerivedDamage(failure)) this.#onError(failure);
     });
   }
@@ -368,7 +370,7 @@ export class Engine {
   }
 
   /** Closes a db once nobody uses it; `then` runs before anyone can open it again. */
-  async #shut(dbId: string, then: () => void = () => {}): Promise<void> {
+  async #shut(dbId: string, then: () => void = () => {}, damage?: SkaldError): Promise<void> {
     while (this.#closing.has(dbId)) await this.#closing.get(dbId);
     // No waiting from here on until it is listed as closing, or a second caller gets in between.
     const open = this.#open.get(dbId);
@@ -378,7 +380,7 @@ export class Engine {
         if (open.users > 0) {
           await new Promise<void>((resolve) => {
             open.idle = resolve;
-            for (const leave of open.guests) leave();
+            for (const leave of open.guests) leave(damage);
           });
         }
       }
@@ -407,22 +409,11 @@ export interface HeldDb {
   release(): void;
 }
 
-/** Whether an error says that a derived file, and not the log, is broken. */
-function isDerivedDamage(error: unknown): boolean {
-  if (!isSkaldError(error)) return false;
-  if (error.code === "DERIVED_DAMAGED") return true;
-  const { file } = error.details;
-  if (typeof file !== "string" || !DERIVED_FILES.has(path.basename(file))) return false;
-  return error.code === "DB_DAMAGED" || error.code === "DB_FOREIGN" || error.code === "DB_NEWER";
-}
-
-const DERIVED_FILES: ReadonlySet<string> = new Set(["catalog.sqlite", "views.sqlite"]);
-
 interface OpenDb {
   readonly db: Db;
   users: number;
   /** What asks those to go who hold it for longer than one call. */
-  readonly guests: Set<() => void>;
+  readonly guests: Set<(damage?: SkaldError) => void>;
   /** Its derived files are about to be dropped. */
   healing?: boolean;
   /** Set by whoever waits for the last user to go. */

@@ -2,8 +2,9 @@ import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
 import { openSqliteLog } from "../store/sqlite-log.ts";
 import type { World } from "../world.ts";
-import { STAGES, checkDerived, checkLog, type CheckProgress, type LogChecked, type Stage } from "./check.ts";
+import { checkDerived, checkLog, type CheckProgress, type LogChecked, type Stage } from "./check.ts";
 import type { HeldReceipt } from "./check-evidence.ts";
+import { brokenBy } from "./derived-damage.ts";
 import type { Engine, HeldDb } from "./engine.ts";
 import { INVARIANTS, type CheckFinding } from "./invariants.ts";
 
@@ -19,8 +20,9 @@ const SHOWN_MS = 200;
 /**
  * Checks a db: its log as it is on disk, through a reader of its own, and when that is sound everything
  * that is derived of it. Yields lines of JSON: progress with its stage, then the verdict. Works in slices
- * that leave room for others; writers go on meanwhile. Throws DB_NOT_FOUND and what opening the db throws;
- * UNAVAILABLE when somebody waits for the db to close.
+ * that leave room for others; writers go on meanwhile. Damage of what is derived that the db comes upon by
+ * itself ends the check with a verdict that says so. Throws DB_NOT_FOUND, also when the db was deleted
+ * meanwhile, and what opening it throws; UNAVAILABLE when somebody waits for it to close.
  */
 export async function* verifyLines(
   engine: Engine,
@@ -36,17 +38,23 @@ export async function* verifyLines(
     let stages: readonly Stage[] = ["log"];
     let derived: readonly CheckFinding[] = [];
     if (only !== "log" && log.findings.every(({ heals }) => heals === "rebuild")) {
-      const asked = { left: false };
-      held = await hold(engine, dbId, () => (asked.left = true));
+      const asked: Asked = { left: false };
+      held = await hold(engine, dbId, (damage) => {
+        asked.left = true;
+        asked.damage = damage;
+      });
+      if (Buffer.compare(held.db.log.identity.uid, storage.identity.uid) !== 0)
+        throw new SkaldError("DB_NOT_FOUND", `The db ${dbId} was deleted while it was checked.`);
+      const options = { world: engine.world, stop: () => asked.damage !== undefined };
       const found = yield* shown(
         engine.world,
-        checkDerived(held.db, storage, log.walk, { world: engine.world }),
+        checkDerived(held.db, storage, log.walk, options),
         signal,
         asked,
       );
       if (!found) return;
-      stages = STAGES;
-      derived = found;
+      stages = ["log", ...found.stages];
+      derived = asked.damage ? [...found.findings, healing(asked.damage)] : found.findings;
     }
     yield verdictLine(log, stages, [...log.findings, ...derived], receipts.length);
   } finally {
@@ -55,12 +63,23 @@ export async function* verifyLines(
   }
 }
 
+/** Whether somebody waits for the db to close, and the damage of what is derived if it is for that. */
+interface Asked {
+  left: boolean;
+  damage?: SkaldError | undefined;
+}
+
+/** What the db came upon by itself while it was checked. */
+function healing(damage: SkaldError): CheckFinding {
+  return { what: brokenBy(damage), where: `${damage.message} It is being made anew.`, heals: "rebuild" };
+}
+
 /** The lines of a check that runs; gives what it ends with, or nothing when nobody listens any more. */
 async function* shown<T>(
   world: World,
   check: AsyncGenerator<CheckProgress, T>,
   signal: AbortSignal,
-  asked: { left: boolean } = { left: false },
+  asked: Asked = { left: false },
 ): AsyncGenerator<string, T | undefined> {
   let last = -Infinity;
   let stage: Stage | undefined;
@@ -68,7 +87,8 @@ async function* shown<T>(
     const step = await check.next();
     if (step.done) return step.value;
     if (signal.aborted) return undefined;
-    if (asked.left) throw new SkaldError("UNAVAILABLE", "The db is being closed; the check broke off.");
+    if (asked.left && !asked.damage)
+      throw new SkaldError("UNAVAILABLE", "The db is being closed; the check broke off.");
     const now = world.monotonic();
     if (now - last < SHOWN_MS && step.value.stage === stage) continue;
     last = now;
@@ -104,7 +124,7 @@ function verdictLine(
 }
 
 /** The db open, for as long as nobody waits for it to close. */
-async function hold(engine: Engine, dbId: string, leave: () => void): Promise<HeldDb> {
+async function hold(engine: Engine, dbId: string, leave: (damage?: SkaldError) => void): Promise<HeldDb> {
   for (;;) {
     const held = engine.hold(dbId, leave);
     if (held) return held;

@@ -99,6 +99,11 @@ export class Log extends LogReader {
     return this.#storage.bytes();
   }
 
+  /** Whether something is being written. */
+  get writing(): boolean {
+    return this.#running !== undefined;
+  }
+
   /** Resolves when nothing is being written. */
   async settled(): Promise<void> {
     while (this.#running) await this.#running;

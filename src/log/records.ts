@@ -92,7 +92,7 @@ export class Records {
     this.#expanded.clear();
   }
 
-  /** The commits of the bundle that ends at `last`. */
+  /** The commits of the bundle that ends at `last`, or that ended there before it was made anew with more. */
   bundle(last: number): readonly StoredCommit[] {
     const known = this.#expanded.get(last);
     if (known) {
@@ -102,7 +102,10 @@ export class Records {
     }
     const body = this.#storage.read(last);
     if (!body) throw missing(last);
-    return isBundle(body) ? this.#expand(body) : [openRecord(body, last)];
+    if (!isBundle(body)) return [openRecord(body, last)];
+    const commits = this.#expand(body);
+    const more = (commits.at(-1)?.commit.seq ?? last) - last;
+    return more > 0 ? commits.slice(0, -more) : commits;
   }
 
   #expandedAt(seq: number): readonly StoredCommit[] | undefined {

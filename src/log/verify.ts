@@ -34,5 +34,6 @@ export function* verifyLog(
   const of = storage.last();
   for (const problem of storage.inspect()) add({ what: "engine", where: problem });
   for (const checked of walk.read(of)) yield { checked, of };
-  return { checked: walk.seq, of, findings, head: walk.head, walk };
+  // A bundle that was made meanwhile may go on past what was there at the start.
+  return { checked: walk.seq, of: Math.max(of, walk.seq), findings, head: walk.head, walk };
 }

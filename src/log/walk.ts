@@ -44,7 +44,8 @@ const SLICE_BYTES = 1024 * 1024;
 
 /**
  * Goes through a log from its first byte and works out what follows from it, reporting whatever does not
- * hold. It can go on from where it stopped when commits were added. Memory: some 300 bytes a change and
+ * hold. It can go on from where it stopped when commits were added, and while others put commits that it
+ * passed or is about to pass into bundles. Memory: some 300 bytes a change and
  * 8 a touched document and commit, whatever the changes' sizes.
  */
 export class LogWalk {
@@ -91,6 +92,8 @@ export class LogWalk {
       try {
         page = this.#storage.page(from, PAGE);
       } catch (error) {
+        // Says nothing of the log.
+        if (isSkaldError(error) && error.code === "STORAGE_FULL") throw error;
         this.#report("engine", `reading from seq ${from}: ${(error as Error).message}`);
         return;
       }
@@ -124,7 +127,8 @@ export class LogWalk {
       return;
     }
     let parent = previous;
-    for (const stored of commits) {
+    const passed = this.#passed(last, body, commits, previous);
+    for (const stored of commits.slice(passed)) {
       const { commit, cid } = stored;
       const { seq } = commit;
       if (seq !== this.#expected)
@@ -139,6 +143,26 @@ export class LogWalk {
       this.#report("seq", `the bundle up to ${last} ends at ${this.#expected - 1}`);
       this.#expected = last + 1;
     }
+  }
+
+  /**
+   * How many of a bundle's first commits were walked before somebody put them into it: the storage must
+   * have nothing else in the place of the last of them, and that one must be the one that was walked.
+   */
+  #passed(
+    last: number,
+    body: Uint8Array,
+    commits: readonly StoredCommit[],
+    previous: Uint8Array | undefined,
+  ): number {
+    const passed = this.#expected - (commits[0]?.commit.seq ?? this.#expected);
+    const before = commits[passed - 1];
+    if (passed <= 0 || before?.commit.seq !== this.seq) return 0;
+    const there = this.#storage.read(this.seq);
+    if (!there || Buffer.compare(there, body) !== 0) return 0;
+    if (previous && Buffer.compare(previous, before.cid) !== 0)
+      this.#report("chain", `commit ${this.seq} was another before it came into the bundle up to ${last}`);
+    return passed;
   }
 
   #record(seq: number, body: Uint8Array): void {

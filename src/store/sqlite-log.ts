@@ -65,7 +65,10 @@ function putIdentity(sqlite: Sqlite, dbId: string, world: World): boolean {
 }
 
 export interface SqliteLogOpenOptions extends SqliteLogOptions {
-  /** Beside a writer, or without touching anything: what a crash left is neither checked nor moved. */
+  /**
+   * Beside a writer, whose further records it sees, or without touching anything: what a crash left is
+   * neither checked nor moved.
+   */
   readonly readonly?: boolean;
   /** The seq up to which others know the log to go. Asked after a crash, before anything is moved. */
   readonly known?: () => number;
@@ -128,6 +131,8 @@ class SqliteLog implements LogStorage {
   readonly #read: Statement;
   readonly #page: Statement;
   readonly #append: (records: readonly StoredRecord[]) => void;
+  /** Of a reader beside a writer, who adds records all the time: it asks the file each time. */
+  readonly #lastOf: (() => number) | undefined;
   #last: number;
   readonly #gate: WriteGate;
   /** Bytes appended since the last look at the disk; the look costs a system call. */
@@ -158,8 +163,10 @@ class SqliteLog implements LogStorage {
     this.#read = sqlite.prepare("SELECT body, first, seq FROM record WHERE seq >= ? ORDER BY seq LIMIT 1");
     this.#page = sqlite.prepare("SELECT seq, body FROM record WHERE seq >= ? ORDER BY seq LIMIT ?");
     this.identity = readIdentity(sqlite, file, dbId);
-    this.#last =
-      (sqlite.prepare("SELECT max(seq) AS seq FROM record").get() as { seq: number | null }).seq ?? 0;
+    const last = sqlite.prepare("SELECT max(seq) AS seq FROM record");
+    const lastOf = (): number => (named(file, () => last.get()) as { seq: number | null }).seq ?? 0;
+    this.#last = lastOf();
+    this.#lastOf = options.readonly === true ? lastOf : undefined;
     const note = options.readonly === true ? undefined : readNote(file);
     this.#untouched = note !== undefined;
     if (note && !this.#has(note)) throw commitsMissing(this.#last, note.seq, "the note of its closing");
@@ -172,7 +179,7 @@ class SqliteLog implements LogStorage {
   }
 
   last(): number {
-    return this.#last;
+    return this.#lastOf?.() ?? this.#last;
   }
 
   // eslint-disable-next-line @typescript-eslint/require-await -- the contract is asynchronous, SQLite is not
@@ -199,7 +206,7 @@ class SqliteLog implements LogStorage {
   }
 
   read(seq: number): Uint8Array | undefined {
-    if (!(seq >= 1 && seq <= this.#last)) return undefined;
+    if (!(seq >= 1 && (this.#lastOf || seq <= this.#last))) return undefined;
     const row = named(this.#file, () => this.#read.get(seq)) as { body: unknown; first: number } | undefined;
     return row && row.first <= seq ? whole(row.body) : undefined;
   }
