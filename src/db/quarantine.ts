@@ -9,7 +9,7 @@ import { genesisOf } from "../log/genesis.ts";
 import type { Log } from "../log/log.ts";
 import { RefusedSet, tipsOf } from "../log/refusals.ts";
 import type { Views } from "../store/sqlite-views.ts";
-import { chunksUpTo } from "./source.ts";
+import { chunksUpTo, savedForm } from "./source.ts";
 
 /**
  * Finds the changes of a document that Automerge does not take, and sets them aside. The guard lets them
@@ -49,7 +49,7 @@ export async function setAsideBroken(
   proven: number,
 ): Promise<SetAside> {
   const { log } = context;
-  const trial = new Trial(context, doc, proven);
+  let trial = new Trial(context, doc, proven, true);
   let tried = proven;
   for (let tries = 1; ; tries += 1) {
     const state = log.state(doc);
@@ -57,7 +57,12 @@ export async function setAsideBroken(
     checkComplete(log, state);
     const base = headsOf(state);
     const { last } = state;
-    await trial.run(log.changes(doc, tried, last).map(readTrustedHeader));
+    const found = await trial.finds(log.changes(doc, tried, last).map(readTrustedHeader));
+    if (found && trial.trusting) {
+      // The saved form may be to blame, which is derived: only what the log alone says is set aside.
+      trial = new Trial(context, doc, proven, false);
+      await trial.finds(log.changes(doc, proven, last).map(readTrustedHeader));
+    }
     tried = last;
     const refused = [...trial.refused.hashes].sort();
     if (refused.length === 0) return { refused, provenTo: trial.overrun ? undefined : last };
@@ -90,12 +95,21 @@ function checkComplete(log: Log, state: DocState): void {
   if (!whole) throw new SkaldError("DERIVED_DAMAGED", `The catalog does not find every change of ${name}.`);
 }
 
+/** Whether the changes of a document up to commit `upTo` build on a genesis, so that it is no tip of its own. */
+function descends(log: Log, doc: string, upTo: number, genesis: string): boolean {
+  return (
+    upTo > 0 && log.changes(doc, 0, upTo).some((bytes) => readTrustedHeader(bytes).deps.includes(genesis))
+  );
+}
+
 /** A throwaway document that good changes are added to, one run after another. */
 class Trial {
   readonly refused = new RefusedSet();
   /** Why the first one was refused. */
   reason = "";
   overrun = false;
+  /** Whether it starts from a saved form. */
+  readonly trusting: boolean;
   readonly #context: QuarantineContext;
   readonly #doc: string;
   readonly #ref: string;
@@ -109,7 +123,8 @@ class Trial {
   readonly #end: number;
   #size = MOST_AT_ONCE;
 
-  constructor(context: QuarantineContext, doc: string, proven: number) {
+  /** It starts after commit `proven`; from a saved form if it `mayTrust` one, else from the log alone. */
+  constructor(context: QuarantineContext, doc: string, proven: number, mayTrust: boolean) {
     this.#context = context;
     this.#doc = doc;
     // A name of its own, so that no cached copy that a bad change is in is taken for a good one.
@@ -119,12 +134,27 @@ class Trial {
     const { collection, key } = parseDocName(doc);
     this.#genesis = genesisOf(log.identity.uid, collection, key);
     const heads = proven > 0 ? (log.stateAt(doc, proven)?.heads ?? []) : [];
-    this.#tips = new Set(heads.length > 0 ? heads : [this.#genesis.hash]);
-    this.#base = () => chunksUpTo(log, views, doc, heads.length > 0 ? proven : 0);
+    const upTo = heads.length > 0 ? proven : 0;
+    this.#tips = new Set(heads);
+    // Others may build on it where the history so far is one that somebody brought along, too.
+    if (!descends(log, doc, upTo, this.#genesis.hash)) this.#tips.add(this.#genesis.hash);
+    this.trusting = mayTrust && upTo > 0 && savedForm(log, views, doc) !== undefined;
+    this.#base = () =>
+      mayTrust ? chunksUpTo(log, views, doc, upTo) : [this.#genesis.bytes, ...log.changes(doc, 0, upTo)];
   }
 
-  /** Tries changes, which come after all that were tried before. */
-  async run(changes: readonly ChangeHeader[]): Promise<void> {
+  /** Tries changes, which come after all that were tried before; gives whether anything is wrong. */
+  async finds(changes: readonly ChangeHeader[]): Promise<boolean> {
+    try {
+      await this.#run(changes);
+    } catch (error) {
+      if (this.trusting && isSkaldError(error) && error.code === "DOC_UNREADABLE") return true;
+      throw error;
+    }
+    return this.refused.hashes.size > 0;
+  }
+
+  async #run(changes: readonly ChangeHeader[]): Promise<void> {
     for (let at = 0; at < changes.length;) {
       const run = this.#runFrom(changes, at);
       if (run.length === 0) {
