@@ -189,8 +189,12 @@ export function guarded<T>(report: Where, what: string, work: () => T): T | unde
   try {
     return work();
   } catch (error) {
-    if (isSkaldError(error) && PASSING.has(error.code)) throw error;
-    report(`${what}: ${(error as Error).message}`);
+    reportFailure(report, what, error);
     return undefined;
   }
+}
+
+export function reportFailure(report: Where, what: string, error: unknown): void {
+  if (isSkaldError(error) && PASSING.has(error.code)) throw error;
+  report(`${what}: ${(error as Error).message}`);
 }

@@ -65,7 +65,13 @@ export function* checkFeed(checking: Checking): Generator<Progress> {
       yield { done: of, of };
     }
   }
-  if (log.commits(log.head().seq + 1, 1).length > 0) report("feed", "there are commits after the head");
+  guarded(
+    (where) => report("feed", where),
+    "commits after the head",
+    () => {
+      if (log.commits(log.head().seq + 1, 1).length > 0) report("feed", "there are commits after the head");
+    },
+  );
 }
 
 /** A page, checked to start where it should and to go on without a gap; empty when it does not. */

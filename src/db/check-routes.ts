@@ -2,7 +2,7 @@ import { isSkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
 import { readTrustedHeader } from "../log/change.ts";
 import type { WalkedDoc } from "../log/walk.ts";
-import { guarded } from "./check-catalog.ts";
+import { guarded, reportFailure } from "./check-catalog.ts";
 import { batches } from "./check-documents.ts";
 import {
   alike,
@@ -74,9 +74,7 @@ async function checkDocument(checking: Checking, doc: WalkedDoc, pieces: readonl
       if ((await db.log.locate(cid)) !== piece.seq)
         wrong(`commit ${piece.seq} is not found by its address ${address}`);
     } catch (error) {
-      guarded(wrong, `commit ${piece.seq} by its address ${address}`, () => {
-        throw error;
-      });
+      reportFailure(wrong, `commit ${piece.seq} by its address ${address}`, error);
     }
   }
 }

@@ -2,7 +2,9 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import Database from "better-sqlite3";
 import { parseScope } from "../../src/auth/policy.ts";
+import { sumOfToken } from "../../src/auth/token-record.ts";
 import { Tokens } from "../../src/auth/tokens.ts";
 import { openSqlite } from "../../src/store/sqlite.ts";
 import { realWorld } from "../../src/world.ts";
@@ -32,7 +34,7 @@ afterEach(() => {
 
 /** The file as another connection sees it. */
 function inFile<T>(sql: string): T[] {
-  const sqlite = openSqlite(file, { kind: "service", readonly: true });
+  const sqlite = new Database(file, { readonly: true });
   try {
     return sqlite.prepare(sql).pluck().all() as T[];
   } finally {
@@ -123,11 +125,22 @@ test("more tokens than are kept in memory all verify, stay revocable and keep th
   const text = (i: number): string => `skald_${String(i).padStart(43, "0")}`;
   const other = openSqlite(file, { kind: "service" });
   const insert = other.prepare(
-    `INSERT INTO token (id, label, subject, hash, scopes, created) VALUES (?, 'x', 'x', ?, '["mydb:doc.read"]', 0)`,
+    "INSERT INTO token (id, label, subject, hash, scopes, created, sum) VALUES (@id, @label, @subject, @hash, @scopes, @created, @sum)",
   );
+  const rest = {
+    label: "x",
+    subject: "x",
+    scopes: '["mydb:doc.read"]',
+    created: 0,
+    expires: null,
+    revoked: null,
+  };
   const count = 10_050;
   other.transaction(() => {
-    for (let i = 0; i < count; i += 1) insert.run(`tok_${i}`, createHash("sha256").update(text(i)).digest());
+    for (let i = 0; i < count; i += 1) {
+      const row = { ...rest, id: `tok_${i}`, hash: createHash("sha256").update(text(i)).digest() };
+      insert.run({ ...row, sum: sumOfToken(row) });
+    }
   })();
   other.close();
   for (let i = 0; i < count; i += 1) expect(tokens.verify(text(i))?.id).toBe(`tok_${i}`);

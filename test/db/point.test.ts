@@ -52,6 +52,7 @@ describe("a point", () => {
       changes.push(cidToString(cidOf(CODEC_RAW, bytes)));
       now += 1000;
     }
+    now = START + 60_000;
     return { log: opened.log, commits, changes };
   }
 
@@ -72,6 +73,7 @@ describe("a point", () => {
     expect([-1, 0, 999, 1000, 1999, 2000, 60_000].map((ms) => resolvePoint(log, time(ms)))).toEqual([
       0, 1, 1, 2, 2, 3, 3,
     ]);
+    expect(code(() => resolvePoint(log, time(60_001)))).toBe("POINT_IN_FUTURE");
     await log.close();
   });
 

@@ -1,6 +1,7 @@
 // A copy of the project that plain node runs: sources and tests as JavaScript, everything else linked.
 import { transformSync } from "@swc/core";
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -37,7 +38,8 @@ export function compiled(source) {
 
 /** Makes the copy in a new folder and gives its path. */
 export function sandbox() {
-  const dir = mkdtempSync(path.join(tmpdir(), "skald-mutation-"));
+  // In memory where there is such a place: nothing here is about the disk, and most of a run would wait for it.
+  const dir = mkdtempSync(path.join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "skald-mutation-"));
   for (const name of LINKED) symlinkSync(path.join(ROOT, name), path.join(dir, name));
   for (const folder of ["src", "test"]) {
     for (const name of readdirSync(path.join(ROOT, folder), { recursive: true, withFileTypes: true })) {

@@ -6,26 +6,42 @@ import { availableParallelism } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { compiled, sandbox } from "./build.mjs";
+import { EQUIVALENT, fits, reasonOf } from "./equivalent.mjs";
 import { applied, mutantsOf } from "./mutators.mjs";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
 
-const LOG = ["log/write", "log/group", "log/read", "log/refused", "log/verify", "log/bundle"];
+/** A test file; with a `#`, those of its tests whose names match what follows. */
+const MODEL = "log/model#as its model|verifies";
+const LOG = [
+  MODEL,
+  "log/write",
+  "log/group",
+  "log/refused",
+  "log/read",
+  "log/verify",
+  "log/bundle",
+  "log/commit-and-record",
+  "log/forged",
+];
 
-/** The commit path, each file with the tests that hold it, quick ones first: most mutants die there. */
+/**
+ * The commit path, each file with the tests that hold it. Those that notice most for their time come
+ * first: a run ends with the first test that fails.
+ */
 const SUBJECTS = {
   "src/log/commit.ts": ["log/commit-and-record", ...LOG],
   "src/log/record.ts": ["log/commit-and-record", ...LOG],
   "src/log/stored-commit.ts": LOG,
   "src/log/doc-state.ts": LOG,
-  "src/log/transaction.ts": [...LOG, "log/forged"],
+  "src/log/transaction.ts": LOG,
   "src/log/group.ts": LOG,
   "src/log/log.ts": LOG,
   "src/log/refusals.ts": LOG,
   "src/log/catalog.ts": [...LOG, "store/sqlite-catalog"],
-  "src/log/recover.ts": LOG,
-  "src/log/records.ts": LOG,
-  "src/db/write.ts": ["db/write", "db/model", "db/engine"],
+  "src/log/recover.ts": ["log/read", ...LOG],
+  "src/log/records.ts": ["log/bundle", ...LOG],
+  "src/db/write.ts": ["db/write", "db/engine#a principal", "db/model#as its model"],
   "src/store/sqlite-log.ts": ["store/sqlite-log", "log/write"],
 };
 
@@ -36,6 +52,8 @@ const { values: options } = parseArgs({
     workers: { type: "string", default: String(Math.min(2, availableParallelism())) },
     files: { type: "string", default: Object.keys(SUBJECTS).join(",") },
     seconds: { type: "string", default: "120" },
+    equivalent: { type: "boolean", default: false },
+    least: { type: "string", default: "0" },
     out: { type: "string" },
     help: { type: "boolean", default: false },
   },
@@ -44,7 +62,8 @@ const { values: options } = parseArgs({
 if (options.help) {
   process.stdout.write(
     `npm run test:mutation -- [--sample 300|all] [--seed 1] [--workers 2] [--files a.ts,b.ts]
-    [--seconds 120, after which a run counts as hanging] [--out report.json]\n`,
+    [--seconds 120, after which a run counts as hanging] [--out report.json]
+    [--least 80, fails when fewer per cent are noticed] [--equivalent, tries those of equivalent.mjs too]\n`,
   );
   process.exit(0);
 }
@@ -68,7 +87,7 @@ function runTests(dir, tests, says = false) {
         "--experimental-vm-modules",
         "--no-warnings",
         "test/mutation/run.mjs",
-        ...tests.map((test) => `test/${test}.test.js`),
+        ...tests.map((test) => `test/${test.replace(/(?=#|$)/, ".test.js")}`),
       ],
       {
         cwd: dir,
@@ -78,6 +97,7 @@ function runTests(dir, tests, says = false) {
           ...process.env,
           TMPDIR: path.join(dir, "tmp"),
           SKALD_TEST_SEED: "1",
+          SKALD_TEST_RUNS: "40",
           ...(says ? { SKALD_MUTATION_SAYS: "1" } : {}),
         },
       },
@@ -108,9 +128,18 @@ function runTests(dir, tests, says = false) {
 
 const files = options.files.split(",");
 const sources = new Map(files.map((file) => [file, readFileSync(path.join(ROOT, file), "utf8")]));
+const linesOf = new Map([...sources].map(([file, source]) => [file, source.split("\n")]));
 const all = [...sources].flatMap(([file, source]) =>
-  mutantsOf(source).map((mutant) => ({ file, ...mutant })),
+  mutantsOf(source).map((mutant) => {
+    const text = linesOf.get(file)[mutant.line - 1].trim();
+    return { file, text, reason: reasonOf(file, text, mutant.what), ...mutant };
+  }),
 );
+const stale = EQUIVALENT.filter(
+  (entry) => sources.has(entry.file) && !all.some(({ file, text, what }) => fits(entry, file, text, what)),
+);
+if (stale.length > 0)
+  throw new Error(`equivalent.mjs names what is not there: ${JSON.stringify(stale, undefined, 1)}`);
 const random = seeded(Number(options.seed));
 const shuffled = all
   .map((mutant) => ({ mutant, order: random() }))
@@ -127,15 +156,21 @@ async function work() {
   const dir = sandbox();
   try {
     for (let mutant = queue.shift(); mutant; mutant = queue.shift()) {
-      const { file, line, what } = mutant;
+      const { file, line, what, reason } = mutant;
       const source = sources.get(file);
+      const was = source.slice(mutant.start, mutant.end).split("\n")[0];
+      const result = { file, line, what, was, reason, outcome: "equivalent" };
+      results.push(result);
+      if (reason !== undefined && !options.equivalent) continue;
+      result.outcome = "running";
       const target = path.join(dir, `${file.slice(0, -3)}.js`);
       writeFileSync(target, compiled(applied(source, mutant)));
-      const outcome = await runTests(dir, SUBJECTS[file]);
+      result.outcome = await runTests(dir, SUBJECTS[file]);
       writeFileSync(target, compiled(source));
-      const was = source.slice(mutant.start, mutant.end).split("\n")[0];
-      results.push({ file, line, what, was, outcome });
-      if (outcome === "passed") process.stdout.write(`unnoticed  ${file}:${line}  ${what}: ${was}\n`);
+      const where = `${file}:${line}  ${what}: ${was}`;
+      if (result.outcome === "passed" && reason === undefined) process.stdout.write(`unnoticed  ${where}\n`);
+      if (result.outcome !== "passed" && reason !== undefined)
+        process.stdout.write(`not equivalent  ${where}\n`);
       if (results.length % 25 === 0) process.stdout.write(`${score(results)}\n`);
     }
   } finally {
@@ -143,9 +178,17 @@ async function work() {
   }
 }
 
+/** Those on the list of equivalents count as unnoticed, and then not at all. */
 function score(some) {
-  const noticed = some.filter(({ outcome }) => outcome !== "passed").length;
-  return `${noticed} of ${some.length} noticed: ${((100 * noticed) / Math.max(1, some.length)).toFixed(1)} %`;
+  const tried = some.filter(({ outcome }) => outcome !== "running");
+  const noticed = tried.filter(({ outcome }) => outcome === "failed" || outcome === "hung").length;
+  const listed = tried.filter(({ outcome, reason }) => reason !== undefined && !/failed|hung/.test(outcome));
+  const of = (count) =>
+    `${noticed} of ${count} noticed: ${((100 * noticed) / Math.max(1, count)).toFixed(1)} %`;
+  const all = of(tried.length);
+  return listed.length === 0
+    ? all
+    : `${all}; without ${listed.length} equivalent, ${of(tried.length - listed.length)}`;
 }
 
 // A suite that fails without any mutant would notice everything.
@@ -160,4 +203,6 @@ for (const file of files) {
   if (own.length > 0) process.stdout.write(`${file.padEnd(28)} ${score(own)}\n`);
 }
 process.stdout.write(`${score(results)}\n`);
+const noticed = results.filter(({ outcome }) => outcome === "failed" || outcome === "hung").length;
+if ((100 * noticed) / Math.max(1, results.length) < Number(options.least)) process.exitCode = 1;
 if (options.out) writeFileSync(options.out, `${JSON.stringify(results, undefined, 1)}\n`);

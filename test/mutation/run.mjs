@@ -5,7 +5,7 @@ import * as circus from "jest-circus";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 
-const { addEventHandler, resetState, run, ...globals } = circus;
+const { addEventHandler, getState, resetState, run, setState, ...globals } = circus;
 Object.assign(globalThis, { expect: jestExpect });
 for (const name of ["describe", "test", "it", "beforeAll", "beforeEach", "afterAll", "afterEach"])
   globalThis[name] = globals[name];
@@ -18,8 +18,10 @@ function fail(why) {
 process.on("uncaughtException", (error) => fail(error?.stack));
 process.on("unhandledRejection", (error) => fail(error?.stack));
 
-for (const file of process.argv.slice(2)) {
+for (const argument of process.argv.slice(2)) {
+  const [file, names] = argument.split("#");
   resetState();
+  setState({ ...getState(), testTimeout: 60_000, testNamePattern: names && new RegExp(names) });
   addEventHandler((event) => {
     if (event.name === "test_fn_failure" || event.name === "hook_failure")
       fail(`${file}: ${event.test?.name}: ${event.error?.stack ?? event.error}`);
