@@ -22,9 +22,9 @@ export class Catalog {
   #broken: unknown;
   #flushes = 0;
 
-  constructor(table: CatalogTable, options: { cachedDocs?: number } = {}) {
+  constructor(table: CatalogTable, cachedDocs = 10_000) {
     this.#table = table;
-    this.#cleanMax = options.cachedDocs ?? 10_000;
+    this.#cleanMax = cachedDocs;
     this.#head = table.head();
     this.#headCid = table.headCid();
   }
@@ -250,9 +250,9 @@ export class Catalog {
 
   #keep(state: DocState): void {
     this.#clean.set(state.name, state);
-    if (this.#clean.size > this.#cleanMax) {
-      const oldest = this.#clean.keys().next();
-      if (!oldest.done) this.#clean.delete(oldest.value);
+    for (const oldest of this.#clean.keys()) {
+      if (this.#clean.size <= this.#cleanMax) break;
+      this.#clean.delete(oldest);
     }
   }
 }

@@ -40,7 +40,7 @@ export class Log extends LogReader {
     super(
       storage.identity,
       new Records(storage),
-      new Catalog(table, cachedDocs === undefined ? {} : { cachedDocs }),
+      new Catalog(table, cachedDocs),
       world,
     );
     this.#storage = storage;
@@ -170,8 +170,11 @@ export class Log extends LogReader {
     try {
       this.tidy();
     } finally {
-      this.catalog.close();
-      this.#storage.close();
+      try {
+        this.catalog.close();
+      } finally {
+        this.#storage.close();
+      }
     }
   }
 

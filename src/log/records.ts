@@ -10,7 +10,7 @@ import { openRecord, type StoredCommit } from "./stored-commit.ts";
 export class Records {
   readonly #storage: LogStorage;
   /** Expanded bundles by their last seq, least recently used first. */
-  readonly #expanded = new Map<number, readonly StoredCommit[]>();
+  readonly #expanded = new Map<number, Run>();
 
   constructor(storage: LogStorage) {
     this.#storage = storage;
@@ -19,15 +19,15 @@ export class Records {
   /** Throws DB_DAMAGED, as does every other call. */
   commit(seq: number): StoredCommit | undefined {
     const expanded = this.#expandedAt(seq);
-    if (expanded) return expanded[seq - (expanded[0]?.commit.seq ?? 0)];
+    if (expanded) return expanded.commits[seq - expanded.first];
     const body = this.#storage.read(seq);
     if (!body) {
       if (seq >= 1 && seq <= this.#storage.last()) throw missing(seq);
       return undefined;
     }
     if (!isBundle(body)) return openRecord(body, seq);
-    const commits = this.#expand(body);
-    const stored = commits[seq - (commits[0]?.commit.seq ?? 0)];
+    const run = this.#expand(body);
+    const stored = run.commits[seq - run.first];
     if (!stored) throw missing(seq);
     return stored;
   }
@@ -45,9 +45,8 @@ export class Records {
       }
       // A bundle alone is more than a page: give what is asked of the first and stop there.
       if (found.length === 0) {
-        const commits = this.#expanded.get(seq) ?? this.#expand(body);
-        const first = commits[0]?.commit.seq ?? 0;
-        if (first > Math.max(1, from) || first + commits.length - 1 !== seq) throw missing(Math.max(1, from));
+        const { first, last, commits } = this.#expanded.get(seq) ?? this.#expand(body);
+        if (first > Math.max(1, from) || last !== seq) throw missing(Math.max(1, from));
         const start = Math.max(0, from - first);
         return commits.slice(start, start + limit);
       }
@@ -66,8 +65,7 @@ export class Records {
       if (page.length === 0) break;
       // Never ends inside of a bundle: records are replaced whole.
       const whole = this.#expandedAt(next);
-      if (whole && to >= (whole.at(-1)?.commit.seq ?? 0))
-        page.splice(0, page.length, ...whole.slice(next - (whole[0]?.commit.seq ?? 0)));
+      if (whole && to >= whole.last) page.splice(0, page.length, ...whole.commits.slice(next - whole.first));
       for (const stored of page) {
         found.push(stored);
         bytes += stored.bytes.length + stored.blocks.reduce((sum, block) => sum + block.length, 0);
@@ -98,35 +96,40 @@ export class Records {
     if (known) {
       this.#expanded.delete(last);
       this.#expanded.set(last, known);
-      return known;
+      return known.commits;
     }
     const body = this.#storage.read(last);
     if (!body) throw missing(last);
     if (!isBundle(body)) return [openRecord(body, last)];
-    const commits = this.#expand(body);
+    const { commits } = this.#expand(body);
     const more = (commits.at(-1)?.commit.seq ?? last) - last;
     return more > 0 ? commits.slice(0, -more) : commits;
   }
 
-  #expandedAt(seq: number): readonly StoredCommit[] | undefined {
-    for (const commits of this.#expanded.values()) {
-      const first = commits[0]?.commit.seq ?? 0;
-      if (seq >= first && seq < first + commits.length) return commits;
-    }
+  #expandedAt(seq: number): Run | undefined {
+    for (const run of this.#expanded.values()) if (seq >= run.first && seq <= run.last) return run;
     return undefined;
   }
 
-  #expand(body: Uint8Array): readonly StoredCommit[] {
+  #expand(body: Uint8Array): Run {
     const commits = unpackBundle(this.#storage.identity.uid, body);
-    const last = commits.at(-1)?.commit.seq ?? 0;
-    this.#expanded.delete(last);
-    this.#expanded.set(last, commits);
+    const { seq: first } = (commits[0] as StoredCommit).commit;
+    const run = { first, last: first + commits.length - 1, commits };
+    this.#expanded.delete(run.last);
+    this.#expanded.set(run.last, run);
     for (const oldest of this.#expanded.keys()) {
       if (this.#expanded.size <= EXPANDED_MAX) break;
       this.#expanded.delete(oldest);
     }
-    return commits;
+    return run;
   }
+}
+
+/** The commits of a bundle; there is at least one, and none is left out. */
+interface Run {
+  readonly first: number;
+  readonly last: number;
+  readonly commits: readonly StoredCommit[];
 }
 
 function missing(seq: number): SkaldError {

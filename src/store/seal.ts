@@ -32,10 +32,19 @@ export function checkSeal(file: string): Sealed {
   throw broken(file, "its bytes are not those that it was closed with");
 }
 
-/** Seals a closed file whose write-ahead log was moved into it. */
+/** Seals a closed file whose write-ahead log was moved into it, unless the disk is full or fails. */
 export function seal(file: string): void {
-  if (sizeOf(`${file}-wal`) > 0 || !existsSync(file) || sizeOf(file) > SEAL_MAX) return;
-  writeFileSync(sealOf(file), textOf(file));
+  try {
+    if (sizeOf(`${file}-wal`) > 0 || !existsSync(file) || sizeOf(file) > SEAL_MAX) return;
+    writeFileSync(sealOf(file), textOf(file));
+  } catch {
+    try {
+      // Half a seal would have the file derived anew; without one its rows vouch for themselves.
+      breakSeal(file);
+    } catch {
+      // Then it is derived anew.
+    }
+  }
 }
 
 /** Before the first write. */

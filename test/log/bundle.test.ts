@@ -160,6 +160,26 @@ describe("a compacted log", () => {
     await log.close();
   });
 
+  test("stays as it is when less of it is asked for, and goes on where it ended", async () => {
+    const { log, storage, all } = await written();
+    const progress: number[][] = [];
+    expect(await log.compact(packBundle, { upTo: 30 })).toEqual({ bundles: 1, commits: 30 });
+    expect(await log.compact(packBundle, { upTo: 10 })).toEqual({ bundles: 0, commits: 0 });
+    expect(await log.compact(packBundle, { upTo: 30 })).toEqual({ bundles: 0, commits: 0 });
+    expect(storage.ranges()).toEqual([{ first: 1, last: 30 }]);
+    const stopped = { signal: AbortSignal.abort(), onProgress: () => progress.push([]) };
+    expect(await log.compact(packBundle, stopped)).toEqual({ bundles: 0, commits: 0 });
+    expect(progress).toEqual([]);
+    const onProgress = (done: number, of: number) => progress.push([done, of]);
+    expect(await log.compact(packBundle, { upTo: 1000, onProgress })).toEqual({ bundles: 1, commits: 59 });
+    expect(progress).toEqual([[59, 59]]);
+    expect(storage.ranges()).toEqual([{ first: 1, last: 59 }]);
+    expect(log.commits(1, 1000).map(({ bytes }) => Buffer.from(bytes))).toEqual(
+      all.map(({ bytes }) => Buffer.from(bytes)),
+    );
+    await log.close();
+  });
+
   test("whose bundle is damaged says which commits are lost", async () => {
     const { log, storage } = await written();
     await log.compact(packBundle);

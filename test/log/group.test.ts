@@ -1,6 +1,12 @@
+import path from "node:path";
 import * as A from "@automerge/automerge";
 import { SkaldError } from "../../src/errors.ts";
-import type { LogStorage, StoredRecord } from "../../src/store/contract.ts";
+import type { CatalogBatch, LogStorage, StoredRecord } from "../../src/store/contract.ts";
+import { Log } from "../../src/log/log.ts";
+import { openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
+import { createSqliteLog } from "../../src/store/sqlite-log.ts";
+import { CatalogAround } from "../support/broken-builds.ts";
+import { memoryLog } from "../support/memory-log.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { ACTORS, copyOf, createLog, forge, lastChange, openLog, refusal, set, tx, write } from "./fixture.ts";
 
@@ -177,6 +183,76 @@ describe("a full disk", () => {
 });
 
 describe("the catalog", () => {
+  test("is written to its table when 1,024 commits are only in memory, and not before", async () => {
+    const writes: number[] = [];
+    const folder = path.join(tempDir(), "db");
+    const storage = memoryLog({
+      dbId: "notes",
+      uid: new Uint8Array(16),
+      actor: new Uint8Array(16),
+      created: 0,
+    });
+    const table = new (class extends CatalogAround {
+      override write(batch: CatalogBatch): void {
+        writes.push(batch.head);
+        super.write(batch);
+      }
+    })((createSqliteLog(folder, "notes").close(), openSqliteCatalog(folder)));
+    const log = new Log(storage, table);
+    const bytes = first(log, "notes/a", AA);
+    const one = (n: number) =>
+      log.write(tx(write("notes/a", n === 0 ? [bytes] : [], { deleted: n % 2 === 1 })));
+    for (let n = 0; n < 1023; n += 1) await one(n);
+    expect([log.head().seq, writes]).toEqual([1023, []]);
+    for (let n = 1023; n < 1030; n += 1) await one(n);
+    expect([log.head().seq, writes]).toEqual([1030, [1024]]);
+    await log.close();
+    expect(writes).toEqual([1024, 1030]);
+  });
+
+  test("counts and lists what is in memory while its table takes nothing", async () => {
+    const folder = path.join(tempDir(), "db");
+    const storage = createSqliteLog(folder, "notes");
+    let full = false;
+    const table = new (class extends CatalogAround {
+      override write(batch: CatalogBatch): void {
+        if (full) throw new SkaldError("STORAGE_FULL", "The disk is full.");
+        super.write(batch);
+      }
+    })(openSqliteCatalog(folder));
+    const log = new Log(storage, table, { onError: () => {} });
+    for (const doc of ["notes/a", "notes/b", "notes/c"])
+      await log.write(tx(write(doc, [first(log, doc, AA)])));
+    await log.write(tx(write("notes/c", [], { deleted: true })));
+    expect(log.counts()).toEqual({ documents: 2, deleted: 1 });
+    full = true;
+    for (const doc of ["notes/d", "other/e"]) await log.write(tx(write(doc, [first(log, doc, AA)])));
+    await log.write(tx(write("notes/a", [], { deleted: true })));
+    await log.write(tx(write("notes/c", [], { deleted: false })));
+    const names = (prefix: string, after: string, limit: number, withDeleted = false) =>
+      log.list(prefix, after, limit, withDeleted).map(({ name }) => name);
+    const check = (): void => {
+      expect(log.counts()).toEqual({ documents: 4, deleted: 1 });
+      expect(names("", "", 10)).toEqual(["notes/b", "notes/c", "notes/d", "other/e"]);
+      expect(names("", "", 10, true)).toEqual(["notes/a", "notes/b", "notes/c", "notes/d", "other/e"]);
+      expect(names("notes/", "notes/b", 10)).toEqual(["notes/c", "notes/d"]);
+      expect(names("notes/", "notes/b", 1)).toEqual(["notes/c"]);
+      expect(names("notes/", "notes/d", 10)).toEqual([]);
+      expect(log.touchedSince(5, 10).sort()).toEqual(["notes/a", "notes/c", "notes/d", "other/e"]);
+      expect(log.touchedSince(2, 10).sort()).toEqual(["notes/a", "notes/b", "notes/c", "notes/d", "other/e"]);
+      expect(log.touchedSince(5, 2)).toHaveLength(2);
+      expect(log.touchedSince(1, 5)).toHaveLength(5);
+      expect(log.history("notes/a", 100, 10)).toEqual([7, 1]);
+      expect(log.history("notes/a", 6, 10)).toEqual([1]);
+      expect(log.history("notes/a", 100, 1)).toEqual([7]);
+      expect(log.changes("notes/c", 0, 100)).toHaveLength(1);
+    };
+    check();
+    full = false;
+    check();
+    await log.close();
+  });
+
   test("may be written to its table between a group's append and its end", async () => {
     const { log, storage, folder } = watchedLog();
     storage.after = () => void log.counts();
@@ -212,9 +288,13 @@ describe("the catalog", () => {
     };
     check(log);
     await log.close();
-    const again = openLog(folder);
-    check(again.log);
-    await again.log.close();
+    for (const cachedDocs of [0, 1, 100]) {
+      const again = openLog(folder, { cachedDocs });
+      check(again.log);
+      for (const doc of [...names, ...names])
+        expect(again.log.state(doc)).toMatchObject({ name: doc, deleted: doc === "notes/b", changes: 1 });
+      await again.log.close();
+    }
   });
 });
 

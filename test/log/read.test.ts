@@ -1,4 +1,7 @@
 import * as A from "@automerge/automerge";
+import { CODEC_RAW, cidOf, cidToString } from "../../src/ids/cid.ts";
+import { readChange } from "../../src/log/change.ts";
+import { decodeRecord, encodeRecord } from "../../src/log/record.ts";
 import { dropSqliteCatalog, openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
 import { Log } from "../../src/log/log.ts";
 import { openSqliteLog } from "../../src/store/sqlite-log.ts";
@@ -7,7 +10,7 @@ import { ACTORS, copyOf, createLog, lastChange, openLog, refusal, set, tx, write
 import { realWorld } from "../../src/world.ts";
 
 const root = tempDir();
-const [AA] = ACTORS;
+const [AA, BB] = ACTORS;
 
 /** Three commits to one document, the second of another document, at the times given. */
 async function withFour(times: number[]) {
@@ -91,6 +94,80 @@ describe("the log", () => {
     expect(again.log.stateAt("notes/a", 3)?.heads).toEqual(heads[2]);
     expect(again.log.counts()).toEqual({ documents: 1, deleted: 1 });
     await again.log.close();
+  });
+
+  test("knows its receipts and addresses after a crash, when nothing of them was in the catalog", async () => {
+    const { log, folder } = createLog(root);
+    const change = lastChange(set(copyOf(log, "notes/a", AA), { n: 1 }));
+    const receipt = await log.write(tx(write("notes/a", [change]), { clientTxId: "once" }));
+    await log.close();
+    dropSqliteCatalog(folder);
+    const again = openLog(folder);
+    expect(again.log.findCommit(receipt.cid)).toBe(1);
+    expect(again.log.block(cidOf(CODEC_RAW, change))).toEqual(change);
+    expect(again.log.seqOfChange("notes/a", readChange(change).hash)).toBe(1);
+    // Also for another write: it is known by its id alone.
+    const other = lastChange(set(copyOf(again.log, "notes/a", AA), { n: 2 }));
+    const repeat = await again.log.write(tx(write("notes/a", [other]), { clientTxId: "once" }));
+    expect(repeat).toMatchObject({ seq: 1, duplicate: true, commit: receipt.commit });
+    await again.log.close();
+  });
+
+  test("finds a change that is in two documents in either", async () => {
+    const { log, folder } = createLog(root);
+    // Of no named document's genesis, so it fits into any.
+    const shared = set(A.init<Record<string, unknown>>({ actor: AA }), { n: 0 });
+    for (const name of ["notes/a", "notes/b", "notes/c"]) {
+      await log.write(tx(write(name, [lastChange(shared)])));
+      await log.write(tx(write(name, [lastChange(set(A.clone(shared, { actor: BB }), { name }))])));
+    }
+    const check = async (held: typeof log, actor: string): Promise<void> => {
+      expect(held.block(cidOf(CODEC_RAW, lastChange(shared)))).toEqual(lastChange(shared));
+      for (const [i, name] of ["notes/a", "notes/b", "notes/c"].entries()) {
+        expect(held.seqOfChange(name, A.getHeads(shared)[0] as string)).toBe(2 * i + 1);
+        // On an older point of this document, which the other two have as well.
+        const late = lastChange(set(A.clone(shared, { actor }), { late: name }));
+        expect((await held.write(tx(write(name, [late])))).duplicate).toBe(false);
+      }
+    };
+    await check(log, "cc".repeat(16));
+    await log.close();
+    const again = openLog(folder);
+    await check(again.log, "dd".repeat(16));
+    await again.log.close();
+  });
+
+  test("refuses to show a block that is not what its commit names", async () => {
+    const { log, folder } = await withFour([1, 2, 3, 4]);
+    await log.close();
+    const storage = openSqliteLog(folder, "notes");
+    const record = decodeRecord(storage.read(1) as Uint8Array, 1);
+    const blocks = record.blocks.map((block) => block.map((byte, i) => (i === 20 ? byte ^ 1 : byte)));
+    await storage.replace(1, 1, encodeRecord({ ...record, blocks }));
+    storage.close();
+    const again = openLog(folder);
+    const [address] = again.log.commit(1)?.commit.entries[0]?.changes ?? [];
+    expect(await refusal(() => again.log.block(address as Uint8Array))).toEqual({
+      code: "DB_DAMAGED",
+      details: { seq: 1, block: cidToString(address as Uint8Array) },
+    });
+    expect(await refusal(() => again.log.changes("notes/a", 0, 4))).toMatchObject({ code: "DB_DAMAGED" });
+    await again.log.close();
+  });
+
+  test.each([1, 2])("tells a catalog of another log of %i commits from its own", async (commits) => {
+    const folders: string[] = [];
+    for (const n of [1, 2]) {
+      const { log, folder } = createLog(root);
+      let doc = copyOf(log, "notes/a", AA);
+      for (let i = 0; i < commits; i += 1)
+        await log.write(tx(write("notes/a", [lastChange((doc = set(doc, { n, i })))])));
+      await log.close();
+      folders.push(folder);
+    }
+    const [one = "", two = ""] = folders;
+    const crossed = () => new Log(openSqliteLog(one, "notes"), openSqliteCatalog(two));
+    expect(await refusal(crossed)).toMatchObject({ code: "DB_DAMAGED", details: { known_seq: commits } });
   });
 
   test("tells a catalog of another log from its own: acknowledged commits are missing", async () => {

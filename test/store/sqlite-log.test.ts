@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import Database from "better-sqlite3";
+import { blake3 } from "../../src/ids/hash.ts";
 import { createSqliteLog, openSqliteLog } from "../../src/store/sqlite-log.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { acceptsAsLogStorage } from "./acceptance.ts";
@@ -48,6 +49,17 @@ describe("a log file", () => {
       expect(sqlite.pragma("auto_vacuum", { simple: true })).toBe(2);
       expect(sqlite.pragma("application_id", { simple: true })).toBe(0x536b6c4c);
       expect(sqlite.pragma("user_version", { simple: true })).toBe(1);
+    });
+  });
+
+  test("says who it is under a check of its own", () => {
+    const folder = made();
+    meddle(folder, (sqlite) => {
+      const get = sqlite.prepare("SELECT value FROM identity WHERE name = ?").pluck();
+      const parts = ["db_id", "uid", "actor", "created"].map((name) => get.get(name) as Buffer);
+      expect(parts.map((part) => part.length).slice(0, 3)).toEqual([5, 16, 16]);
+      const digest = blake3(Buffer.concat(parts.flatMap((part) => [Buffer.of(part.length), part])));
+      expect(get.get("check")).toEqual(Buffer.from(digest.subarray(0, 8)));
     });
   });
 
