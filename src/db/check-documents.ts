@@ -65,6 +65,8 @@ export async function* checkDocuments(checking: Checking): AsyncGenerator<Progre
 interface Looked {
   readonly doc: WalkedDoc;
   readonly row: DocumentRow | undefined;
+  /** It could not be read, which was reported. */
+  readonly broken: boolean;
   /** The projection's head. */
   readonly at: number;
   /** Everything up to here is in `doc`. */
@@ -73,12 +75,16 @@ interface Looked {
 
 function look({ db, walk, report }: Checking, doc: WalkedDoc, at: number): Looked {
   const { name } = doc.state;
+  let broken = false;
   const row = guarded(
-    (where) => report("projection", where, "rebuild"),
+    (where) => {
+      broken = true;
+      report("projection", where, "rebuild");
+    },
     name,
     () => db.views.document(name),
   );
-  return { doc: { state: { ...doc.state }, touches: [...doc.touches] }, row, at, upTo: walk.seq };
+  return { doc: { state: { ...doc.state }, touches: [...doc.touches] }, row, broken, at, upTo: walk.seq };
 }
 
 async function checkOne(checking: Checking, looked: Looked, pieces: readonly Piece[]): Promise<void> {
@@ -88,9 +94,10 @@ async function checkOne(checking: Checking, looked: Looked, pieces: readonly Pie
 
 async function checkRow(
   { db, replay, report }: Checking,
-  { doc, row, at }: Looked,
+  { doc, row, broken, at }: Looked,
   pieces: readonly Piece[],
 ): Promise<void> {
+  if (broken) return;
   const { name, refused, refusedAt } = doc.state;
   const wrong = (what: string): void => report("projection", `${name}: ${what}`, "rebuild");
   const point = pointOf(pieces, at, refused);

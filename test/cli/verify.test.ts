@@ -137,8 +137,10 @@ describe("verify", () => {
     // The projection follows after a pause.
     while (alter.run().changes === 0) await new Promise((resolve) => setTimeout(resolve, 50));
     views.close();
-    // The row's own seal is broken: it is found, and the db may be closed to make it anew before the verdict.
-    expect((await verify()).code).toBe(1);
+    const { code, out } = await verify();
+    expect(code).toBe(1);
+    expect(out).toMatch(/^shop: damaged, 5 commits, head bafy\w+\n {2}projection: .*items\/0/);
+    expect(out).toContain("  Only derived data is wrong: `skald rebuild shop` makes it anew from the log.\n");
     expect((await verify("--log-only")).code).toBe(0);
     expect((await runSkald(["rebuild", "shop", "--dir", server.dir])).code).toBe(0);
     expect((await verify()).code).toBe(0);

@@ -1,3 +1,5 @@
+import path from "node:path";
+import Database from "better-sqlite3";
 import * as A from "@automerge/automerge";
 import { checkDb, finished } from "../../src/db/check.ts";
 import type { Db } from "../../src/db/db.ts";
@@ -196,6 +198,38 @@ describe("a walk through a log", () => {
 });
 
 describe("a check of a db that goes away under it", () => {
+  test("ends with a verdict when the db comes upon damage of what is derived, and says what is done", async () => {
+    await engine.create("broken");
+    await engine.use("broken", async (db) => {
+      for (let n = 0; n < 40; n += 1) await put(db, `c/${n % 20}`);
+      await db.projection.catchUp();
+    });
+    const file = path.join(engine.folderOf("broken"), "views.sqlite");
+    let last = "{}";
+    for await (const line of verifyLines(engine, "broken", new AbortController().signal)) {
+      last = line;
+      if ((JSON.parse(line) as { stage: string }).stage !== "catalog") continue;
+      const views = new Database(file);
+      views.exec("UPDATE document SET json = '{}' WHERE name = 'c/7'");
+      views.close();
+      // Somebody reads it: the answer comes from the log, and the db is closed as soon as nobody uses it.
+      await engine.use("broken", (db) => db.read("c/7", { at: "9" }));
+    }
+    expect(JSON.parse(last)).toMatchObject({
+      verdict: "damaged",
+      problems: expect.arrayContaining([
+        {
+          what: "projection",
+          where: expect.stringMatching(/views\.sqlite .*c\/7.* It is being made anew\.$/),
+          means: expect.any(String),
+          heals: "rebuild",
+        },
+      ]),
+    });
+    expect((await verified("broken"))["verdict"]).toBe("sound");
+    expect(failures.splice(0)).toContainEqual(expect.objectContaining({ code: "DERIVED_DAMAGED" }));
+  }, 60_000);
+
   test("says so when it was deleted or made anew, and checks what is made anew of it", async () => {
     await engine.create("gone");
     for (let n = 0; n < 120; n += 1) await engine.use("gone", (db) => put(db, `c/${n % 20}`));
