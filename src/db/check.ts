@@ -74,12 +74,30 @@ export async function* checkLog(
   storage: LogStorage,
   { world = realWorld, ...evidence }: Evidence & { readonly world?: World } = {},
 ): AsyncGenerator<CheckProgress, LogChecked> {
+  const steps = logSteps(storage, evidence);
+  for (let step = steps.next(); ; step = steps.next()) {
+    await nextTurn(world);
+    if (step.done) return step.value;
+    yield step.value;
+  }
+}
+
+/** The same in one go, for whoever has nobody to give way to. */
+export function checkLogNow(storage: LogStorage, evidence: Evidence = {}): LogChecked {
+  const steps = logSteps(storage, evidence);
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
+
+function* logSteps(storage: LogStorage, evidence: Evidence): Generator<CheckProgress, LogChecked> {
   const { findings, add } = collectFindings<CheckFinding>();
   const known = new EvidenceCheck(storage, evidence, (what, where) => add({ what, where }));
   yield { stage: "log", done: 0, of: storage.last() };
   const steps = verifyLog(storage, (stored) => known.visit(stored));
-  for (let step = steps.next(); ; step = steps.next()) {
-    await nextTurn(world);
+  for (;;) {
+    const step = steps.next();
     if (!step.done) {
       yield { stage: "log", done: step.value.checked, of: step.value.of };
       continue;
@@ -123,6 +141,11 @@ export async function* checkDerived(
     },
     nextSlice: () => nextTurn(world),
   };
+  /** Whoever goes slowly finds many more commits than can be taken in at once. */
+  const follow = async (): Promise<void> => {
+    for (const _ of walk.read(db.log.head().seq)) await nextTurn(world);
+    await nextTurn(world);
+  };
   // The storage has commits a moment before the log says so.
   while (walk.seq > db.log.head().seq && db.log.writing) await nextTurn(world);
   const { seq } = db.log.head();
@@ -145,7 +168,7 @@ export async function* checkDerived(
       for await (const { done, of } of steps()) {
         if (stop()) return { findings, stages: ran };
         yield { stage, done, of };
-        await nextTurn(world);
+        await follow();
       }
     } catch (error) {
       // The next stage may find more.

@@ -1,11 +1,12 @@
-import { verifyLog, type Finding, type Verdict, type VerifyProgress } from "../log/verify.ts";
+import { SkaldError } from "../errors.ts";
 import type { LogStorage } from "../store/contract.ts";
 import { openSqliteLog } from "../store/sqlite-log.ts";
-import type { Db } from "./db.ts";
+import { STAGES, checkDerived, checkLog, type CheckProgress, type LogChecked } from "./check.ts";
 import type { Engine } from "./engine.ts";
+import type { CheckFinding } from "./invariants.ts";
 
 /** What the scrub needs of the engine. */
-export type ScrubbedEngine = Pick<Engine, "list" | "has" | "use" | "folderOf">;
+export type ScrubbedEngine = Pick<Engine, "list" | "has" | "use" | "hold" | "folderOf" | "world">;
 
 /** Checks one db: yields between slices how far it is, and ends with what is wrong. Throws when it cannot be checked. */
 export type Checker = (
@@ -14,7 +15,7 @@ export type Checker = (
 ) => AsyncGenerator<ScrubStep, readonly ScrubFinding[]>;
 
 export interface ScrubStep {
-  /** Steps done and steps in all, of this db. */
+  /** Steps done and steps in all, of this db; steps may be parts of one. */
   readonly done: number;
   readonly of: number;
   /** Commits read in this slice. */
@@ -27,63 +28,78 @@ export interface ScrubFinding {
 }
 
 /**
- * What the scrub does with one db: every record of the log as `verify` reads it, through a reader of its own
- * that is open for one slice; then, beside the log, everything derived: that each commit, change and receipt
- * is found, that each document's row and its chain of commits are as they were written, its projection and
- * its saved form. Derived damage is thrown: the engine then makes it anew.
+ * Runs the checker on one db in slices: its log through a reader of its own that is open for one page, then
+ * what is derived of it, with the db held until somebody waits for it to close. What is wrong with the log
+ * is given back; derived damage is thrown, through the engine, which then makes it anew. Throws UNAVAILABLE
+ * when the db is wanted by others.
  */
-export async function* checkDb(
+export async function* scrubDb(
   engine: ScrubbedEngine,
   dbId: string,
 ): AsyncGenerator<ScrubStep, readonly ScrubFinding[]> {
   const storage = slicedLog(engine.folderOf(dbId), dbId);
-  const of = storage.last();
-  const all = 2 * of + 1;
-  const walk = verifyLog(storage);
-  let findings: readonly Finding[] = [];
-  for (let at = 0; ;) {
-    const step: IteratorResult<VerifyProgress, Verdict> = walk.next();
-    if (step.done) {
-      findings = step.value.findings;
-      break;
-    }
-    yield { done: step.value.checked, of: all, commits: step.value.checked - at };
-    at = step.value.checked;
+  const { world } = engine;
+  const counted = { commits: 0 };
+  const log: LogChecked = yield* steps(checkLog(storage, { world }), counted);
+  yield { done: 1, of: STAGES.length, commits: log.seq - counted.commits };
+  // What is read of one that was deleted on the way, or made anew, says nothing.
+  if (!isThere(engine, dbId, storage)) return [];
+  if (log.findings.some(({ heals }) => heals === undefined)) return log.findings;
+  const asked: { left: boolean; damage?: unknown } = { left: false };
+  const held = engine.hold(dbId, (damage) => {
+    asked.left = true;
+    asked.damage = damage;
+  });
+  if (!held) throw new SkaldError("UNAVAILABLE", `The db ${dbId} is being closed.`);
+  let derived: readonly CheckFinding[];
+  try {
+    if (Buffer.compare(held.db.log.identity.uid, storage.identity.uid) !== 0) return [];
+    const options = { world, stop: () => asked.left };
+    ({ findings: derived } = yield* steps(checkDerived(held.db, held.db.storage, log.walk, options)));
+  } finally {
+    held.release();
   }
-  // What cannot be read of the log cannot be compared with what is derived from it.
-  if (findings.length > 0) return findings;
-  for (let from = 1; from <= of;) {
-    from = await engine.use(dbId, (db) => {
-      const commits = db.log.commits(from, COMMITS);
-      for (const stored of commits) db.log.checkIndexed(stored);
-      return (commits.at(-1)?.commit.seq ?? of) + 1;
+  if (asked.damage !== undefined) throw asked.damage;
+  const found = [...log.findings, ...derived];
+  const inLog = found.filter(({ heals }) => heals === undefined);
+  const [first] = found;
+  if (first && inLog.length === 0) {
+    const more = found.length > 1 ? `, and ${found.length - 1} more` : "";
+    await engine.use(dbId, () => {
+      throw new SkaldError("DERIVED_DAMAGED", `${first.what}: ${first.where}${more}.`, {
+        details: { db: dbId, what: first.what, where: first.where },
+      });
     });
-    yield { done: of + from - 1, of: all, commits: 0 };
   }
-  for (let after: string | undefined = ""; after !== undefined;) {
-    const from: string = after;
-    after = await engine.use(dbId, (db) => checkDocuments(db, from));
-    yield { done: 2 * of, of: all, commits: 0 };
-  }
-  return [];
+  return inLog;
 }
 
-/** Goes through the derived rows of some documents after `after`; gives the last name, or undefined at the end. */
-function checkDocuments(db: Db, after: string): string | undefined {
-  const docs = db.log.list("", after, DOCS, true);
-  const { seq } = db.log.head();
-  for (const { name } of docs) {
-    db.log.history(name, seq, HISTORY);
-    db.views.document(name);
-    db.views.saved(name);
+/** A check's progress as that of the db: each stage counts as one step. */
+async function* steps<T>(
+  check: AsyncGenerator<CheckProgress, T>,
+  counted = { commits: 0 },
+): AsyncGenerator<ScrubStep, T> {
+  for (;;) {
+    const step = await check.next();
+    if (step.done) return step.value;
+    const { stage, done, of } = step.value;
+    const commits = stage === "log" ? done - counted.commits : 0;
+    counted.commits += commits;
+    yield { done: STAGES.indexOf(stage) + done / Math.max(1, of), of: STAGES.length, commits };
   }
-  return docs.length < DOCS ? undefined : docs.at(-1)?.name;
 }
 
-/** Commits and documents in one slice: a few milliseconds. */
-const COMMITS = 50;
-const DOCS = 20;
-const HISTORY = 1000;
+/** Whether the db is still the one that was begun with. */
+function isThere(engine: ScrubbedEngine, dbId: string, { identity }: LogStorage): boolean {
+  if (!engine.has(dbId)) return false;
+  const now = openSqliteLog(engine.folderOf(dbId), dbId, { readonly: true });
+  try {
+    return Buffer.compare(now.identity.uid, identity.uid) === 0;
+  } finally {
+    now.close();
+  }
+}
+
 /** SQLite goes through its structure in one go, so that is left out where it would take long: records vouch for themselves. */
 const INSPECT_MAX = 8 * 1024 * 1024;
 
@@ -98,13 +114,12 @@ function slicedLog(folder: string, dbId: string): LogStorage {
     }
   };
   const identity = once((storage) => storage.identity);
-  const last = once((storage) => storage.last());
   const refuse = (): never => {
     throw new Error("the scrub only reads");
   };
   return {
     identity,
-    last: () => last,
+    last: () => once((storage) => storage.last()),
     append: refuse,
     replace: refuse,
     tidy: refuse,

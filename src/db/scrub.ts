@@ -1,11 +1,11 @@
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { realWorld, type World } from "../world.ts";
-import { checkDb, type Checker, type ScrubFinding, type ScrubbedEngine } from "./scrub-check.ts";
+import { scrubDb, type Checker, type ScrubFinding, type ScrubbedEngine } from "./scrub-check.ts";
 
 /**
  * Goes through every db of a directory, slowly and for ever, so that what rots is found before somebody needs
  * it and while a good copy of it is still about. One slice at a time, a bounded share of the time, later while
- * the process is busy; a db is held for one slice and no longer.
+ * the process is busy; a db is let go when somebody waits for it.
  */
 export interface ScrubOptions {
   readonly engine: ScrubbedEngine;
@@ -59,7 +59,7 @@ export class Scrub {
 
   constructor(options: ScrubOptions) {
     this.#options = options;
-    this.#check = options.check ?? checkDb;
+    this.#check = options.check ?? scrubDb;
     this.#world = options.world ?? realWorld;
   }
 
@@ -184,4 +184,4 @@ export class Scrub {
 }
 
 /** What says nothing of the db, and goes by. */
-const PASSING: ReadonlySet<string> = new Set(["UNAVAILABLE", "STORAGE_FULL", "WORK_BUSY"]);
+const PASSING: ReadonlySet<string> = new Set(["DB_NOT_FOUND", "UNAVAILABLE", "STORAGE_FULL", "WORK_BUSY"]);

@@ -199,29 +199,6 @@ export class LogReader {
     return changes;
   }
 
-  /** Throws DERIVED_DAMAGED when the catalog does not lead to this commit by all that it should. */
-  checkIndexed({ cid, commit, clientTxId }: StoredCommit): void {
-    const { seq, author } = commit;
-    const lost = (what: string): SkaldError =>
-      new SkaldError("DERIVED_DAMAGED", `The catalog does not lead to ${what} of commit ${seq}.`, {
-        details: { seq },
-      });
-    if (seq > this.catalog.bundledUpTo()) {
-      for (const address of [cid, ...addressesOf(commit)]) {
-        if (!this.catalog.find(prefixOf(toHex(cidDigest(address)))).includes(seq)) {
-          // The same change can be in two documents: then the first commit is named, and is enough.
-          if (address === cid || this.block(address) === undefined) throw lost(cidToString(address));
-        }
-      }
-    }
-    if (clientTxId !== "" && this.catalog.receipt(author, clientTxId) === undefined)
-      throw lost("the receipt");
-    for (const { doc } of commit.entries) {
-      const state = this.catalog.doc(doc);
-      if (!state || state.first > seq || state.last < seq) throw lost(doc);
-    }
-  }
-
   /** Documents in name order after `after`; `prefix` is of `collection/key`. */
   list(prefix: string, after: string, limit: number, withDeleted = false): DocState[] {
     return this.catalog.list(prefix, after, limit, withDeleted);

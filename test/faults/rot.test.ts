@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import Database from "better-sqlite3";
 import { Engine, type EngineOptions } from "../../src/db/engine.ts";
-import { checkDb } from "../../src/db/scrub-check.ts";
+import { scrubDb } from "../../src/db/scrub-check.ts";
 import { Scrub } from "../../src/db/scrub.ts";
 import { realWorld, type World } from "../../src/world.ts";
 import { sqliteFiles, type DbFiles } from "../../src/db/files.ts";
@@ -454,9 +454,10 @@ describe("damage under an open db", () => {
       };
       const scrub = new Scrub({ engine, days: 7, onFinding: (error) => found.push(error), world });
       scrub.start();
-      for (let i = 0; i < 10_000 && scrub.status().lastPass === undefined; i += 1) {
+      while (scrub.status().lastPass === undefined) {
         turns.shift()?.();
-        await new Promise((resolve) => setImmediate(resolve));
+        // The documents are read by threads, which take time of their own.
+        await new Promise((resolve) => setTimeout(resolve, 1));
       }
       const status = scrub.status();
       await scrub.stop();
@@ -481,14 +482,14 @@ describe("damage under an open db", () => {
       days: 7,
       onFinding: (error) => told.push((error as Error).message),
     });
-    for await (const step of checkDb(again, "other")) expect(step.of).toBe(11);
-    const walk = checkDb(again, "rot");
+    for await (const step of scrubDb(again, "other")) expect(step.of).toBe(5);
+    const walk = scrubDb(again, "rot");
     let last = await walk.next();
     while (last.done !== true) last = await walk.next();
     expect(last.value).toContainEqual({ what: "record", where: expect.stringMatching(/^commit \d+:/) });
     expect(scrub.status()).toEqual({ progress: 0, commits: 0, findings: 0, lastPass: undefined });
     await again.close();
-  });
+  }, 120_000);
 });
 
 describe("the net", () => {

@@ -1,4 +1,4 @@
-import { checkDb, finished } from "../../src/db/check.ts";
+import { checkDb, checkLogNow, finished } from "../../src/db/check.ts";
 import { Db } from "../../src/db/db.ts";
 import { CODEC_DAG_CBOR, cidFromDigest, cidToString } from "../../src/ids/cid.ts";
 import { decodeRecord } from "../../src/log/record.ts";
@@ -6,12 +6,10 @@ import { headersIn, type StoredCommit } from "../../src/log/stored-commit.ts";
 import { verifyLog, type Finding } from "../../src/log/verify.ts";
 import type { LogStorage } from "../../src/store/contract.ts";
 import { openSqliteLog } from "../../src/store/sqlite-log.ts";
-import { EvidenceCheck } from "../../src/db/check-evidence.ts";
 
-/** What `verify` finds in a log, read from its first byte. */
-export function findingsIn(storage: LogStorage): readonly Finding[] {
-  const walk = verifyLog(storage);
-  for (let step = walk.next(); ; step = walk.next()) if (step.done) return step.value.findings;
+/** What the checker finds in a log, read from its first byte. */
+export function findingsIn(storage: LogStorage): readonly LedgerFinding[] {
+  return checkLogNow(storage).findings;
 }
 
 /** The address of every commit on disk: index 0 is commit 1. */
@@ -124,14 +122,7 @@ export class Ledger {
       const { findings } = await finished(checkDb(target, evidence));
       return [...findings, ...this.#outcomes(target.storage)];
     }
-    const findings: LedgerFinding[] = [];
-    const report = (what: string, where: string): void => void findings.push({ what, where });
-    const known = new EvidenceCheck(target, evidence, report);
-    const walk = verifyLog(target, (stored) => known.visit(stored));
-    let step = walk.next();
-    while (!step.done) step = walk.next();
-    known.end();
-    return [...step.value.findings, ...findings, ...this.#outcomes(target)];
+    return [...checkLogNow(target, evidence).findings, ...this.#outcomes(target)];
   }
 
   /** Each write that was tried against the commits that hold something of it. */

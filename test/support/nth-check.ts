@@ -51,7 +51,7 @@ export async function wrongAfter({ dir, dbs, txs, tokens }: Result): Promise<str
   return wrong;
 }
 
-/** The one place that says what a sound log is. */
+/** What the checker finds in the log. */
 function unsound(folder: string): string[] {
   const storage = openSqliteLog(folder, "a", { readonly: true });
   try {

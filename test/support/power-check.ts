@@ -13,7 +13,7 @@ import type { DiskImage, ImageFile } from "./disk-image.ts";
 import { findingsIn } from "./ledger.ts";
 import type { KnownDb, PowerLedger } from "./power-ledger.ts";
 
-/** What is sound about a log, in words; empty when all is. The one place to change when there is a better checker. */
+/** What the checker finds in a log, in words; empty when it is sound. */
 export function unsound(storage: LogStorage): string[] {
   return findingsIn(storage).map(({ what, where }) => `${what}: ${where}`);
 }
