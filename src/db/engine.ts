@@ -242,9 +242,14 @@ export class Engine {
   /** Drops everything derived of a db and makes it anew from the log. */
   async rebuild(dbId: string, onProgress?: (seq: number, of: number) => void): Promise<void> {
     const row = this.#row(dbId);
+    let dropped = false;
     await this.#shut(dbId, () => {
       forgetClosed(this.#folder(row));
       this.#dropFiles(row);
+      dropped = true;
+    }).catch((error: unknown) => {
+      // What failed before its closing was told then; opening it anew is how it goes on.
+      if (!dropped) throw error;
     });
     await this.use(dbId, (db) => db.projection.catchUp(onProgress));
   }

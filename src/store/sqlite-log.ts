@@ -78,9 +78,12 @@ export interface SqliteLogOpenOptions extends SqliteLogOptions {
 export function openSqliteLog(folder: string, dbId: string, options: SqliteLogOpenOptions = {}): LogStorage {
   const file = path.join(folder, LOG_FILE);
   if (options.readonly === true) return openFile(file, dbId, options);
-  refuseStrayWal(file);
-  const crashed = walBytes(file) > 0;
-  if (crashed) checkLeftWal(file, dbId, options);
+  const crashed = named(file, () => {
+    refuseStrayWal(file);
+    const left = walBytes(file) > 0;
+    if (left) checkLeftWal(file, dbId, options);
+    return left;
+  });
   return openFile(file, dbId, { ...options, crashed });
 }
 
