@@ -170,12 +170,6 @@ export class Group {
   }
 
   #findByActor(doc: string, actor: string, actorSeq: number): ChangeHeader | undefined {
-    for (const stored of this.#own.values()) {
-      const found = headersIn(stored, doc).find(
-        (header) => header.actor === actor && header.seq === actorSeq,
-      );
-      if (found) return found;
-    }
     const last = this.stage.doc(doc)?.last ?? 0;
     // Only ever asked to explain a refusal, so it looks at a bounded stretch of history.
     for (let seq = last; seq > 0 && seq > last - 1000; seq -= 1) {

@@ -85,7 +85,7 @@ export function planTransaction(tx: Transaction, stage: Stage, lookup: LogLookup
     const state = stage.doc(write.doc);
     if (write.refused) {
       const refusal = planRefusal(write, write.refused, stage, lookup);
-      const deleted = state?.deleted ?? false;
+      const deleted = state?.deleted === true;
       if (refusal) planned.push({ doc: write.doc, fresh: [], cids: [], deleted, refusal });
       continue;
     }

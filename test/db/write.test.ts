@@ -1,6 +1,7 @@
 import { Engine } from "../../src/db/engine.ts";
 import type { Db } from "../../src/db/db.ts";
 import type { TxRequest, TxWrite } from "../../src/db/write.ts";
+import { LIMITS } from "../../src/limits.ts";
 import { ownActors } from "../../src/db/own-actor.ts";
 import { copyOf, forge, lastChange, refusal, set, ACTORS } from "../log/fixture.ts";
 import { tempDir } from "../support/temp-dir.ts";
@@ -32,6 +33,26 @@ describe("a transaction", () => {
       expect(await refusal(tx(db, [put("c/a", 1), put("c/a", 2)]))).toMatchObject({ code: "BAD_REQUEST" });
       expect(await refusal(tx(db, [put("no slash", {})]))).toMatchObject({ code: "NAME_INVALID" });
       expect(await refusal(tx(db, [put("c/a", {})], { clientTxId: "x".repeat(10_000) }))).not.toMatchObject({
+        code: "none",
+      });
+      const message = "m".repeat(LIMITS.tx.messageCharacters.value);
+      expect(await refusal(tx(db, [put("c/a", {})], { message: `${message}m` }))).toMatchObject({
+        code: "BAD_REQUEST",
+      });
+      expect(await refusal(tx(db, [put("c/a", {})], { message, dryRun: true }))).toMatchObject({
+        code: "none",
+      });
+      const heads = Array.from({ length: LIMITS.tx.heads.value + 1 }, () => "ab".repeat(32));
+      expect(await refusal(tx(db, [put("c/a", {}, heads)]))).toMatchObject({ code: "TOO_LARGE" });
+      expect(await refusal(tx(db, [put("c/a", {})], { reads: [{ doc: "c/b", heads }] }))).toMatchObject({
+        code: "TOO_LARGE",
+      });
+      const reads = Array.from({ length: LIMITS.tx.reads.value + 1 }, (_, i) => ({
+        doc: `c/${i}`,
+        heads: [],
+      }));
+      expect(await refusal(tx(db, [put("c/a", {})], { reads }))).toMatchObject({ code: "TOO_LARGE" });
+      expect(await refusal(tx(db, [put("c/a", {})], { reads: reads.slice(1), dryRun: true }))).toMatchObject({
         code: "none",
       });
       const many = Array.from({ length: 1001 }, (_, i) => put(`c/${i}`, {}));
@@ -156,6 +177,11 @@ describe("a repeat", () => {
       expect(await refusal(tx(db, [put("c/b", {})], { clientTxId: "t1" }))).toMatchObject({
         code: "TX_ID_REUSED",
       });
+      // It is that before anything else is looked at that could refuse it.
+      expect(await refusal(tx(db, [{ doc: "c/none", delete: true }], { clientTxId: "t1" }))).toMatchObject({
+        code: "TX_ID_REUSED",
+      });
+      expect(await refusal(() => db.earlier("ann", "t1", "c/b"))).toMatchObject({ code: "TX_ID_REUSED" });
       // The id is ann's: bob's is another.
       const bobs = await tx(db, [put("c/b", {})], { clientTxId: "t1", author: "bob" });
       expect(bobs).toMatchObject({ seq: 4, duplicate: false });
@@ -176,6 +202,18 @@ describe("a repeat", () => {
 });
 
 describe("an edit", () => {
+  test("with what no change can hold is the value's fault", () =>
+    inDb(async (db) => {
+      for (const bad of ['{"a":"\\ud800"}', '{"\\udc00":1}', '{"a":1e999}', "[1]", "7", "{"]) {
+        const outcome = await refusal(tx(db, [{ doc: "c/a", edit: { kind: "put", value: bad } }]));
+        expect([bad, outcome.code]).toEqual([
+          bad,
+          expect.stringMatching(/^(VALUE_INVALID|BAD_JSON|BAD_REQUEST)$/),
+        ]);
+      }
+      expect(db.log.head().seq).toBe(0);
+    }));
+
   test("of a document that is not there is refused where it needs one", () =>
     inDb(async (db) => {
       const patch: TxWrite = {
@@ -213,6 +251,19 @@ describe("changes that a client made", () => {
         code: "CHANGE_ACTOR",
       });
       await tx(db, [{ doc: "c/a", changes: [next] }], { anyActor: true });
+      expect(await value(db, "c/a")).toEqual({ n: 2 });
+    }));
+
+  test("are a conflict when they name what they build on and it has moved", () =>
+    inDb(async (db) => {
+      const start = copyOf(db.log, "c/a", ACTORS[0]);
+      const one = set(start, { n: 1 });
+      const { heads } = await tx(db, [{ doc: "c/a", base: [], changes: [lastChange(one)] }]);
+      const two = lastChange(set(one, { n: 2 }));
+      const base = heads["c/a"] as readonly string[];
+      const stale = await refusal(tx(db, [{ doc: "c/a", base: [], changes: [two] }]));
+      expect(stale).toMatchObject({ code: "HEADS_CONFLICT", details: { doc: "c/a", current_heads: base } });
+      await tx(db, [{ doc: "c/a", base, changes: [two] }]);
       expect(await value(db, "c/a")).toEqual({ n: 2 });
     }));
 

@@ -175,6 +175,22 @@ describe("a record", () => {
       expect(refused(() => decodeRecord(body.subarray(0, length), 1))).toBe("DB_DAMAGED");
   });
 
+  test("of another format is refused, also under a right check", () => {
+    const body = encodeRecord({
+      digest: new Uint8Array(32),
+      commit: new Uint8Array(40),
+      blocks: [],
+      clientTxId: "",
+    });
+    const checked = (format: number): Uint8Array => {
+      const head = new Uint8Array([format, ...body.subarray(1, -8)]);
+      return new Uint8Array([...head, ...blake3(head).subarray(0, 8)]);
+    };
+    expect(checked(1)).toEqual(body);
+    for (const format of [0, 2, 3, 129, 255])
+      expect(refused(() => decodeRecord(checked(format), 1))).toBe("DB_DAMAGED");
+  });
+
   test("whose check is right but whose lengths are not is refused", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (inside) => {

@@ -292,7 +292,13 @@ describe("the catalog", () => {
       const again = openLog(folder, { cachedDocs });
       check(again.log);
       for (const doc of [...names, ...names])
-        expect(again.log.state(doc)).toMatchObject({ name: doc, deleted: doc === "notes/b", changes: 1 });
+        expect(again.log.state(doc)).toMatchObject({
+          name: doc,
+          deleted: doc === "notes/b",
+          changes: 1,
+          bytes: first(log, doc, AA).length,
+          refusedAt: 0,
+        });
       await again.log.close();
     }
   });

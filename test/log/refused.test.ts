@@ -5,6 +5,9 @@ import { readChange, type ChangeHeader } from "../../src/log/change.ts";
 import { decodeCommit, encodeCommit, type Commit, type CommitEntry } from "../../src/log/commit.ts";
 import { decodeDocState, encodeDocState } from "../../src/log/doc-state.ts";
 import { Log } from "../../src/log/log.ts";
+import { CborWriter } from "../../src/ids/cbor.ts";
+import { fromHex } from "../../src/ids/hash.ts";
+import { RefusedSet } from "../../src/log/refusals.ts";
 import { writeRecord } from "../../src/log/record.ts";
 import { verifyLog } from "../../src/log/verify.ts";
 import { openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
@@ -101,6 +104,115 @@ describe("an entry that sets changes aside", () => {
   test("leaves the bytes of every other entry as they were", () => {
     const plain = { ...commit, entries: [{ doc: DOC, base: [], changes: [], heads: [FIRST.hash] }] };
     expect(Buffer.from(encodeCommit(plain)).includes("refused")).toBe(false);
+  });
+});
+
+describe("a document's row", () => {
+  /** The bytes of a row, in parts as they are told. */
+  function row(parts: {
+    items?: number;
+    heads?: string[];
+    actors?: string[];
+    refused?: string[];
+    more?: boolean;
+  }) {
+    const { heads = ["ab"], actors = ["aa"], refused } = parts;
+    const w = new CborWriter();
+    w.reset();
+    w.array(parts.items ?? (refused ? 7 : 5));
+    for (const number of [9, 2, 300]) w.uint(number);
+    w.array(heads.length * 2);
+    for (const head of heads) {
+      w.bytes(fromHex(head.repeat(32)));
+      w.uint(9);
+    }
+    w.array(actors.length * 4);
+    for (const actor of actors) {
+      w.bytes(fromHex(actor.repeat(16)));
+      w.uint(2);
+      w.bytes(fromHex("ab".repeat(32)));
+      w.text("ann");
+    }
+    if (refused) {
+      w.uint(4);
+      w.array(refused.length * 2);
+      for (const hash of refused) {
+        w.bytes(fromHex(hash.repeat(32)));
+        w.bytes(fromHex("ee".repeat(16)));
+      }
+    }
+    if (parts.more) w.uint(1);
+    return { id: 3, name: DOC, state: w.take(), first: 1, last: 4, deleted: true };
+  }
+  const code = (work: () => unknown): unknown => {
+    try {
+      work();
+      return "none";
+    } catch (error) {
+      return (error as { code?: unknown }).code;
+    }
+  };
+
+  test("reads back as the state that it was", () => {
+    const plain = decodeDocState(row({}));
+    expect(plain).toEqual({
+      id: 3,
+      name: DOC,
+      maxOp: 9,
+      changes: 2,
+      bytes: 300,
+      heads: new Map([["ab".repeat(32), 9]]),
+      actors: new Map([["aa".repeat(16), { seq: 2, hash: "ab".repeat(32), principal: "ann" }]]),
+      refused: new Map(),
+      refusedAt: 0,
+      first: 1,
+      last: 4,
+      deleted: true,
+    });
+    expect(Buffer.from(encodeDocState(plain))).toEqual(Buffer.from(row({}).state));
+    const aside = decodeDocState(row({ heads: ["ab", "cd"], refused: ["01", "02"] }));
+    expect([aside.refusedAt, [...aside.refused.keys()].map((hash) => hash.slice(0, 2))]).toEqual([
+      4,
+      ["01", "02"],
+    ]);
+    expect(Buffer.from(encodeDocState(aside))).toEqual(
+      Buffer.from(row({ heads: ["ab", "cd"], refused: ["01", "02"] }).state),
+    );
+  });
+
+  test.each([
+    ["a head twice", { heads: ["ab", "ab"] }],
+    ["an actor twice", { actors: ["aa", "aa"] }],
+    ["a change set aside twice", { refused: ["01", "01"] }],
+    ["no change set aside where there should be one", { refused: [] }],
+    ["other parts", { items: 6 }],
+    ["too many parts", { items: 8 }],
+    ["more behind it", { more: true }],
+    ["more behind what is set aside", { refused: ["01"], more: true }],
+  ])("with %s is damaged", (_, parts) => {
+    expect(code(() => decodeDocState(row(parts)))).toBe("DERIVED_DAMAGED");
+  });
+
+  test("cut short anywhere is damaged", () => {
+    const { state, ...rest } = row({ refused: ["01"] });
+    for (let length = 0; length < state.length; length += 1)
+      expect(code(() => decodeDocState({ ...rest, state: state.slice(0, length) }))).toBe("DERIVED_DAMAGED");
+  });
+});
+
+describe("what is set aside", () => {
+  test("takes along what builds on it and what its actor did after it, and nothing else", () => {
+    const change = (hash: string, actor: string, ...deps: string[]) => ({ hash, actor, deps });
+    const refused = new RefusedSet();
+    refused.add(change("bad", "eve"));
+    expect(refused.takesIn(change("a1", "ann", "other"))).toBe(false);
+    expect(refused.takesIn(change("e2", "eve", "other"))).toBe(true);
+    expect(refused.takesIn(change("a2", "ann", "a1", "bad"))).toBe(true);
+    // Ann's number 2 is used up, so what she does on the good branch cannot stay either.
+    expect(refused.takesIn(change("a3", "ann", "a1"))).toBe(true);
+    expect(refused.takesIn(change("b1", "bob", "e2"))).toBe(true);
+    expect(refused.takesIn(change("c1", "cid"))).toBe(false);
+    expect([...refused.hashes]).toEqual(["bad", "e2", "a2", "a3", "b1"]);
   });
 });
 

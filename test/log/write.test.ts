@@ -164,6 +164,24 @@ describe("a write", () => {
   });
 });
 
+describe("a write of nothing", () => {
+  test("is answered with where the db is, also before its first commit", async () => {
+    const { log } = createLog(root);
+    const none = await log.write(tx(write(DOC, [])));
+    expect(none).toMatchObject({ seq: 0, duplicate: true, commit: "", time: 0, heads: { [DOC]: [] } });
+    expect(none.cid).toHaveLength(0);
+    const first = await log.write(tx(write(DOC, [lastChange(set(copyOf(log, DOC, AA), { a: 1 }))])));
+    expect(await log.write(tx(write("notes/none", [])))).toMatchObject({
+      seq: 1,
+      duplicate: true,
+      commit: first.commit,
+      time: first.time,
+      heads: { "notes/none": [] },
+    });
+    await log.close();
+  });
+});
+
 describe("a repeated client_tx_id", () => {
   test("gets the first receipt in the same group, later and after the log was opened again", async () => {
     const { log, folder, doc } = await withOne();
@@ -251,8 +269,19 @@ describe("a change is refused that", () => {
       code: "CHANGE_EQUIVOCATION",
       details: { hashes: [hashOf(one), hashOf(two)] },
     });
-    await log.write(tx(write(DOC, [one])));
-    await log.write(tx(write(DOC, [lastChange(set(A.clone(doc, { actor: BB }), { z: 1 }))])));
+    // Another actor's change, and another number of the same one, are not what is meant.
+    const bs = set(A.clone(doc, { actor: BB }), { z: 1 });
+    const later = lastChange(
+      set(A.load<Record<string, unknown>>(A.save(A.applyChanges(doc, [one])[0]), { actor: AA }), { c: 3 }),
+    );
+    const amongOthers = await refusal(log.write(tx(write(DOC, [lastChange(bs), one, later, two]))));
+    expect(amongOthers).toMatchObject({ details: { actor: AA, seq: 2, hashes: [hashOf(one), hashOf(two)] } });
+    const [, after] = await Promise.all([
+      log.write(tx(write(DOC, [one]))),
+      refusal(log.write(tx(write(DOC, [two])))),
+    ]);
+    expect(after).toMatchObject({ details: { actor: AA, seq: 2, hashes: [hashOf(one), hashOf(two)] } });
+    await log.write(tx(write(DOC, [lastChange(bs)])));
     expect(await refusal(log.write(tx(write(DOC, [two]))))).toMatchObject({
       code: "CHANGE_EQUIVOCATION",
       details: { actor: AA, seq: 2, hashes: [hashOf(one), hashOf(two)] },

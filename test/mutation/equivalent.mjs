@@ -2,7 +2,130 @@
 // names a line of a source by its text (trimmed) and, where not all of its edits are meant, the edits.
 // One that fits nothing any more fails the run; `--equivalent` tries them too and names those that a test
 // noticed after all.
-export const EQUIVALENT = [];
+const LOG = "src/log/log.ts";
+const RECORDS = "src/log/records.ts";
+const WRITE = "src/db/write.ts";
+const GROUP = "src/log/group.ts";
+const CATALOG = "src/log/catalog.ts";
+const TRANSACTION = "src/log/transaction.ts";
+const STORAGE = "src/store/sqlite-log.ts";
+
+const BUDGET = "a budget: another one costs more or less and answers the same";
+const WORDS = "words of a message";
+const REPEATED = "what a repeat adds to the bytes of a group, which only a budget looks at";
+
+export const EQUIVALENT = [
+  { file: RECORDS, line: "const EXPANDED_MAX = 2;", reason: BUDGET },
+  { file: RECORDS, line: "const PAGE = 512;", reason: BUDGET },
+  { file: RECORDS, line: "const RANGE_BYTES = 8 * 1024 * 1024;", reason: BUDGET },
+  { file: LOG, line: "const GROUP_MAX = 512;", reason: BUDGET },
+  { file: LOG, line: "const GROUP_BYTES = 8 * 1024 * 1024;", reason: BUDGET },
+  {
+    file: LOG,
+    line: "return last.last - last.first + 1 < BUNDLE_COMMITS / 2 ? last.first : last.last + 1;",
+    what: ["< becomes <=", "+ becomes -", "becomes 2", "becomes 3", "/ becomes *"],
+    reason: "how full a bundle may be to be made anew: a matter of cost",
+  },
+  {
+    file: STORAGE,
+    line: "this.#walBytes = options.walBytes ?? 16 * 1024 * 1024;",
+    what: ["* becomes /", "becomes 17", "becomes 1025"],
+    reason: BUDGET,
+  },
+  {
+    file: STORAGE,
+    line: "export const DEFAULT_RESERVE = 32 * 1024 * 1024;",
+    what: ["becomes 33", "becomes 1025"],
+    reason: BUDGET,
+  },
+  {
+    file: STORAGE,
+    line: "if (!(seq >= 1 && seq <= this.#last)) return undefined;",
+    what: ["if (false)", "&& becomes ||", ">= becomes >", "becomes 2"],
+    reason: "spares a query: SQLite finds no row for such a number",
+  },
+  {
+    file: GROUP,
+    line: "return { cid, seq, time: commit.time, entries: commit.entries, duplicate: true, bytes: 0 };",
+    what: ["becomes 1"],
+    reason: REPEATED,
+  },
+  {
+    file: GROUP,
+    line: "return { cid, seq, time: commit.time, entries, duplicate: true, bytes: 0 };",
+    what: ["becomes 1"],
+    reason: REPEATED,
+  },
+  {
+    file: GROUP,
+    line: "return { cid: cid ?? new Uint8Array(0), seq: at, time, entries, duplicate: true, bytes: 0 };",
+    what: ["becomes 1"],
+    reason: REPEATED,
+  },
+  {
+    file: "src/log/recover.ts",
+    line: "const upTo = (same < 0 ? noted : noted.slice(0, same)).at(-1)?.last ?? 0;",
+    what: ["without -", "becomes 2", "?? becomes &&"],
+    reason: "what is noted already is noted again, to the same",
+  },
+  {
+    file: CATALOG,
+    line: "return id === undefined ? [] : this.#table.bundlesOf(id);",
+    what: ["the second of two"],
+    reason: "the table finds nothing for no id",
+  },
+  { file: CATALOG, line: "constructor(table: CatalogTable, cachedDocs = 10_000) {", reason: BUDGET },
+  {
+    file: TRANSACTION,
+    line: "if (change.seq <= 2 && isGenesis(write.doc, change, lookup) && state.changes + fresh.length > 0) continue;",
+    what: ["becomes 3"],
+    reason: "spares the working out of a genesis: nothing of its actor can have that number",
+  },
+  { file: TRANSACTION, line: "const WALK_MAX = 1000;", reason: BUDGET },
+  {
+    file: TRANSACTION,
+    line: 'checkText("message", tx.message ?? "");',
+    what: ["an empty text"],
+    reason: WORDS,
+  },
+  { file: TRANSACTION, line: 'checkText("author", tx.author);', what: ["an empty text"], reason: WORDS },
+  {
+    file: TRANSACTION,
+    line: "if (state.refused.size > 0) refuseDescendants(change, state);",
+    what: ["if (true)", "> becomes >="],
+    reason: "spares a look: nothing builds on what was not set aside",
+  },
+  {
+    file: WRITE,
+    line: "if (!request.dryRun && !receipt.duplicate) {",
+    what: ["if (false)"],
+    reason: "spares the next reader a worker's time",
+  },
+  {
+    file: WRITE,
+    line: 'checkCount("writes of a transaction", writes.length, mostWrites.value);',
+    what: ["an empty text"],
+    reason: WORDS,
+  },
+  {
+    file: WRITE,
+    line: 'checkCount("reads of a transaction", request.reads?.length ?? 0, reads.value);',
+    what: ["an empty text"],
+    reason: WORDS,
+  },
+  {
+    file: WRITE,
+    line: 'checkCount("heads of a write", write.base?.length ?? 0, heads.value);',
+    what: ["an empty text"],
+    reason: WORDS,
+  },
+  {
+    file: WRITE,
+    line: 'for (const read of request.reads ?? []) checkCount("heads of a read", read.heads.length, heads.value);',
+    what: ["an empty text"],
+    reason: WORDS,
+  },
+];
 
 /** The reason why a mutant is on the list, or undefined. */
 export function reasonOf(file, text, what) {

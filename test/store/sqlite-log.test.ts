@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, truncateSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import Database from "better-sqlite3";
 import { blake3 } from "../../src/ids/hash.ts";
@@ -61,6 +61,50 @@ describe("a log file", () => {
       const digest = blake3(Buffer.concat(parts.flatMap((part) => [Buffer.of(part.length), part])));
       expect(get.get("check")).toEqual(Buffer.from(digest.subarray(0, 8)));
     });
+  });
+
+  test("left by a crash with a wrong transaction before a whole one is damaged, and not touched", async () => {
+    const folder = place();
+    const storage = createSqliteLog(folder, "notes");
+    for (const seq of [1, 2, 3]) await storage.append([{ seq, body: new Uint8Array(5000).fill(seq) }]);
+    const left = place();
+    cpSync(folder, left, { recursive: true });
+    storage.close();
+    const file = path.join(left, "log.sqlite-wal");
+    const wal = readFileSync(file);
+    const at = wal.indexOf(Buffer.alloc(100, 1));
+    expect(at).toBeGreaterThan(0);
+    wal[at] = 9;
+    writeFileSync(file, wal);
+    expect(code(() => openSqliteLog(left, "notes"))).toBe("DB_DAMAGED");
+    expect(readFileSync(file)).toEqual(wal);
+  });
+
+  test("left by a crash is asked about before it is touched, and refused when others know of more", async () => {
+    const folder = place();
+    const storage = createSqliteLog(folder, "notes");
+    await storage.append([1, 2, 3].map((seq) => ({ seq, body })));
+    const left = place();
+    cpSync(folder, left, { recursive: true });
+    storage.close();
+    const before = ["log.sqlite", "log.sqlite-wal"].map((name) => readFileSync(path.join(left, name)));
+    expect(before[1]?.length).toBeGreaterThan(0);
+    const asked: string[] = [];
+    const known = (seq: number) => () => {
+      asked.push(`${seq}`);
+      return seq;
+    };
+    expect(code(() => openSqliteLog(left, "notes", { known: known(4) }))).toBe("DB_DAMAGED");
+    expect(["log.sqlite", "log.sqlite-wal"].map((name) => readFileSync(path.join(left, name)))).toEqual(
+      before,
+    );
+    const opened = openSqliteLog(left, "notes", { known: known(3) });
+    expect([opened.last(), asked]).toEqual([3, ["4", "3"]]);
+    // Everything was moved into the file, so the next opening has nothing to ask about.
+    expect(statSync(path.join(left, "log.sqlite-wal"), { throwIfNoEntry: false })?.size ?? 0).toBe(0);
+    opened.close();
+    openSqliteLog(left, "notes", { known: known(99) }).close();
+    expect(asked).toEqual(["4", "3"]);
   });
 
   test("is never made anew by opening it", () => {
