@@ -150,8 +150,8 @@ export class Scrub {
   }
 
   async *#db(dbId: string, index: number, of: number): AsyncGenerator<void, void> {
+    const walk = this.#check(this.#options.engine, dbId);
     try {
-      const walk = this.#check(this.#options.engine, dbId);
       for (;;) {
         const step = await walk.next();
         if (step.done) {
@@ -170,6 +170,9 @@ export class Scrub {
       if (isSkaldError(error) && PASSING.has(error.code)) return;
       this.#found += 1;
       this.#options.onFinding(error);
+    } finally {
+      // Also when it is left in the middle: it may hold something.
+      await walk.return([]).catch(() => {});
     }
   }
 

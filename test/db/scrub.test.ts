@@ -1,0 +1,240 @@
+import { SkaldError } from "../../src/errors.ts";
+import { Engine } from "../../src/db/engine.ts";
+import { checkDb, type Checker, type ScrubbedEngine } from "../../src/db/scrub-check.ts";
+import { Scrub } from "../../src/db/scrub.ts";
+import { realWorld, type World } from "../../src/world.ts";
+import { tempDir } from "../support/temp-dir.ts";
+
+/** A clock that only goes on when a timer is run, and what timers there are. */
+function handClock(): { world: World; waits: number[]; next: (late?: number) => Promise<void> } {
+  let clock = 1_000_000;
+  const turns: { at: number; work: () => void; off: boolean }[] = [];
+  const waits: number[] = [];
+  return {
+    waits,
+    world: {
+      ...realWorld,
+      now: () => Math.floor(clock),
+      monotonic: () => clock,
+      timer: (ms, work) => {
+        const turn = { at: clock + ms, work, off: false };
+        waits.push(ms);
+        turns.push(turn);
+        return () => void (turn.off = true);
+      },
+    },
+    async next(late = 0) {
+      const turn = turns.shift();
+      if (!turn) throw new Error("nothing is waiting");
+      clock = turn.at + late;
+      if (!turn.off) turn.work();
+      for (let i = 0; i < 20; i += 1) await new Promise((resolve) => setImmediate(resolve));
+    },
+  };
+}
+
+const DAY = 86_400_000;
+
+/** An engine of dbs that are names only. */
+const named = (...ids: string[]): ScrubbedEngine & { gone: Set<string> } => {
+  const gone = new Set<string>();
+  return {
+    gone,
+    list: (after, limit) =>
+      ids
+        .filter((dbId) => dbId > after)
+        .slice(0, limit)
+        .map((dbId) => ({ dbId, folder: dbId, created: 0, state: "ready" as const })),
+    has: (dbId) => !gone.has(dbId),
+    use: () => Promise.reject(new Error("not asked for")),
+    folderOf: (dbId) => dbId,
+  };
+};
+
+async function passOf(
+  engine: ScrubbedEngine,
+  check: Checker,
+  most = 1000,
+): Promise<{ found: unknown[]; status: ReturnType<Scrub["status"]>; waits: number[] }> {
+  const found: unknown[] = [];
+  const { world, next, waits } = handClock();
+  const scrub = new Scrub({ engine, days: 7, onFinding: (error) => found.push(error), check, world });
+  scrub.start();
+  for (let i = 0; i < most && scrub.status().lastPass === undefined; i += 1) await next();
+  const status = scrub.status();
+  await scrub.stop();
+  return { found, status, waits };
+}
+
+describe("the scrub", () => {
+  test("goes through every db, however many there are, and starts again when a pass was meant to end", async () => {
+    const ids = Array.from({ length: 205 }, (_, i) => `db-${String(i).padStart(3, "0")}`);
+    const seen: string[] = [];
+    const check: Checker = async function* (_, dbId) {
+      seen.push(dbId);
+      yield { done: 1, of: 1, commits: 3 };
+      return [];
+    };
+    const { world, next, waits } = handClock();
+    const scrub = new Scrub({ engine: named(...ids), days: 7, onFinding: () => {}, check, world });
+    scrub.start();
+    const start = world.monotonic();
+    while (scrub.status().lastPass === undefined) await next();
+    expect(seen).toEqual(ids);
+    expect(scrub.status()).toMatchObject({ progress: 1, commits: 3 * 205, findings: 0 });
+    while (seen.length === 205) await next();
+    expect(world.monotonic() - start).toBeGreaterThanOrEqual(7 * DAY);
+    expect(world.monotonic() - start).toBeLessThan(7 * DAY + 60_000);
+    expect(Math.max(...waits)).toBeLessThanOrEqual(7 * DAY);
+    await scrub.stop();
+  });
+
+  test("never runs when it is told to take no days", async () => {
+    const { world, waits } = handClock();
+    const scrub = new Scrub({ engine: named("a"), days: 0, onFinding: () => {}, world });
+    scrub.start();
+    expect([waits, scrub.status()]).toEqual([
+      [],
+      { progress: 0, commits: 0, findings: 0, lastPass: undefined },
+    ]);
+    await scrub.stop();
+  });
+
+  test("waits no longer than a timer can, however many days it is given", async () => {
+    const { world, next, waits } = handClock();
+    const check: Checker = async function* () {
+      yield { done: 1, of: 1, commits: 1 };
+      return [];
+    };
+    const scrub = new Scrub({ engine: named("a"), days: 1e6, onFinding: () => {}, check, world });
+    scrub.start();
+    while (scrub.status().lastPass === undefined) await next();
+    await next();
+    expect(Math.max(...waits)).toBe(2 ** 31 - 1);
+    await scrub.stop();
+  });
+
+  test("puts a slice off while timers come late, and not for ever", async () => {
+    const { world, next, waits } = handClock();
+    let slices = 0;
+    const check: Checker = async function* () {
+      for (;;) yield { done: (slices += 1), of: 100, commits: 1 };
+    };
+    const scrub = new Scrub({ engine: named("a"), days: 7, onFinding: () => {}, check, world });
+    scrub.start();
+    for (let i = 0; i < 20; i += 1) await next(30);
+    expect([slices, waits.slice(1)]).toEqual([0, Array.from({ length: 20 }, () => 1000)]);
+    await next(30);
+    expect(slices).toBe(1);
+    await next(25);
+    expect(slices).toBe(2);
+    await scrub.stop();
+  });
+
+  test("tells what it finds, and counts it until a whole pass finds less", async () => {
+    const check: Checker = async function* (_, dbId) {
+      yield { done: 0, of: 0, commits: 0 };
+      return dbId === "b"
+        ? [
+            { what: "record", where: "commit 3" },
+            { what: "seq", where: "commit 4" },
+          ]
+        : [];
+    };
+    const { found, status } = await passOf(named("a", "b", "c"), check);
+    expect(found.map((error) => (error as SkaldError).details)).toEqual([
+      { db: "b", what: "record", where: "commit 3" },
+      { db: "b", what: "seq", where: "commit 4" },
+    ]);
+    expect(found).toContainEqual(expect.objectContaining({ code: "DB_DAMAGED" }));
+    expect(status).toMatchObject({ findings: 2, progress: 1 });
+  });
+
+  test("goes on after a db that cannot be checked, and says so unless it passes or the db is gone", async () => {
+    const engine = named("busy", "damaged", "deleted", "full", "going", "last");
+    const seen: string[] = [];
+    // eslint-disable-next-line require-yield -- none of them comes to its first step
+    const check: Checker = async function* (_, dbId) {
+      seen.push(dbId);
+      if (dbId === "busy") throw new SkaldError("WORK_BUSY", "later");
+      if (dbId === "full") throw new SkaldError("STORAGE_FULL", "full");
+      if (dbId === "going") throw new SkaldError("UNAVAILABLE", "closing");
+      if (dbId === "damaged") throw new SkaldError("DB_DAMAGED", "its file is none");
+      if (dbId === "last") throw new TypeError("a bug");
+      if (dbId === "deleted") {
+        engine.gone.add(dbId);
+        throw new SkaldError("DB_NOT_FOUND", "gone");
+      }
+      return [];
+    };
+    const { found, status } = await passOf(engine, check);
+    expect(seen).toEqual(["busy", "damaged", "deleted", "full", "going", "last"]);
+    expect(found.map((error) => (error as Error).message)).toEqual(["its file is none", "a bug"]);
+    expect(status.findings).toBe(2);
+    engine.gone.add("damaged");
+    seen.length = 0;
+    await passOf(engine, check);
+    expect(seen).not.toContain("damaged");
+  });
+
+  test("that cannot even list the dbs says so and ends the pass", async () => {
+    const engine: ScrubbedEngine = {
+      ...named("a"),
+      list: () => {
+        throw new SkaldError("STORAGE_FAILED", "the list cannot be read");
+      },
+    };
+    const { found, status } = await passOf(engine, async function* () {
+      yield { done: 0, of: 1, commits: 0 };
+      return [];
+    });
+    expect(found).toEqual([expect.objectContaining({ code: "STORAGE_FAILED" })]);
+    expect(status.lastPass).toBeDefined();
+  });
+
+  test("that is stopped in the middle of a db lets go of it", async () => {
+    let ended = false;
+    const check: Checker = async function* () {
+      try {
+        for (let done = 0; ; done += 1) yield { done, of: 1000, commits: 1 };
+      } finally {
+        ended = true;
+      }
+    };
+    const { status } = await passOf(named("a", "b"), check, 5);
+    expect(ended).toBe(true);
+    expect(status.lastPass).toBeUndefined();
+    expect(status.progress).toBeGreaterThan(0);
+  });
+});
+
+describe("what the scrub does with a db", () => {
+  test("is reading every commit and everything derived, and finding nothing in a sound one", async () => {
+    const engine = new Engine({ dir: tempDir(), reserve: 0, documents: { workers: 1 } });
+    await engine.create("empty");
+    await engine.create("notes");
+    await engine.use("notes", async (db) => {
+      for (let n = 0; n < 70; n += 1)
+        await db.tx({
+          author: "ann",
+          clientTxId: `tx-${n}`,
+          writes: [{ doc: `c/${n % 45}`, edit: { kind: "put", value: `{"n":${n}}` } }],
+        });
+      await db.compact({ upTo: 30 });
+      await db.projection.catchUp();
+    });
+    const { found, status } = await passOf(engine, checkDb);
+    expect(found).toEqual([]);
+    expect(status).toMatchObject({ commits: 70, findings: 0, progress: 1 });
+    // What no longer leads to a document is damage of what is derived: the engine hears of it and heals.
+    await engine.use("notes", (db) => {
+      db.views.document = () => {
+        throw new SkaldError("DERIVED_DAMAGED", "a row is not as it was written");
+      };
+    });
+    const second = await passOf(engine, checkDb);
+    expect(second.found).toEqual([expect.objectContaining({ code: "DERIVED_DAMAGED" })]);
+    expect((await passOf(engine, checkDb)).found).toEqual([]);
+    await engine.close();
+  });
+});
