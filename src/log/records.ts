@@ -52,7 +52,7 @@ export class Records {
       }
       break;
     }
-    return found.slice(0, limit);
+    return found;
   }
 
   /** Commits `from` to `to`, without keeping expanded what is only passed through; at most RANGE_BYTES of them. */

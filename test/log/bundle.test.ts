@@ -2,10 +2,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import * as A from "@automerge/automerge";
+import Database from "better-sqlite3";
 import { packBundle, unpackBundle } from "../../src/log/bundle.ts";
 import type { Log, StoredCommit } from "../../src/log/log.ts";
 import { verifyLog, type Verdict } from "../../src/log/verify.ts";
 import type { LogStorage } from "../../src/store/contract.ts";
+import { openSqliteLog } from "../../src/store/sqlite-log.ts";
 import { ACTORS, copyOf, createLog, lastChange, openLog, set, tx, write, type Doc } from "./fixture.ts";
 
 const root = mkdtempSync(path.join(tmpdir(), "skald-bundle-"));
@@ -163,6 +165,10 @@ describe("a compacted log", () => {
   test("stays as it is when less of it is asked for, and goes on where it ended", async () => {
     const { log, storage, all } = await written();
     const progress: number[][] = [];
+    expect(await log.compact(packBundle, { upTo: 0 })).toEqual({ bundles: 0, commits: 0 });
+    // One commit alone would only grow.
+    expect(await log.compact(packBundle, { upTo: 1 })).toEqual({ bundles: 0, commits: 1 });
+    expect(storage.ranges()).toEqual([]);
     expect(await log.compact(packBundle, { upTo: 30 })).toEqual({ bundles: 1, commits: 30 });
     expect(await log.compact(packBundle, { upTo: 10 })).toEqual({ bundles: 0, commits: 0 });
     expect(await log.compact(packBundle, { upTo: 30 })).toEqual({ bundles: 0, commits: 0 });
@@ -182,6 +188,81 @@ describe("a compacted log", () => {
     );
     await log.close();
   });
+
+  test.each([
+    ["its first bundle", [[1, 10]], [[1, 59]]],
+    [
+      "one of several",
+      [
+        [1, 10],
+        [11, 20],
+        [21, 25],
+      ],
+      [
+        [1, 10],
+        [11, 20],
+        [21, 59],
+      ],
+    ],
+    [
+      "the first of several",
+      [
+        [1, 5],
+        [6, 10],
+      ],
+      [
+        [1, 7],
+        [8, 10],
+      ],
+    ],
+    [
+      "bundles that came after",
+      [[1, 10]],
+      [
+        [1, 10],
+        [11, 20],
+        [21, 30],
+      ],
+    ],
+  ] as [string, [number, number][], [number, number][]][])(
+    "whose catalog does not know of %s yet, after a crash, is told of it on opening",
+    async (_, before, after) => {
+      const { log, storage, folder, all } = await written();
+      await log.close();
+      const asRanges = (ranges: [number, number][]) => ranges.map(([first, last]) => ({ first, last }));
+      /** The storage with these bundles, whatever it had. */
+      const meddle = (ranges: [number, number][]): void => {
+        const sqlite = new Database(path.join(folder, "log.sqlite"));
+        sqlite.exec("DELETE FROM record");
+        const insert = sqlite.prepare("INSERT INTO record (seq, first, body) VALUES (?, ?, ?)");
+        for (const [first, last] of ranges)
+          insert.run(last, first, packBundle(storage.identity.uid, all.slice(first - 1, last)));
+        const end = ranges.at(-1)?.[1] ?? 0;
+        for (const { seq, body } of singles) if (seq > end) insert.run(seq, seq, body);
+        sqlite.close();
+        rmSync(path.join(folder, "log.sqlite.closed"), { force: true });
+      };
+      const whole = openSqliteLog(folder, "notes", { readonly: true });
+      const singles = whole.page(1, 100);
+      whole.close();
+      meddle(before);
+      const known = openLog(folder);
+      expect(known.log.answers.bundles()).toEqual(asRanges(before));
+      await known.log.close();
+      meddle(after);
+      const again = openLog(folder);
+      expect(again.log.answers.bundles()).toEqual(asRanges(after));
+      for (const doc of ["notes/a", "notes/b"])
+        expect(again.log.history(doc, 100, 100)).toEqual(
+          all
+            .filter(({ commit }) => commit.entries.some((entry) => entry.doc === doc))
+            .map(({ commit }) => commit.seq)
+            .reverse(),
+        );
+      for (const stored of all) again.log.checkIndexed(stored);
+      await again.log.close();
+    },
+  );
 
   test("whose bundle is damaged says which commits are lost", async () => {
     const { log, storage } = await written();

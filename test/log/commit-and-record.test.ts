@@ -191,6 +191,20 @@ describe("a record", () => {
       expect(refused(() => decodeRecord(checked(format), 1))).toBe("DB_DAMAGED");
   });
 
+  test("with bytes left over is refused, also under a right check", () => {
+    const body = encodeRecord({
+      digest: new Uint8Array(32),
+      commit: new Uint8Array(3),
+      blocks: [],
+      clientTxId: "t",
+    });
+    for (const more of [[0], [0, 0], [255]]) {
+      const head = new Uint8Array([...body.subarray(0, -8), ...more]);
+      const longer = new Uint8Array([...head, ...blake3(head).subarray(0, 8)]);
+      expect(refused(() => decodeRecord(longer, 1))).toBe("DB_DAMAGED");
+    }
+  });
+
   test("whose check is right but whose lengths are not is refused", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (inside) => {

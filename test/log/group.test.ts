@@ -1,7 +1,7 @@
 import path from "node:path";
 import * as A from "@automerge/automerge";
 import { SkaldError } from "../../src/errors.ts";
-import type { CatalogBatch, LogStorage, StoredRecord } from "../../src/store/contract.ts";
+import type { CatalogBatch, LogStorage, StoredDoc, StoredRecord } from "../../src/store/contract.ts";
 import { Log } from "../../src/log/log.ts";
 import { openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
 import { createSqliteLog } from "../../src/store/sqlite-log.ts";
@@ -210,6 +210,38 @@ describe("the catalog", () => {
     expect(writes).toEqual([1024, 1030]);
   });
 
+  test("that could not take in all of a commit answers nothing any more, and the log has the commit", async () => {
+    const folder = path.join(tempDir(), "db");
+    const told: unknown[] = [];
+    let broken = false;
+    const storage = new Watched(createSqliteLog(folder, "notes"));
+    const table = new (class extends CatalogAround {
+      override doc(name: string): StoredDoc | undefined {
+        if (broken) throw new SkaldError("DERIVED_DAMAGED", "its page cannot be read");
+        return super.doc(name);
+      }
+    })(openSqliteCatalog(folder));
+    const log = new Log(storage, table, { onError: (error) => told.push(error) });
+    await log.write(tx(write("notes/a", [first(log, "notes/a", AA)])));
+    // Written between the append and the end of its group: then the row's number must be looked up.
+    storage.after = () => {
+      log.counts();
+      broken = true;
+    };
+    const receipt = await log.write(tx(write("notes/b", [first(log, "notes/b", AA)])));
+    storage.after = undefined;
+    broken = false;
+    expect(receipt.seq).toBe(2);
+    expect(told).toEqual([expect.objectContaining({ code: "DERIVED_DAMAGED" })]);
+    for (const ask of [() => log.state("notes/a"), () => log.counts(), () => log.list("", "", 9)])
+      expect(await refusal(ask)).toMatchObject({ code: "DERIVED_DAMAGED" });
+    expect(table.head()).toBe(1);
+    await log.close();
+    const again = openLog(folder);
+    expect([again.log.head().seq, again.log.counts().documents]).toEqual([2, 2]);
+    await again.log.close();
+  });
+
   test("counts and lists what is in memory while its table takes nothing", async () => {
     const folder = path.join(tempDir(), "db");
     const storage = createSqliteLog(folder, "notes");
@@ -245,6 +277,9 @@ describe("the catalog", () => {
       expect(log.history("notes/a", 100, 10)).toEqual([7, 1]);
       expect(log.history("notes/a", 6, 10)).toEqual([1]);
       expect(log.history("notes/a", 100, 1)).toEqual([7]);
+      expect(log.history("notes/c", 100, 10)).toEqual([8, 4, 3]);
+      expect(log.history("notes/c", 100, 2)).toEqual([8, 4]);
+      expect(log.history("notes/c", 7, 1)).toEqual([4]);
       expect(log.changes("notes/c", 0, 100)).toHaveLength(1);
     };
     check();

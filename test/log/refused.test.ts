@@ -7,7 +7,7 @@ import { decodeDocState, encodeDocState } from "../../src/log/doc-state.ts";
 import { Log } from "../../src/log/log.ts";
 import { CborWriter } from "../../src/ids/cbor.ts";
 import { fromHex } from "../../src/ids/hash.ts";
-import { RefusedSet } from "../../src/log/refusals.ts";
+import { RefusedSet, tipsOf } from "../../src/log/refusals.ts";
 import { writeRecord } from "../../src/log/record.ts";
 import { verifyLog } from "../../src/log/verify.ts";
 import { openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
@@ -213,6 +213,15 @@ describe("what is set aside", () => {
     expect(refused.takesIn(change("b1", "bob", "e2"))).toBe(true);
     expect(refused.takesIn(change("c1", "cid"))).toBe(false);
     expect([...refused.hashes]).toEqual(["bad", "e2", "a2", "a3", "b1"]);
+  });
+
+  test("leaves the tips of what none of the others builds on", () => {
+    const tips = (...list: [string, ...string[]][]) =>
+      tipsOf(list.map(([hash, ...deps]) => ({ hash, deps })));
+    expect(tips()).toEqual([]);
+    expect(tips(["a", "elsewhere"])).toEqual(["a"]);
+    expect(tips(["a"], ["b", "a"], ["d", "a"], ["c", "a"])).toEqual(["b", "c", "d"]);
+    expect(tips(["c", "b"], ["b", "a"], ["a"])).toEqual(["c"]);
   });
 });
 

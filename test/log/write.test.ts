@@ -1,6 +1,7 @@
 import * as A from "@automerge/automerge";
 import { cidFromString, cidOf, cidToString, CODEC_RAW } from "../../src/ids/cid.ts";
 import { verifyLog } from "../../src/log/verify.ts";
+import { LIMITS } from "../../src/limits.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import {
   ACTORS,
@@ -91,6 +92,21 @@ describe("a write", () => {
     await log.close();
   });
 
+  test("on several heads names them in any order, and all of them", async () => {
+    const { log, doc } = await withOne();
+    const others = [AA, BB].map((actor, i) => set(A.clone(doc, { actor }), { [`n${i}`]: i }));
+    await log.write(tx(write(DOC, others.map(lastChange)), { anyActor: true }));
+    const heads = log.state(DOC)?.heads.keys() ?? [];
+    const [low = "", high = ""] = [...heads].sort();
+    const merged = A.merge(A.clone(others[0] as never, { actor: AA }), others[1] as never);
+    const merge = write(DOC, [lastChange(set(merged, { m: 1 }))]);
+    const on = (...base: string[]) => tx({ ...merge, base }, { anyActor: true });
+    for (const base of [[low], [high], [], [low, low], [low, high, high]])
+      expect(await refusal(log.write(on(...base)))).toMatchObject({ code: "HEADS_CONFLICT" });
+    expect((await log.write(on(high, low))).heads[DOC]).toHaveLength(1);
+    await log.close();
+  });
+
   test("over several documents is kept whole or not at all", async () => {
     const { log, doc } = await withOne();
     const fresh = set(copyOf(log, "notes/b", AA), { x: 1 });
@@ -160,6 +176,27 @@ describe("a write", () => {
     const message = "\u{FEFF}a mark, a \0 and a \u{1F600}";
     await log.write(tx(next, { message }));
     expect(log.commit(2)?.commit.message).toBe(message);
+    await log.close();
+  });
+});
+
+describe("a document", () => {
+  test("has no more heads than it may, and whoever joins some is let in", async () => {
+    const { log } = createLog(root);
+    const most = LIMITS.document.heads.value;
+    const start = lastChange(set(A.init<Record<string, unknown>>({ actor: AA }), { n: 0 }));
+    const rival = (n: number) => forge(start, { actor: n.toString(16).padStart(32, "0") });
+    const rivals = Array.from({ length: most + 1 }, (_, n) => rival(n + 1));
+    const tooMany = { code: "DOC_TOO_LARGE", details: { doc: DOC, limit: "heads", max: most } };
+    expect(await refusal(log.write(tx(write(DOC, rivals))))).toEqual(tooMany);
+    expect(log.head().seq).toBe(0);
+    await log.write(tx(write(DOC, rivals.slice(1))));
+    expect(log.state(DOC)?.heads.size).toBe(most);
+    expect(await refusal(log.write(tx(write(DOC, rivals.slice(0, 1)))))).toEqual(tooMany);
+    const deps = [...(log.state(DOC)?.heads.keys() ?? [])].slice(0, 2).sort();
+    const join = forge(start, { actor: BB, startOp: 2, deps });
+    await log.write(tx(write(DOC, [rivals[0] as Uint8Array, join])));
+    expect(log.state(DOC)?.heads.size).toBe(most);
     await log.close();
   });
 });
@@ -274,14 +311,16 @@ describe("a change is refused that", () => {
     const later = lastChange(
       set(A.load<Record<string, unknown>>(A.save(A.applyChanges(doc, [one])[0]), { actor: AA }), { c: 3 }),
     );
-    const amongOthers = await refusal(log.write(tx(write(DOC, [lastChange(bs), one, later, two]))));
+    const amongOthers = await refusal(
+      log.write(tx(write(DOC, [lastChange(bs), lastChange(set(bs, { z: 2 })), one, later, two]))),
+    );
     expect(amongOthers).toMatchObject({ details: { actor: AA, seq: 2, hashes: [hashOf(one), hashOf(two)] } });
     const [, after] = await Promise.all([
       log.write(tx(write(DOC, [one]))),
       refusal(log.write(tx(write(DOC, [two])))),
     ]);
     expect(after).toMatchObject({ details: { actor: AA, seq: 2, hashes: [hashOf(one), hashOf(two)] } });
-    await log.write(tx(write(DOC, [lastChange(bs)])));
+    await log.write(tx(write(DOC, [lastChange(bs), lastChange(set(bs, { z: 2 }))])));
     expect(await refusal(log.write(tx(write(DOC, [two]))))).toMatchObject({
       code: "CHANGE_EQUIVOCATION",
       details: { actor: AA, seq: 2, hashes: [hashOf(one), hashOf(two)] },

@@ -1,0 +1,19 @@
+// Coverage of the log and of what stands on it: `npm run test:coverage`. Only what runs in the process of
+// the tests is counted, so not the code of worker threads and of servers, which tests start from `dist`.
+import base from "../jest.config.js";
+
+const tests = ["log", "db", "store", "documents", "fuzz/decoders", "rebuild"];
+
+export default {
+  ...base,
+  rootDir: "..",
+  testMatch: tests.map(
+    (name) =>
+      `<rootDir>/test/${name}${name.includes("/") || name === "rebuild" ? ".test.ts" : "/**/*.test.ts"}`,
+  ),
+  collectCoverage: true,
+  coverageProvider: "v8",
+  collectCoverageFrom: ["src/{log,db}/**"],
+  coverageReporters: ["text"],
+  coverageThreshold: { "src/log/": { branches: 95 }, "src/db/": { branches: 95 } },
+};
