@@ -4,7 +4,7 @@ import { readChange } from "../../src/log/change.ts";
 import { decodeRecord, encodeRecord } from "../../src/log/record.ts";
 import { dropSqliteCatalog, openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
 import { prefixOf } from "../../src/log/catalog.ts";
-import { Log, type StoredCommit } from "../../src/log/log.ts";
+import { Log } from "../../src/log/log.ts";
 import { openSqliteLog } from "../../src/store/sqlite-log.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { ACTORS, copyOf, createLog, lastChange, openLog, refusal, set, tx, write } from "./fixture.ts";
@@ -137,34 +137,6 @@ describe("the log", () => {
     const again = openLog(folder);
     await check(again.log, "dd".repeat(16));
     await again.log.close();
-  });
-
-  test("says when its catalog does not lead to a commit, its receipt or its document", async () => {
-    const { log } = await withFour([1, 2, 3, 4]);
-    const other = await withFour([1, 2, 3, 4, 5]);
-    const receipt = await other.log.write(
-      tx(write("notes/d", [lastChange(set(copyOf(other.log, "notes/d", AA), { n: 1 }))]), {
-        clientTxId: "x",
-      }),
-    );
-    for (const stored of log.commits(1, 10)) log.checkIndexed(stored);
-    const [own, theirs] = [log.commit(3), other.log.commit(3)] as [StoredCommit, StoredCommit];
-    const lost = async (stored: StoredCommit) => (await refusal(() => log.checkIndexed(stored))).code;
-    expect(await lost(theirs)).toBe("DERIVED_DAMAGED");
-    expect(await lost({ ...own, cid: theirs.cid })).toBe("DERIVED_DAMAGED");
-    expect(await lost({ ...own, commit: { ...own.commit, entries: theirs.commit.entries } })).toBe(
-      "DERIVED_DAMAGED",
-    );
-    expect(await lost({ ...own, clientTxId: "never" })).toBe("DERIVED_DAMAGED");
-    const renamed = own.commit.entries.map((entry) => ({ ...entry, doc: "notes/none" }));
-    expect(await lost({ ...own, commit: { ...own.commit, entries: renamed } })).toBe("DERIVED_DAMAGED");
-    const stored = other.log.commit(receipt.seq) as StoredCommit;
-    other.log.checkIndexed(stored);
-    expect(
-      await refusal(() => other.log.checkIndexed({ ...stored, commit: { ...stored.commit, author: "bob" } })),
-    ).toMatchObject({ code: "DERIVED_DAMAGED" });
-    await log.close();
-    await other.log.close();
   });
 
   test("knows an address by its first 52 bits, which a number holds", () => {
