@@ -95,7 +95,11 @@ const CATALOG: [string, Worse<CatalogAnswers>, RegExp][] = [
     { headCid: (right) => () => right()?.map((byte) => byte ^ 1) },
     /its head is b\w+$/,
   ],
-  ["its bundles", { bundles: is([]) }, /^catalog: it has the bundles \[\], the log \[\[1,3\]\]$/],
+  [
+    "its bundles",
+    { bundles: is([{ first: 1, last: 9 }]) },
+    /^catalog: it has the bundles \[\[1,9\]\], the log \[\[1,3\]\]$/,
+  ],
   ["no document", { doc: is(undefined) }, /^catalog: c\/a is not in it$/],
   [
     "a document's size",
@@ -301,7 +305,7 @@ const LOG: [string, Worse<Log>, RegExp][] = [
   [
     "damage instead of a commit by its address",
     { locate: () => () => Promise.reject(new SkaldError("DERIVED_DAMAGED", "it does not answer")) },
-    /^catalog: c\/a: commit \d+ by its address: it does not answer$/,
+    /^catalog: c\/a: commit \d+ by its address b\w+: it does not answer$/,
   ],
   [
     "no commit by its address",

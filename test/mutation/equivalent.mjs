@@ -39,12 +39,6 @@ export const EQUIVALENT = [
     reason: BUDGET,
   },
   {
-    file: STORAGE,
-    line: "if (!(seq >= 1 && seq <= this.#last)) return undefined;",
-    what: ["if (false)", "&& becomes ||", ">= becomes >", "becomes 2"],
-    reason: "spares a query: SQLite finds no row for such a number",
-  },
-  {
     file: GROUP,
     line: "return { cid, seq, time: commit.time, entries: commit.entries, duplicate: true, bytes: 0 };",
     what: ["becomes 1"],
