@@ -37,12 +37,7 @@ export class Log extends LogReader {
 
   constructor(storage: LogStorage, table: CatalogTable, options: LogOptions = {}) {
     const { cachedDocs, world = realWorld } = options;
-    super(
-      storage.identity,
-      new Records(storage),
-      new Catalog(table, cachedDocs),
-      world,
-    );
+    super(storage.identity, new Records(storage), new Catalog(table, cachedDocs), world);
     this.#storage = storage;
     this.#archive = new WritersArchive(this.records, this.catalog, world);
     this.#onError = options.onError ?? ((error) => process.emitWarning(error as Error));
