@@ -245,7 +245,9 @@ function age(file) {
     .pluck()
     .all())
     sqlite.exec(`DROP TABLE "${String(name)}"`);
-  sqlite.exec("CREATE TABLE from_before (filler); INSERT INTO from_before VALUES (zeroblob(9000)); DROP TABLE from_before");
+  sqlite.exec(
+    "CREATE TABLE from_before (filler); INSERT INTO from_before VALUES (zeroblob(9000)); DROP TABLE from_before",
+  );
   sqlite.pragma("user_version = 0");
   sqlite.close();
 }
