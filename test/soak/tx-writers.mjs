@@ -90,7 +90,11 @@ export async function socketWriter({ calls, slots, name, rnd, stopped, breathe }
     await breathe();
     const slot = rnd.favoured(slots);
     if (slot.leaving || !slot.book) continue;
-    await calls.gate.through(() => session(slot, 200 + rnd.below(1500)));
+    await calls.gate.through(async () => {
+      // Who compares the log of a db waits until nothing of it is under way.
+      slot.underWay += 1;
+      await session(slot, 200 + rnd.below(1500)).finally(() => (slot.underWay -= 1));
+    });
   }
 
   /** Ends when it sent `most`, its socket closed, or the gate did. */
