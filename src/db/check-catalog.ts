@@ -12,7 +12,7 @@ const NEWEST = 100;
 /**
  * Compares what the catalog answers of documents with what the walk worked out: states, histories, bundles,
  * lists, counts. (Addresses and receipts are compared commit by commit, with the feed.) Both are at the same
- * commit within each slice, so writers may go on. Some 20 µs a document and 1 µs a commit that touched it.
+ * commit within each slice, so writers may go on. Some 0.3 ms a document of 8 commits and 1 µs a commit that touched it.
  */
 export function* checkCatalog(checking: Checking): Generator<Progress> {
   const { db, walk, catchUp } = checking;

@@ -15,7 +15,7 @@ const BUNDLES = 4;
 /**
  * Reads the log as subscribers do, once from the start and then in windows from many places with pages of
  * many sizes; compares on the way what the catalog knows of each commit: its addresses and its receipt.
- * Costs about as much as the walk again: 50 µs a commit.
+ * Costs about as much as the walk again: 0.13 ms a commit.
  */
 export function* checkFeed(checking: Checking): Generator<Progress> {
   const { db, walk, records, catchUp, report } = checking;

@@ -67,7 +67,7 @@ export interface DerivedChecked {
 }
 
 /**
- * Checks the log alone, with what is known of it outside. 60 µs a commit, and the memory that `LogWalk`
+ * Checks the log alone, with what is known of it outside. 0.1 ms a commit, and the memory that `LogWalk`
  * and `EvidenceCheck` say.
  */
 export async function* checkLog(

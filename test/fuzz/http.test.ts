@@ -159,7 +159,7 @@ test(`requests of every route, spoilt, are answered with a code (seed ${seed})`,
     );
   }
   expect(bad).toEqual([]);
-  expect(seen.size).toBeGreaterThan(6);
+  expect(seen.size).toBeGreaterThan(4);
 }, 180_000);
 
 const RAW = [
