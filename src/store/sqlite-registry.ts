@@ -57,7 +57,8 @@ export class DbTable {
   put(row: DbRow): void {
     this.#write(
       `INSERT INTO db (db_id, folder, created, state, sum) VALUES (?, ?, ?, ?, ?)
-       ON CONFLICT (db_id) DO UPDATE SET state = excluded.state, sum = excluded.sum`,
+       ON CONFLICT (db_id) DO UPDATE
+       SET folder = excluded.folder, created = excluded.created, state = excluded.state, sum = excluded.sum`,
       [row.dbId, row.folder, row.created, row.state, sumOf(row)],
     );
   }

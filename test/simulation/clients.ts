@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { cidToString } from "../../src/ids/cid.ts";
 import { genesisOf } from "../../src/log/genesis.ts";
-import { setChange } from "./change.ts";
+import { setChange } from "../support/plain-change.mjs";
 import type { Effect, History, Intent, Json, Value } from "./history.ts";
 import { HttpConnection, type Reply, type Request } from "./http-client.ts";
 import type { Connection, Weather } from "./network.ts";

@@ -1,6 +1,6 @@
 import { genesisOf } from "../../src/log/genesis.ts";
 import { spoil } from "../support/change-chunks.ts";
-import { setChange } from "./change.ts";
+import { setChange } from "../support/plain-change.mjs";
 import type { Scheduler } from "./scheduler.ts";
 
 /**

@@ -1,12 +1,20 @@
 export function sha256(bytes: string | Uint8Array): Buffer;
-export function plainChange(change: {
-  deps: readonly string[];
+
+export interface PlainChange {
+  readonly bytes: Uint8Array;
   /** Hex. */
-  actor: string;
-  seq: number;
-  startOp: number;
-  key: string;
-  value: number;
-  /** Length of a text to write in the place of `value`, 0 for none. */
-  pad: number;
-}): Uint8Array;
+  readonly hash: string;
+}
+
+interface Parts {
+  readonly deps: readonly string[];
+  /** Hex. */
+  readonly actor: string;
+  readonly seq: number;
+  readonly startOp: number;
+  readonly key: string;
+  readonly value?: number;
+}
+
+export function setChange(parts: Parts & { readonly text?: string }): PlainChange;
+export function plainChange(parts: Parts & { readonly pad: number }): Uint8Array;

@@ -13,19 +13,21 @@ function uleb(value) {
 export const sha256 = (bytes) => createHash("sha256").update(bytes).digest();
 
 /**
- * An Automerge change that sets one key of the root to a number below 64, made without Automerge: starting
- * that takes longer than a whole cycle of the tests. `key` has fewer than 64 bytes.
+ * An Automerge change that sets one key of the root to a text or, without one, to a number below 64, made
+ * without Automerge: starting that takes longer than a whole cycle of the tests. `key` has fewer than 64
+ * bytes. Gives `{ bytes, hash }`.
  */
-export function plainChange({ deps, actor, seq, startOp, key, value, pad }) {
+export function setChange({ deps, actor, seq, startOp, key, value = 0, text = "" }) {
   const name = Buffer.from(key);
-  const text = Buffer.from("x".repeat(pad));
-  const string = pad > 0;
+  const string = Buffer.from(text);
+  const [kind, data] =
+    string.length > 0 ? [uleb((string.length << 4) | 6), [...string]] : [uleb((1 << 4) | 4), [value]];
   const columns = [
     [0x15, [0x7f, name.length, ...name]],
     [0x34, [0x01]],
     [0x42, [0x7f, 0x01]],
-    [0x56, [0x7f, ...uleb(string ? (text.length << 4) | 6 : (1 << 4) | 4)]],
-    [0x57, string ? [...text] : [value]],
+    [0x56, [0x7f, ...kind]],
+    [0x57, data],
     [0x70, [0x7f, 0x00]],
   ];
   const contents = Buffer.from([
@@ -39,11 +41,14 @@ export function plainChange({ deps, actor, seq, startOp, key, value, pad }) {
     0,
     0,
     columns.length,
-    ...columns.flatMap(([spec, data]) => [spec, ...uleb(data.length)]),
-    ...columns.flatMap(([, data]) => data),
+    ...columns.flatMap(([spec, bytes]) => [spec, ...uleb(bytes.length)]),
+    ...columns.flatMap(([, bytes]) => bytes),
   ]);
   const body = Buffer.concat([Buffer.from([1, ...uleb(contents.length)]), contents]);
-  return new Uint8Array(
-    Buffer.concat([Buffer.from([0x85, 0x6f, 0x4a, 0x83]), sha256(body).subarray(0, 4), body]),
-  );
+  const hash = sha256(body);
+  const bytes = Buffer.concat([Buffer.from([0x85, 0x6f, 0x4a, 0x83]), hash.subarray(0, 4), body]);
+  return { bytes: new Uint8Array(bytes), hash: hash.toString("hex") };
 }
+
+/** The bytes alone; `pad` is the length of a text to write in the place of `value`, 0 for none. */
+export const plainChange = ({ pad, ...change }) => setChange({ ...change, text: "x".repeat(pad) }).bytes;
