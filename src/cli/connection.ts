@@ -202,7 +202,7 @@ function connectionTo(open: () => Promise<Target>, first: Target, sockets: numbe
 function isRepeatable({ method }: Send, error: unknown): boolean {
   const { code } = error as { code?: unknown };
   if (code === "ECONNREFUSED" || code === "ENOENT" || code === "UNAVAILABLE") return true;
-  return code === "ECONNRESET" && (method === "GET" || method === "PUT");
+  return (code === "ECONNRESET" || code === "EPIPE") && (method === "GET" || method === "PUT");
 }
 
 function explained(error: unknown, target: Target): CliError {
