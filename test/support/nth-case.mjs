@@ -64,11 +64,12 @@ export class Case {
   #known(where, error) {
     const { code, name } = error ?? {};
     if (name !== "SkaldError" || ![FULL, FAILED, DERIVED].includes(code)) return this.wrong(where, error);
-    const struck = this.#disk.trace().find((entry) => entry.struck)?.name;
-    if (struck === undefined) return this.wrong(`${where}: refused though no call failed`, error);
-    if (code === DERIVED && !DERIVED_FILE.test(struck))
-      this.wrong(`${where}: blamed on what is derived, not ${struck}`);
-    if (code === FAILED && DERIVED_FILE.test(struck) && !this.#spec.forever)
+    const struck = this.#disk.trace().flatMap((entry) => (entry.struck ? [entry.name] : []));
+    if (struck.length === 0) return this.wrong(`${where}: refused though no call failed`, error);
+    // A call that fails for ever fails for what is derived as well.
+    if (code === DERIVED && !struck.some((name) => DERIVED_FILE.test(name)))
+      this.wrong(`${where}: blamed on what is derived, not ${struck[0]}`);
+    if (code === FAILED && DERIVED_FILE.test(String(struck[0])) && !this.#spec.forever)
       this.wrong(`${where}: a derived file is no reason to stop`, error);
     if (code === FULL && this.#spec.fault === "EIO") this.wrong(`${where}: the disk was not full`, error);
   }
