@@ -10,6 +10,8 @@ test("a db can be deleted on a full disk, where it cannot be tidied up while it 
     dir: path.join(tempDir(), "data"),
     reserve: 0,
     documents: { workers: 1 },
+    // Told that the log, which is gone, did not close well.
+    onError: () => {},
     files: {
       ...sqliteFiles,
       openLog: (...args) => {
