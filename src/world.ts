@@ -41,3 +41,10 @@ export function nextTurn(world: World): Promise<void> {
     world.soon(resolve);
   });
 }
+
+/** Resolves after `ms` milliseconds. For waiting on something that takes time: turns alone would spin. */
+export function pause(world: World, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    world.timer(ms, resolve);
+  });
+}

@@ -6,7 +6,7 @@ import { tipsOf } from "../log/refusals.ts";
 import type { Records } from "../log/records.ts";
 import { changesIn } from "../log/stored-commit.ts";
 import { toHex } from "../ids/hash.ts";
-import type { World } from "../world.ts";
+import { pause, type World } from "../world.ts";
 import type { WalkedDoc } from "../log/walk.ts";
 
 /** What one commit did to one document. */
@@ -164,7 +164,7 @@ async function patiently<T>(world: World, work: () => Promise<T>): Promise<T> {
       return await work();
     } catch (error) {
       if (!isSkaldError(error) || error.code !== "WORK_BUSY") throw error;
-      await new Promise<void>((resolve) => world.timer(BUSY_MS, resolve));
+      await pause(world, BUSY_MS);
     }
   }
 }

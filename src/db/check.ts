@@ -4,7 +4,7 @@ import { Records } from "../log/records.ts";
 import { verifyLog } from "../log/verify.ts";
 import type { LogWalk } from "../log/walk.ts";
 import type { LogStorage } from "../store/contract.ts";
-import { nextTurn, realWorld, type World } from "../world.ts";
+import { nextTurn, pause, realWorld, type World } from "../world.ts";
 import { checkCatalog } from "./check-catalog.ts";
 import { checkDocuments } from "./check-documents.ts";
 import { EvidenceCheck, type Evidence } from "./check-evidence.ts";
@@ -147,7 +147,7 @@ export async function* checkDerived(
     await nextTurn(world);
   };
   // The storage has commits a moment before the log says so.
-  while (walk.seq > db.log.head().seq && db.log.writing) await nextTurn(world);
+  while (walk.seq > db.log.head().seq && db.log.writing) await pause(world, 1);
   const { seq } = db.log.head();
   if (walk.seq > seq) {
     // As after a write whose outcome is unknown: opening the db anew finds out.
