@@ -22,7 +22,7 @@ import { opsRoutes } from "./ops-routes.ts";
 import type { Route, Services } from "./route.ts";
 import { tokenRoutes } from "./token-routes.ts";
 import { txRoute } from "./tx-routes.ts";
-import { acceptTxSockets } from "./tx-upgrade.ts";
+import { acceptSockets } from "./upgrade.ts";
 import { answerUnread, checkHead, limitConnections } from "./unread.ts";
 import { verifyRoutes } from "./verify-routes.ts";
 
@@ -94,7 +94,7 @@ export function createHttpServer(
   // Answers that follow each other on one connection must not wait for each other's acknowledgement.
   server.on("connection", (socket) => socket.setNoDelay(true));
   limitConnections(server, load.limits.connections, context);
-  acceptTxSockets(server, context);
+  acceptSockets(server, context);
   return server;
 }
 

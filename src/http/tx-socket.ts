@@ -1,6 +1,5 @@
 import type { WebSocket } from "ws";
-import { allows, prefixesFor, type Principal } from "../auth/policy.ts";
-import type { HeldDb } from "../db/engine.ts";
+import { allows, prefixesFor } from "../auth/policy.ts";
 import { checkCount, type TxRequest, type TxWrite } from "../db/write.ts";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { CborWriter, decodeCborSequence } from "../ids/cbor.ts";
@@ -8,6 +7,7 @@ import { LIMITS } from "../limits.ts";
 import { fromHex, toHex } from "../ids/hash.ts";
 import type { Receipt } from "../log/log.ts";
 import type { DispatchContext } from "./dispatch.ts";
+import type { OpenSocket, SocketParts, SocketRoute } from "./socket-route.ts";
 
 /**
  * Transactions over one binary WebSocket, for those who write a lot: `…/tx` with an upgrade and the
@@ -25,25 +25,15 @@ import type { DispatchContext } from "./dispatch.ts";
 const { frameItems, levels, mapEntries, inFlight, inFlightBytes, unreadBytes, closeMs } = LIMITS.socket;
 const { messageCharacters, changes: mostChanges, heads: mostHeads } = LIMITS.tx;
 
-export interface TxSocketParts {
-  readonly principal: Principal;
-  /** Checked anew with each frame; undefined for the operator on the local socket. */
-  readonly token: string | undefined;
-  readonly db: string;
-  readonly held: HeldDb;
-  /** Aborted when the db is wanted back: to be deleted, rebuilt or closed. */
-  readonly wanted: AbortSignal;
-}
-
 /** A frame and how many of its transactions are not answered. */
 interface Frame {
   readonly bytes: number;
   open: number;
 }
 
-export class TxSocket {
+export class TxSocket implements OpenSocket {
   readonly #ws: WebSocket;
-  readonly #parts: TxSocketParts;
+  readonly #parts: SocketParts;
   readonly #context: DispatchContext;
   readonly #mayAll: boolean;
   readonly #anyActor: boolean;
@@ -55,7 +45,7 @@ export class TxSocket {
   #patience: (() => void) | undefined;
   #ending: { readonly code: number; readonly reason: string } | undefined;
 
-  constructor(ws: WebSocket, parts: TxSocketParts, context: DispatchContext) {
+  constructor(ws: WebSocket, parts: SocketParts, context: DispatchContext) {
     const { principal, db, held, wanted } = parts;
     this.#ws = ws;
     this.#parts = parts;
@@ -296,3 +286,13 @@ function malformed(what: string): SkaldError {
 function unknownField(key: string, of: string): SkaldError {
   return malformed(`"${key.slice(0, 80)}" is not a field of ${of}`);
 }
+
+export const TX_PROTOCOL = "skald.tx.1";
+
+export const txSocketRoute: SocketRoute = {
+  pattern: /^\/api\/v1\/db\/([^/?]+)\/branches\/main\/tx$/,
+  protocol: TX_PROTOCOL,
+  access: "doc.write",
+  maxFrame: LIMITS.socket.frameBytes.value,
+  open: (ws, parts, context) => new TxSocket(ws, parts, context),
+};

@@ -7,7 +7,7 @@ import { simulate, type Outcome } from "./run.ts";
  */
 const { SKALD_TEST_SEED: ONE, SKALD_TEST_SEEDS: MANY, SKALD_TEST_SECONDS: SECONDS } = process.env;
 const hunts = MANY !== undefined || SECONDS !== undefined;
-const COUNT = ONE === undefined ? Number(MANY ?? (SECONDS === undefined ? 25 : 1e9)) : 1;
+const COUNT = ONE === undefined ? Number(MANY ?? (SECONDS === undefined ? 100 : 1e9)) : 1;
 const FIRST = Number(ONE ?? (hunts ? Math.floor(Math.random() * 2 ** 31) : 1));
 
 /** Each found something once. What a seed means changes with the simulation, what it found has a test of its own. */
@@ -18,6 +18,8 @@ const FOUND: readonly number[] = [
   94886993, 94887001,
   // A db that was opened after the engine had closed.
   1218119427,
+  // Not the server's fault: derived data compared while an abandoned compaction moved it.
+  1141745353,
 ];
 
 /** What a failure says: enough to have it again. */

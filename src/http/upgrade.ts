@@ -5,40 +5,34 @@ import { WebSocketServer } from "ws";
 import { bearerToken } from "../auth/bearer.ts";
 import { prefixesFor } from "../auth/policy.ts";
 import { SkaldError, isSkaldError } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
 import { checkDbId } from "../ids/names.ts";
 import { requestIdOf, type DispatchContext } from "./dispatch.ts";
+import type { OpenSocket, SocketParts, SocketRoute } from "./socket-route.ts";
+import { txSocketRoute } from "./tx-socket.ts";
 import { checkHead, refuseOn } from "./unread.ts";
-import { TxSocket, type TxSocketParts } from "./tx-socket.ts";
 
-export const TX_PROTOCOL = "skald.tx.1";
-const PATH = /^\/api\/v1\/db\/([^/?]+)\/branches\/main\/tx$/;
+const SOCKETS: readonly SocketRoute[] = [txSocketRoute];
+
 /** A peer that is gone without a word is noticed by the kernel after some minutes of these. */
 const KEEP_ALIVE_MS = 30_000;
 
-/** Takes upgrades to `skald.tx.1` and refuses all others to a WebSocket with a problem document. */
-export function acceptTxSockets(server: Server, context: DispatchContext): void {
-  const handshake = new WebSocketServer({
-    noServer: true,
-    clientTracking: false,
-    maxPayload: LIMITS.socket.frameBytes.value,
-    perMessageDeflate: false,
-    handleProtocols: () => TX_PROTOCOL,
-  });
-  const open = new Set<TxSocket>();
+/** Takes upgrades to the sockets of the list and refuses all others to a WebSocket with a problem document. */
+export function acceptSockets(server: Server, context: DispatchContext): void {
+  const routes = SOCKETS.map((route) => ({ route, handshake: handshakeOf(route) }));
+  const open = new Set<OpenSocket>();
   server.on("upgrade", (req: IncomingMessage, socket: Socket, head: Buffer) => {
     if (req.headers.upgrade?.toLowerCase() !== "websocket") {
       ignoreUpgrade(server, req, socket, head);
       return;
     }
     socket.on("error", () => socket.destroy());
-    admit(req, context).then(
-      ({ leave, ...parts }) => {
+    admit(req, routes, context).then(
+      ({ route, handshake, leave, parts }) => {
         let taken = false;
         handshake.handleUpgrade(req, socket, head, (ws) => {
           taken = true;
           socket.setKeepAlive(true, KEEP_ALIVE_MS);
-          const made = new TxSocket(ws, parts, context);
+          const made = route.open(ws, parts, context);
           open.add(made);
           ws.once("close", () => {
             open.delete(made);
@@ -62,30 +56,52 @@ export function acceptTxSockets(server: Server, context: DispatchContext): void 
   };
 }
 
+function handshakeOf({ maxFrame, protocol }: SocketRoute): WebSocketServer {
+  return new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    maxPayload: maxFrame,
+    perMessageDeflate: false,
+    handleProtocols: () => protocol ?? false,
+  });
+}
+
+interface Offered {
+  readonly route: SocketRoute;
+  readonly handshake: WebSocketServer;
+}
+
+interface Admitted extends Offered {
+  readonly parts: SocketParts;
+  readonly leave: () => void;
+}
+
 async function admit(
   req: IncomingMessage,
+  routes: readonly Offered[],
   { services, ambient, load }: DispatchContext,
-): Promise<TxSocketParts & { leave: () => void }> {
+): Promise<Admitted> {
   checkHead(req);
-  const match = PATH.exec(req.url ?? "");
-  if (!match) throw new SkaldError("NOT_FOUND", "There is no WebSocket at this path.");
+  const url = req.url ?? "";
+  const [path = "", search = ""] = url.split(/\?(.*)/s);
+  let match: RegExpExecArray | null = null;
+  const offered = routes.find(({ route }) => (match = route.pattern.exec(path)) !== null);
+  if (!offered || !match) throw new SkaldError("NOT_FOUND", "There is no WebSocket at this path.");
+  const { access, protocol } = offered.route;
   const { authorization } = req.headers;
   const token = bearerToken(authorization);
   const principal = authorization === undefined ? ambient : token && services.tokens.verify(token);
   if (!principal) throw new SkaldError("UNAUTHENTICATED", "This socket needs a token.");
   const db = checkDbId(decoded(match[1] as string));
-  if (prefixesFor(principal, "doc.write", db) === "none") {
-    throw new SkaldError("FORBIDDEN", `The token does not allow doc.write on the db ${db}.`, {
-      details: { action: "doc.write", db },
+  if (prefixesFor(principal, access, db) === "none") {
+    throw new SkaldError("FORBIDDEN", `The token does not allow ${access} on the db ${db}.`, {
+      details: { action: access, db },
     });
   }
   if (!services.accepting()) throw new SkaldError("UNAVAILABLE", "The server is shutting down.");
-  const offered = (req.headers["sec-websocket-protocol"] ?? "").split(",").map((name) => name.trim());
-  if (!offered.includes(TX_PROTOCOL)) {
-    throw new SkaldError(
-      "BAD_REQUEST",
-      `This socket speaks ${TX_PROTOCOL}, which the client does not offer.`,
-    );
+  const names = (req.headers["sec-websocket-protocol"] ?? "").split(",").map((name) => name.trim());
+  if (protocol !== undefined && !names.includes(protocol)) {
+    throw new SkaldError("BAD_REQUEST", `This socket speaks ${protocol}, which the client does not offer.`);
   }
   const leave = load.enterSocket(principal.id);
   try {
@@ -93,7 +109,8 @@ async function admit(
     const hold = () => services.engine.hold(db, () => wanted.abort());
     const held = hold() ?? (await services.engine.use(db, hold));
     if (!held) throw new SkaldError("UNAVAILABLE", "The db is closing.");
-    return { principal, token, db, held, wanted: wanted.signal, leave };
+    const query = new URLSearchParams(search);
+    return { ...offered, leave, parts: { principal, token, db, held, wanted: wanted.signal, query } };
   } catch (error) {
     leave();
     throw error;

@@ -1,0 +1,36 @@
+import type { WebSocket } from "ws";
+import type { Action } from "../auth/actions.ts";
+import type { Principal } from "../auth/policy.ts";
+import type { HeldDb } from "../db/engine.ts";
+import type { DispatchContext } from "./dispatch.ts";
+
+/** A WebSocket that the server offers. */
+export interface SocketRoute {
+  /** Of the path, without the query; its first group is the db, as it stands in the URL. */
+  readonly pattern: RegExp;
+  /** Subprotocol that the client must offer and gets; without one, none is chosen. */
+  readonly protocol?: string;
+  /** The action that the client must be allowed on at least a part of the db. */
+  readonly access: Action;
+  /** Bytes of a frame; a larger one closes the socket with 1009. */
+  readonly maxFrame: number;
+  /** Takes an open socket over; it must release `parts.held` when it has closed and its work is done. */
+  readonly open: (ws: WebSocket, parts: SocketParts, context: DispatchContext) => OpenSocket;
+}
+
+/** What a socket is opened with. */
+export interface SocketParts {
+  readonly principal: Principal;
+  /** To be checked anew now and then; undefined for the operator on the local socket. */
+  readonly token: string | undefined;
+  readonly db: string;
+  readonly held: HeldDb;
+  /** Aborted when the db is wanted back: to be deleted, rebuilt or closed. */
+  readonly wanted: AbortSignal;
+  readonly query: URLSearchParams;
+}
+
+export interface OpenSocket {
+  /** Takes nothing more, finishes what it has begun and closes. */
+  end(code: number, reason: string): void;
+}
