@@ -39,7 +39,9 @@ export async function* checkDocuments(checking: Checking): AsyncGenerator<Progre
     const pieces = step.value;
     for (let i = 0; i < seen.length; i += AT_ONCE) {
       const some = seen.slice(i, i + AT_ONCE);
-      await Promise.all(some.map((one) => checkOne(checking, one, pieces.get(one.doc.state.name) ?? [])));
+      await Promise.all(
+        some.map((one) => checkOne(checking, one, pieces.get(one.doc.state.name) as Piece[])),
+      );
       done += some.length;
       yield { done: Math.min(done, of), of };
     }
@@ -51,7 +53,7 @@ export async function* checkDocuments(checking: Checking): AsyncGenerator<Progre
     const page = guarded(where, "its rows", () => db.views.page(after, ORPHANS_PAGE));
     if (!page || page.length === 0) break;
     for (const { name } of page) if (!walk.docs.has(name)) where(`${name}: the log has no such document`);
-    const next = page.at(-1)?.name ?? after;
+    const next = (page.at(-1) as DocumentRow).name;
     // Rows that do not go on would never end.
     if (Buffer.compare(Buffer.from(next), Buffer.from(after)) <= 0) {
       where(`its rows after "${after}" go on with ${next}`);
@@ -172,12 +174,17 @@ async function loaded(replay: Replay, bytes: Uint8Array) {
     return await replay.split(bytes);
   } catch (error) {
     if (isSkaldError(error) && error.code === "WORK_TIMEOUT") return undefined;
-    if (isSkaldError(error) && !FAULTS_OF_BYTES.has(error.code)) throw error;
-    return isSkaldError(error) ? error.code : (error as Error).message;
+    if (!isSkaldError(error) || !FAULTS_OF_BYTES.has(error.code)) throw error;
+    return error.code;
   }
 }
 
-const FAULTS_OF_BYTES: ReadonlySet<string> = new Set(["IMPORT_INVALID", "DOC_UNREADABLE", "WORK_FAILED"]);
+const FAULTS_OF_BYTES: ReadonlySet<string> = new Set([
+  "IMPORT_INVALID",
+  "CHANGE_MALFORMED",
+  "DOC_UNREADABLE",
+  "WORK_FAILED",
+]);
 
 export function* batches(docs: Iterable<WalkedDoc>): Generator<WalkedDoc[]> {
   let batch: WalkedDoc[] = [];

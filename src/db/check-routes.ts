@@ -1,6 +1,7 @@
 import { isSkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
 import { readTrustedHeader } from "../log/change.ts";
+import type { StoredCommit } from "../log/stored-commit.ts";
 import type { WalkedDoc } from "../log/walk.ts";
 import { guarded, reportFailure } from "./check-catalog.ts";
 import { batches } from "./check-documents.ts";
@@ -41,7 +42,7 @@ export async function* checkRoutes(checking: Checking, sample: number): AsyncGen
     for (; !step.done; step = steps.next()) await nextSlice();
     for (const doc of looked) {
       await nextSlice();
-      await checkDocument(checking, doc, step.value.get(doc.state.name) ?? []);
+      await checkDocument(checking, doc, step.value.get(doc.state.name) as Piece[]);
       done += 1;
       yield { done, of: docs.length };
     }
@@ -52,19 +53,17 @@ async function checkDocument(checking: Checking, doc: WalkedDoc, pieces: readonl
   const { db, report } = checking;
   const { name, refused } = doc.state;
   const inner = spread(doc.touches.slice(1, -1), POINTS - 2, checking.random());
-  const seqs = [...new Set([doc.touches[0], ...inner, doc.touches.at(-1)])];
-  for (const seq of seqs) {
-    const point = seq === undefined ? undefined : pointOf(pieces, seq, refused);
-    if (point) await checkPoint(checking, doc, pieces, point);
-  }
+  // A document is there since some commit touched it.
+  const seqs = [...new Set([doc.touches[0] as number, ...inner, doc.touches.at(-1) as number])];
+  for (const seq of seqs)
+    await checkPoint(checking, doc, pieces, pointOf(pieces, seq, refused) as ReplayPoint);
   // Whatever was written or set aside meanwhile is the next check's.
   if (db.log.state(name)?.last !== doc.state.last) return;
   const wrong = (what: string): void => report("catalog", `${name}: ${what}`, "rebuild");
   guarded(wrong, "its history", () => compareHistory(checking, doc, pieces, wrong));
-  for (const piece of [pieces[0], pieces.at(-1)]) {
-    const change = piece?.changes[0];
-    const cid = piece && checking.records.commit(piece.seq)?.cid;
-    if (!piece || !cid) continue;
+  for (const piece of [pieces[0] as Piece, pieces.at(-1) as Piece]) {
+    const change = piece.changes[0];
+    const { cid } = checking.records.commit(piece.seq) as StoredCommit;
     guarded(wrong, "a change", () => {
       if (change && db.log.seqOfChange(name, readTrustedHeader(change).hash) !== piece.seq)
         wrong(`a change of commit ${piece.seq} is not found by its hash`);
@@ -135,9 +134,8 @@ async function bySavedForm(
   const rest = (after: number): Uint8Array[] =>
     pieces.filter(({ seq }) => seq > after && seq <= point.seq).flatMap(({ changes }) => changes);
   if (kept) return replay.read([kept.bytes, ...rest(kept.seq)], point.heads);
-  const middle = pieces[pieces.findIndex(({ seq }) => seq === point.seq) >> 1];
-  const half = middle && pointOf(pieces, middle.seq, refused);
-  if (!half) return { problem: "WORK_FAILED" };
+  const middle = pieces[pieces.findIndex(({ seq }) => seq === point.seq) >> 1] as Piece;
+  const half = pointOf(pieces, middle.seq, refused) as ReplayPoint;
   const genesis = db.genesis(name).bytes;
   let bytes: Uint8Array | undefined;
   const saved = await outcome(world, async () => {

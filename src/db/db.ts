@@ -7,7 +7,8 @@ import { toHex } from "../ids/hash.ts";
 import { parseDocName } from "../ids/names.ts";
 import { type DocState } from "../log/doc-state.ts";
 import { genesisOf } from "../log/genesis.ts";
-import { Log, type CompactOptions, type DocPoint, type LogOptions, type Receipt } from "../log/log.ts";
+import { Log } from "../log/log.ts";
+import type { CompactOptions, DocPoint, LogOptions, Receipt, StoredCommit } from "../log/log.ts";
 import { DocumentsProjection } from "../projections/documents.ts";
 import type { CatalogTable, LogStorage } from "../store/contract.ts";
 import type { Views } from "../store/sqlite-views.ts";
@@ -218,13 +219,12 @@ export class Db {
     parseDocName(doc);
     if (!this.log.state(doc)) throw notFound(doc, false);
     return this.log.history(doc, before ?? this.log.head().seq, limit).map((seq) => {
-      const stored = this.log.commit(seq);
-      if (!stored) throw new SkaldError("DB_DAMAGED", `Commit ${seq} is missing.`, { details: { seq } });
       const entry = this.log.entryOf(doc, seq);
-      const { time, author, message } = stored.commit;
+      const { cid, commit } = this.log.commit(seq) as StoredCommit;
+      const { time, author, message } = commit;
       return {
         seq,
-        commit: stored.cid,
+        commit: cid,
         time,
         author,
         message,

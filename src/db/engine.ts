@@ -347,12 +347,10 @@ export class Engine {
     });
   }
 
-  #dropDerived(row: DbRow, cause: unknown): void {
+  #dropDerived(row: DbRow, cause: SkaldError): void {
     this.#dropFiles(row);
-    const why = cause instanceof Error ? cause.message : String(cause);
-    this.#onError(
-      new SkaldError("DERIVED_DAMAGED", `What is derived of ${row.dbId} is made anew: ${why}`, { cause }),
-    );
+    const message = `What is derived of ${row.dbId} is made anew: ${cause.message}`;
+    this.#onError(new SkaldError("DERIVED_DAMAGED", message, { cause }));
   }
 
   /** Damage found while a db is in use: it is closed, and its next opening derives everything again. */

@@ -40,16 +40,15 @@ export class Proofs {
    * Never throws for what the document is to blame for: whoever reads it will hear.
    */
   async prove(doc: string): Promise<boolean> {
-    if (!this.due(doc)) return false;
+    const state = this.#context.log.state(doc);
+    if (!state || !this.due(doc)) return false;
     return this.#once(doc, async () => {
-      const state = this.#context.log.state(doc);
-      if (!state || !this.due(doc)) return false;
       try {
         if (await this.#sound(state)) {
           this.#remember(state, state.last);
           return false;
         }
-        if (await this.#setAside(doc)) return true;
+        if (await this.#setAside(state)) return true;
       } catch (error) {
         if (!isSkaldError(error) || !BLAMELESS.has(error.code)) throw error;
       }
@@ -82,9 +81,8 @@ export class Proofs {
 
   async #mend(doc: string): Promise<void> {
     await this.#once(doc, async () => {
-      const last = this.#context.log.state(doc)?.last;
-      if (last === undefined || this.#hopeless.get(doc) === last) return false;
-      return this.#setAside(doc);
+      const state = this.#context.log.state(doc);
+      return state !== undefined && this.#hopeless.get(doc) !== state.last && this.#setAside(state);
     });
   }
 
@@ -107,14 +105,14 @@ export class Proofs {
     }
   }
 
-  async #setAside(doc: string): Promise<boolean> {
-    const from = this.#proven.get(doc)?.seq ?? 0;
-    let found = await setAsideBroken(this.#context, doc, from);
+  /** `state` is from before: what was written meanwhile counts as not tried. */
+  async #setAside(state: DocState): Promise<boolean> {
+    const { name } = state;
+    const from = this.#proven.get(name)?.seq ?? 0;
+    let found = await setAsideBroken(this.#context, name, from);
     // What was good once may be at fault after all, such as a saved form: then only the whole history tells.
-    if (found.refused.length === 0 && from > 0) found = await setAsideBroken(this.#context, doc, 0);
-    const state = this.#context.log.state(doc);
-    if (!state) return false;
-    if (found.refused.length === 0) bounded(this.#hopeless).set(doc, state.last);
+    if (found.refused.length === 0 && from > 0) found = await setAsideBroken(this.#context, name, 0);
+    if (found.refused.length === 0) bounded(this.#hopeless).set(name, state.last);
     else if (found.provenTo !== undefined) this.#remember(state, found.provenTo);
     return found.refused.length > 0;
   }

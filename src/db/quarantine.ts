@@ -41,7 +41,7 @@ type Refused = NonNullable<CheckResult["refused"]>;
 /**
  * Goes through the changes of `doc` in log order after commit `proven`, up to which they are known to be
  * good (0 for none), and sets aside each that Automerge does not take on top of those before it.
- * Throws what `Documents.check` and `Log.setAside` throw, and DERIVED_DAMAGED.
+ * The document must be there. Throws what `Documents.check` and `Log.setAside` throw, and DERIVED_DAMAGED.
  */
 export async function setAsideBroken(
   context: QuarantineContext,
@@ -52,8 +52,7 @@ export async function setAsideBroken(
   let trial = new Trial(context, doc, proven, true);
   let tried = proven;
   for (let tries = 1; ; tries += 1) {
-    const state = log.state(doc);
-    if (!state) return { refused: [], provenTo: tried };
+    const state = log.state(doc) as DocState;
     checkComplete(log, state);
     const base = headsOf(state);
     const { last } = state;

@@ -42,7 +42,8 @@ export async function* scrubDb(
   const counted = { commits: 0 };
   const log: LogChecked = yield* steps(checkLog(storage, { world }), counted);
   yield { done: 1, of: STAGES.length, commits: log.seq - counted.commits };
-  // What is read of one that was deleted on the way, or made anew, says nothing.
+  // What is read of one that was deleted on the way, or made anew, says nothing. Nothing waits from here until it
+  // is held, so that is this one.
   if (!isThere(engine, dbId, storage)) return [];
   if (log.findings.some(({ heals }) => heals === undefined)) return log.findings;
   const asked: { left: boolean; damage?: unknown } = { left: false };
@@ -53,7 +54,6 @@ export async function* scrubDb(
   if (!held) throw new SkaldError("UNAVAILABLE", `The db ${dbId} is being closed.`);
   let derived: readonly CheckFinding[];
   try {
-    if (Buffer.compare(held.db.log.identity.uid, storage.identity.uid) !== 0) return [];
     const options = { world, stop: () => asked.left };
     ({ findings: derived } = yield* steps(checkDerived(held.db, held.db.storage, log.walk, options)));
   } finally {

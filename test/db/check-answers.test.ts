@@ -1,10 +1,16 @@
-import { checkDerived, checkLog, finished } from "../../src/db/check.ts";
+import { checkDerived, checkLog, checkLogNow, finished, type CheckOptions } from "../../src/db/check.ts";
+import { batches } from "../../src/db/check-documents.ts";
 import type { Db } from "../../src/db/db.ts";
+import { Engine } from "../../src/db/engine.ts";
 import { Documents } from "../../src/documents/documents.ts";
-import { SkaldError } from "../../src/errors.ts";
+import { SkaldError, type ErrorCode } from "../../src/errors.ts";
 import type { DocState } from "../../src/log/doc-state.ts";
+import { newDocState } from "../../src/log/doc-state.ts";
 import type { CatalogAnswers, Log } from "../../src/log/log.ts";
+import type { WalkedDoc } from "../../src/log/walk.ts";
+import type { LogStorage, StoredRecord } from "../../src/store/contract.ts";
 import type { DocumentRow, Views } from "../../src/store/sqlite-views.ts";
+import { StorageAround } from "../support/broken-builds.ts";
 import { workload, type Worked } from "../support/check-workload.ts";
 import { tempDir } from "../support/temp-dir.ts";
 
@@ -52,17 +58,26 @@ interface Wrong {
   readonly log?: Worse<Log>;
   readonly views?: Worse<Views>;
   readonly db?: Worse<Db>;
+  readonly documents?: Worse<Documents>;
+  /** What stands in the storage's place once the log itself was checked. */
+  readonly storage?: LogStorage;
+  readonly options?: CheckOptions;
 }
 
-async function findingsWith({ catalog = {}, log = {}, views = {}, db = {} }: Wrong): Promise<string[]> {
-  const { storage } = sound;
-  const { walk } = await finished(checkLog(storage));
-  const wrong = around(sound.db, db, {
+async function checkedWith(wrong: Wrong) {
+  const { catalog = {}, log = {}, views = {}, db = {}, storage = sound.storage, options = {} } = wrong;
+  const { walk } = await finished(checkLog(sound.storage));
+  const worse = around(sound.db, db, {
     log: around(sound.db.log, log, { answers: around(sound.db.log.answers, catalog) }),
     views: around(sound.db.views, views),
+    documents: around(documents, wrong.documents ?? {}),
   });
-  const { findings: found } = await finished(checkDerived(wrong, storage, walk));
-  return found.map(({ what, where }) => `${what}: ${where}`);
+  return finished(checkDerived(worse, storage, walk, options));
+}
+
+async function findingsWith(wrong: Wrong): Promise<string[]> {
+  const { findings } = await checkedWith(wrong);
+  return findings.map(({ what, where }) => `${what}: ${where}`);
 }
 
 /** The state of `name` with something altered; others as they are. */
@@ -83,9 +98,14 @@ const row =
     return other && { ...given, ...other };
   };
 const is = (value: unknown) => () => () => value;
-const fails = (code: "STORAGE_FAILED" | "DERIVED_DAMAGED" | "DB_DAMAGED" | "INTERNAL") => () => () => {
-  throw new SkaldError(code, "it does not answer");
-};
+const fails =
+  (code: ErrorCode, details: Record<string, unknown> = {}) =>
+  () =>
+  () => {
+    throw new SkaldError(code, "it does not answer", { details });
+  };
+/** Threads that fail one kind of work. */
+const breaks = (code: ErrorCode) => () => () => Promise.reject(new SkaldError(code, "no"));
 
 const CATALOG: [string, Worse<CatalogAnswers>, RegExp][] = [
   ["its head", { head: (right) => () => right() - 1 }, /^catalog: it is at commit \d+, the log at \d+$/],
@@ -329,6 +349,16 @@ const VIEWS: [string, Worse<Views>, RegExp][] = [
     /^projection: d\/z: the log has no such document$/,
   ],
   [
+    "rows that do not go on",
+    { page: (right) => (_after, limit) => right("", limit) },
+    /^projection: its rows after "d\/b" go on with d\/b$/,
+  ],
+  [
+    "no head",
+    { head: fails("DERIVED_DAMAGED", { file: "/data/views.sqlite" }) },
+    /^projection: it does not answer$/,
+  ],
+  [
     "no row",
     { document: row("c/a", () => undefined) },
     /^projection: c\/a: it has no row, and was touched by commit \d+$/,
@@ -458,6 +488,49 @@ const READS: [string, Worse<Db>, RegExp][] = [
   ],
 ];
 
+const THREADS: [string, Worse<Documents>, RegExp][] = [
+  [
+    "do not read any change",
+    { read: breaks("DOC_UNREADABLE") },
+    /^projection: c\/a: it has a value in commit \d+, and its changes do not load$/,
+  ],
+  [
+    "read a saved form as another value",
+    {
+      read: (right) => async (job) => {
+        const { chunks } = await job.source([]);
+        return { ...(await right(job)), ...(chunks.length === 1 ? { json: "{}" } : {}) };
+      },
+    },
+    /^saved: c\/a: that of commit \d+ does not read as its changes do$/,
+  ],
+  [
+    "give no saved form of some changes",
+    { save: breaks("DOC_UNREADABLE") },
+    /^routes: c\/put at commit \d+: its saved form does not give what its changes give$/,
+  ],
+  [
+    "take no saved form apart",
+    { split: breaks("IMPORT_INVALID") },
+    /^saved: c\/a: that of commit \d+ does not load: IMPORT_INVALID$/,
+  ],
+  [
+    "take a saved form apart into what are no changes",
+    { split: () => () => Promise.resolve({ changes: [new Uint8Array(3)], heads: [] }) },
+    /^saved: c\/a: that of commit \d+ does not load: CHANGE_MALFORMED$/,
+  ],
+];
+
+/** A storage that lost a record after it was read. */
+class Rotten extends StorageAround {
+  override read(seq: number): Uint8Array | undefined {
+    return seq === 5 ? undefined : super.read(seq);
+  }
+  override page(from: number, limit: number): StoredRecord[] {
+    return super.page(from, limit).filter(({ seq }) => seq !== 5);
+  }
+}
+
 describe("the check names", () => {
   test("nothing when every answer is right", async () => {
     expect(await findingsWith({})).toEqual([]);
@@ -473,6 +546,26 @@ describe("the check names", () => {
 
   test.each(VIEWS)("of views that give %s, what is wrong", async (_, views, named) => {
     expect(await findingsWith({ views })).toContainEqual(expect.stringMatching(named));
+  });
+
+  test.each(THREADS)("with threads that %s, what is wrong", async (_, worse, named) => {
+    expect(await findingsWith({ documents: worse })).toContainEqual(expect.stringMatching(named));
+  });
+
+  test("a record that is lost after it was read, and looks at nothing that is derived of it", async () => {
+    const { findings, stages } = await checkedWith({ storage: new Rotten(sound.storage) });
+    expect(findings).toEqual([{ what: "record", where: "Commit 5 is missing." }]);
+    expect(stages).toEqual(["feed"]);
+  });
+
+  test("what nobody sent, by its client_tx_id where it has one", () => {
+    const sent = { hashes: new Set<string>(), txIds: new Set(["tx-1"]) };
+    const invented = checkLogNow(sound.storage, { sent }).findings.map(({ where }) => where);
+    expect(invented).toContainEqual(expect.stringMatching(/^commit 2 \(b\w+\) by ann, client_tx_id tx-2$/));
+    expect(invented).not.toContainEqual(expect.stringMatching(/^commit 1 /));
+    // What it sets aside by itself is no invention.
+    const aside = sound.db.log.state("d/b")?.refusedAt ?? 0;
+    expect(invented).not.toContainEqual(expect.stringMatching(new RegExp(`^commit ${aside} `)));
   });
 
   test.each(READS)("of a reader who gets %s, what is wrong", async (_, db, named) => {
@@ -494,6 +587,48 @@ describe("the check", () => {
       },
     };
     expect(await findingsWith({ db: late })).toEqual([]);
+    const slow: Worse<Documents> = {
+      read: breaks("WORK_TIMEOUT"),
+      save: breaks("WORK_TIMEOUT"),
+      split: breaks("WORK_TIMEOUT"),
+    };
+    expect(await findingsWith({ documents: slow })).toEqual([]);
+  });
+
+  test("waits for threads that are busy, and finds nothing for it", async () => {
+    let busy = 3;
+    const read: Worse<Documents>["read"] = (right) => (job) =>
+      (busy -= 1) >= 0 ? Promise.reject(new SkaldError("WORK_BUSY", "later")) : right(job);
+    expect(await findingsWith({ documents: { read } })).toEqual([]);
+    expect(busy).toBeLessThan(0);
+  });
+
+  test("ends where it is told to stop, with what it has found", async () => {
+    const early = await checkedWith({ options: { stop: () => true }, catalog: { receipt: is(undefined) } });
+    expect(early.findings[0]).toMatchObject({ what: "receipts" });
+    expect(early.stages).toEqual(["feed"]);
+    // Also where a stage has nothing to go through, as in a db without a commit.
+    const engine = new Engine({ dir: tempDir(), reserve: 0, documents: { workers: 1 } });
+    await engine.create("empty");
+    const stages = await engine.use("empty", async (db) => {
+      const { walk } = await finished(checkLog(db.storage));
+      return (await finished(checkDerived(db, db.storage, walk, { stop: () => true }))).stages;
+    });
+    expect(stages).toEqual(["feed"]);
+    await engine.close();
+  });
+
+  test("replays documents in batches that do not take much memory, a large one alone", () => {
+    const sizes = (...bytes: number[]) =>
+      [
+        ...batches(
+          bytes.map((size): WalkedDoc => ({ state: { ...newDocState("c/a"), bytes: size }, touches: [] })),
+        ),
+      ].map((batch) => batch.map(({ state: { bytes: size } }) => size));
+    const MIB = 1024 * 1024;
+    expect(sizes()).toEqual([]);
+    expect(sizes(7 * MIB, 9 * MIB, 1, 40 * MIB, 2)).toEqual([[7 * MIB, 9 * MIB], [1], [40 * MIB], [2]]);
+    expect(sizes(...Array.from({ length: 501 }, () => 1)).map(({ length }) => length)).toEqual([500, 1]);
   });
 
   test("ends with what is nobody's fault in the db", async () => {
@@ -503,5 +638,11 @@ describe("the check", () => {
       },
     };
     await expect(findingsWith({ db: broken })).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    const bug: Worse<Db> = { read: () => () => Promise.reject(new TypeError("a bug")) };
+    await expect(findingsWith({ db: bug })).rejects.toThrow("a bug");
+    for (const work of ["read", "split"] as const)
+      await expect(findingsWith({ documents: { [work]: breaks("UNAVAILABLE") } })).rejects.toMatchObject({
+        code: "UNAVAILABLE",
+      });
   });
 });
