@@ -230,6 +230,18 @@ describe("a check of a db that goes away under it", () => {
     expect(failures.splice(0)).toContainEqual(expect.objectContaining({ code: "DERIVED_DAMAGED" }));
   }, 60_000);
 
+  test("waits for who makes it anew, and checks that", async () => {
+    await engine.create("waiting");
+    await engine.use("waiting", (db) => put(db, "c/a"));
+    const held = engine.hold("waiting");
+    const rebuilt = engine.rebuild("waiting");
+    const outcome = verified("waiting");
+    for (let turns = 0; turns < 50; turns += 1) await nextTurn(realWorld);
+    held?.release();
+    expect(await outcome).toMatchObject({ verdict: "sound", seq: 1 });
+    await rebuilt;
+  });
+
   test("says so when it was deleted or made anew, and checks what is made anew of it", async () => {
     await engine.create("gone");
     for (let n = 0; n < 120; n += 1) await engine.use("gone", (db) => put(db, `c/${n % 20}`));

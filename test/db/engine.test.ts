@@ -1,7 +1,18 @@
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import Database from "better-sqlite3";
 import { Engine, type EngineOptions } from "../../src/db/engine.ts";
+import { sqliteFiles } from "../../src/db/files.ts";
+import { SkaldError } from "../../src/errors.ts";
 import { readOwner } from "../../src/store/dir-lock.ts";
 import { DbTable } from "../../src/store/sqlite-registry.ts";
 import { derivedOf } from "../support/derived.ts";
@@ -65,6 +76,16 @@ describe("a data directory", () => {
     const engine = open(dir);
     expect(engine.has("faults")).toBe(true);
     await engine.close();
+  });
+
+  test("that cannot be used is given back at once", async () => {
+    const dir = place();
+    mkdirSync(dir);
+    writeFileSync(path.join(dir, "dbs"), "a file where a folder should be");
+    expect(await code(() => open(dir))).toBe("STORAGE_FAILED");
+    expect(readOwner(dir)).toBeUndefined();
+    rmSync(path.join(dir, "dbs"));
+    await open(dir).close();
   });
 
   test("whose lock file is no lock is refused with a name for it", async () => {
@@ -163,6 +184,58 @@ describe("making and deleting", () => {
     for (const dbId of ["half-deleted", "half-made", "not-begun"])
       expect(await again.create(dbId)).toBe(true);
     await again.close();
+  });
+
+  test("that the disk did not let through is finished when it is asked for again", async () => {
+    const dir = place();
+    const dbs = path.join(dir, "dbs");
+    /** While this lasts no folder of a db can be removed. */
+    const blocked = async (work: () => Promise<unknown>): Promise<string> => {
+      const answer = await code(async () => {
+        await work();
+      });
+      if (existsSync(`${dbs}-away`)) {
+        rmSync(dbs);
+        renameSync(`${dbs}-away`, dbs);
+      }
+      return answer;
+    };
+    const block = (): void => {
+      renameSync(dbs, `${dbs}-away`);
+      writeFileSync(dbs, "");
+    };
+    const told: unknown[] = [];
+    let full = true;
+    const engine = open(dir, {
+      onError: (error) => told.push((error as { code?: unknown }).code),
+      files: {
+        ...sqliteFiles,
+        createLog: (...args) => {
+          const made = sqliteFiles.createLog(...args);
+          if (!full) return made;
+          made.close();
+          block();
+          throw new SkaldError("STORAGE_FULL", "The disk is full.");
+        },
+      },
+    });
+    expect(await blocked(() => engine.create("notes"))).toBe("STORAGE_FULL");
+    expect([told, engine.has("notes"), readdirSync(dbs)]).toEqual([["STORAGE_FAILED"], false, ["notes"]]);
+    full = false;
+    expect(await engine.create("notes")).toBe(true);
+    const once = await blocked(() => {
+      block();
+      return engine.delete("notes");
+    });
+    expect([once, engine.has("notes"), readdirSync(dbs)]).toEqual(["STORAGE_FAILED", false, ["notes"]]);
+    expect(await code(() => engine.use("notes", () => 0))).toBe("DB_NOT_FOUND");
+    await engine.delete("notes");
+    expect(readdirSync(dbs)).toEqual([]);
+    expect(await code(() => engine.delete("notes"))).toBe("DB_NOT_FOUND");
+    await engine.create("notes");
+    const both = await Promise.all([1, 2].map(() => code(() => engine.delete("notes"))));
+    expect(both).toEqual(["no error", "DB_NOT_FOUND"]);
+    await engine.close();
   });
 
   test("of one name at once end in one db, whole or gone", async () => {
@@ -294,6 +367,34 @@ describe("a derived file", () => {
     await engine.close();
     expect(told.filter((what) => what !== "DERIVED_DAMAGED" && what !== "DB_DAMAGED")).toEqual([]);
   });
+});
+
+test("a log that is older than its projection is refused, also where its catalog is gone", async () => {
+  const dir = place();
+  const engine = open(dir);
+  await engine.create("notes");
+  await put(engine, "notes", "c/a", { n: 1 });
+  await engine.close();
+  const folder = path.join(dir, "dbs", "notes");
+  const older = path.join(place(), "notes");
+  cpSync(folder, older, { recursive: true });
+  const again = open(dir);
+  await put(again, "notes", "c/a", { n: 2 });
+  await again.use("notes", (db) => db.projection.catchUp());
+  await again.close();
+  for (const name of ["log.sqlite", "log.sqlite.closed"])
+    cpSync(path.join(older, name), path.join(folder, name));
+  for (const name of ["catalog.sqlite", "catalog.sqlite.seal"])
+    rmSync(path.join(folder, name), { force: true });
+  const third = open(dir);
+  await expect(third.use("notes", () => 0)).rejects.toMatchObject({
+    code: "DB_DAMAGED",
+    message: expect.stringContaining("its projection"),
+    details: { log_seq: 1, known_seq: 2 },
+  });
+  await third.rebuild("notes");
+  expect(await json(third, "notes", "c/a")).toEqual({ n: 1 });
+  await third.close();
 });
 
 describe("a principal", () => {

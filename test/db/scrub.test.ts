@@ -1,8 +1,14 @@
+import path from "node:path";
+import Database from "better-sqlite3";
 import { SkaldError } from "../../src/errors.ts";
-import { Engine } from "../../src/db/engine.ts";
-import type { Checker, ScrubbedEngine } from "../../src/db/scrub-check.ts";
+import { finished } from "../../src/db/check.ts";
+import { Engine, type EngineOptions } from "../../src/db/engine.ts";
+import { sqliteFiles } from "../../src/db/files.ts";
+import { scrubDb, type Checker, type ScrubbedEngine } from "../../src/db/scrub-check.ts";
 import { Scrub } from "../../src/db/scrub.ts";
+import { openSqliteLog } from "../../src/store/sqlite-log.ts";
 import { realWorld, type World } from "../../src/world.ts";
+import { viewsAround } from "../support/broken-builds.ts";
 import { tempDir } from "../support/temp-dir.ts";
 
 /** A clock that only goes on when a timer is run, and what timers there are. */
@@ -210,9 +216,27 @@ describe("the scrub", () => {
   });
 });
 
+test("the scrub plans nothing more once it is stopped in the middle of a slice", async () => {
+  const { world, next, waits } = handClock();
+  let go = (): void => {};
+  const check: Checker = async function* () {
+    await new Promise<void>((resolve) => (go = resolve));
+    yield { done: 1, of: 2, commits: 1 };
+    return [];
+  };
+  const scrub = new Scrub({ engine: named("a"), days: 7, onFinding: () => {}, check, world });
+  scrub.start();
+  await next();
+  const before = waits.length;
+  const stopped = scrub.stop();
+  go();
+  await stopped;
+  expect(waits).toHaveLength(before);
+});
+
 describe("what the scrub does with a db", () => {
-  async function written(): Promise<Engine> {
-    const engine = new Engine({ dir: tempDir(), reserve: 0, documents: { workers: 1 } });
+  async function written(options: Partial<EngineOptions> = {}): Promise<Engine> {
+    const engine = new Engine({ dir: tempDir(), reserve: 0, documents: { workers: 1 }, ...options });
     await engine.create("empty");
     await engine.create("notes");
     await engine.use("notes", async (db) => {
@@ -239,6 +263,116 @@ describe("what the scrub does with a db", () => {
       // It waits for everyone who holds the db.
       await engine.rebuild("notes");
     }
+    await engine.close();
+  });
+
+  test("is done on the machine's own clock, too, and finds nothing in a sound one", async () => {
+    const engine = new Engine({ dir: tempDir(), reserve: 0, documents: { workers: 1 } });
+    await engine.create("notes");
+    await engine.use("notes", (db) =>
+      db.tx({ author: "ann", writes: [{ doc: "c/a", edit: { kind: "put", value: "{}" } }] }),
+    );
+    const found: unknown[] = [];
+    const scrub = new Scrub({ engine, days: 1e-6, onFinding: (error) => found.push(error) });
+    scrub.start();
+    while (scrub.status().lastPass === undefined) await new Promise((resolve) => setTimeout(resolve, 20));
+    await scrub.stop();
+    expect([found, scrub.status().commits > 0]).toEqual([[], true]);
+    await engine.close();
+  });
+
+  test("names what is wrong with its log, and looks at nothing that is derived of it", async () => {
+    const engine = await written();
+    const storage = openSqliteLog(engine.folderOf("notes"), "notes");
+    const body = storage.read(50) as Uint8Array;
+    await storage.replace(
+      50,
+      50,
+      body.map((byte, i) => (i === 60 ? byte ^ 4 : byte)),
+    );
+    storage.close();
+    expect(await finished(scrubDb(engine, "notes"))).toEqual([
+      expect.objectContaining({ what: "record", where: expect.stringMatching(/^commit 50: /) }),
+    ]);
+    await engine.close();
+  });
+
+  test("has what is wrong with what is derived made anew, and says what it was", async () => {
+    let wrong = true;
+    const told: unknown[] = [];
+    const engine = await written({
+      onError: (error) => told.push(error),
+      files: {
+        ...sqliteFiles,
+        openViews: (folder) => {
+          const sound = sqliteFiles.openViews(folder);
+          return wrong
+            ? viewsAround(sound, {
+                document: (name: string) => {
+                  const row = sound.document(name);
+                  return row && { ...row, json: '{"n":-1}' };
+                },
+              })
+            : sound;
+        },
+      },
+    });
+    const scrubbed = finished(scrubDb(engine, "notes"));
+    wrong = false;
+    await expect(scrubbed).rejects.toMatchObject({
+      code: "DERIVED_DAMAGED",
+      message: expect.stringMatching(/^projection: c\/\d+: its value is not .*, and \d+ more\.$/),
+      details: { db: "notes", what: "projection" },
+    });
+    expect(await finished(scrubDb(engine, "notes"))).toEqual([]);
+    expect(told).toEqual([expect.objectContaining({ code: "DERIVED_DAMAGED" })]);
+    await engine.close();
+  });
+
+  test("ends with the damage that somebody else comes upon meanwhile", async () => {
+    const engine = await written({ onError: () => {} });
+    const scrub = scrubDb(engine, "notes");
+    let outcome: unknown;
+    for (let meddled = false; outcome === undefined;) {
+      const step = await scrub.next().catch((error: unknown) => ({ error }));
+      if ("error" in step) outcome = step.error;
+      else if (step.done) outcome = step.value;
+      else if (!meddled && step.value.done > 1.2) {
+        meddled = true;
+        const views = new Database(path.join(engine.folderOf("notes"), "views.sqlite"));
+        views.exec("UPDATE document SET json = '{}' WHERE name = 'c/7'");
+        views.close();
+        await engine.use("notes", (db) => db.read("c/7", { at: "60" })).catch(() => {});
+      }
+    }
+    expect(outcome).toMatchObject({ code: "DERIVED_DAMAGED" });
+    expect(await finished(scrubDb(engine, "notes"))).toEqual([]);
+    await engine.close();
+  });
+
+  test("says nothing of one that was deleted meanwhile, or made anew under its name", async () => {
+    for (const anew of [false, true]) {
+      const engine = await written();
+      const storage = openSqliteLog(engine.folderOf("notes"), "notes");
+      await storage.replace(50, 50, new Uint8Array([1]));
+      storage.close();
+      const scrub = scrubDb(engine, "notes");
+      // Through with the log, which is damaged.
+      for (let step = await scrub.next(); !step.done && step.value.done < 1; step = await scrub.next());
+      await engine.delete("notes");
+      if (anew) await engine.create("notes");
+      expect([anew, await finished(scrub)]).toEqual([anew, []]);
+      await engine.close();
+    }
+  });
+
+  test("leaves one alone that is about to be closed", async () => {
+    const engine = await written();
+    const held = engine.hold("notes");
+    const rebuilt = engine.rebuild("notes");
+    await expect(finished(scrubDb(engine, "notes"))).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    held?.release();
+    await rebuilt;
     await engine.close();
   });
 });
