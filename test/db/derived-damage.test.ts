@@ -42,8 +42,9 @@ const set = (doc: Copy, actor: string, values: Record<string, unknown>): Copy =>
 const lastOf = (doc: Copy): Uint8Array => A.getLastLocalChange(doc) as Uint8Array;
 
 test.each([
-  ["holds a change that the log has not", (before: Copy) => set(before, "cc", { other: 1 })],
-  ["lacks a change that it should have", (_: Copy, first: Copy) => first],
+  ["holds a change that the log has not", (before: Copy) => A.save(set(before, "cc", { other: 1 }))],
+  ["lacks a change that it should have", (_: Copy, first: Copy) => A.save(first)],
+  ["is none", () => new Uint8Array([1, 2, 3])],
 ])("with a saved form that %s the bad change is set aside and no good one", async (name, wrong) => {
   let form: { seq: number; bytes: Uint8Array } | undefined;
   const engine = new Engine({
@@ -72,7 +73,7 @@ test.each([
     await send(lastOf(before));
     // From here on everything up to commit 2 counts as good.
     await engine.use("db", (db) => db.projection.catchUp());
-    form = { seq: 2, bytes: A.save(wrong(before, first)) };
+    form = { seq: 2, bytes: wrong(before, first) };
     const good = set(before, "cc", { good: 1 });
     const { hash: _, ...parts } = A.decodeChange(lastOf(set(good, "dd", { bad: 1 })));
     const ops = [{ ...parts.ops[0], obj: `1@${"99".repeat(16)}` }];
