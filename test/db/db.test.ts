@@ -1,10 +1,12 @@
 import { checkDb, finished } from "../../src/db/check.ts";
+import { startPacker } from "../../src/db/compaction.ts";
 import type { Db } from "../../src/db/db.ts";
 import { Engine } from "../../src/db/engine.ts";
 import { sqliteFiles } from "../../src/db/files.ts";
 import { verifyLines } from "../../src/db/verify.ts";
 import { SkaldError } from "../../src/errors.ts";
 import { cidToString } from "../../src/ids/cid.ts";
+import type { StoredCommit } from "../../src/log/log.ts";
 import { copyOf, lastChange, refusal, set, ACTORS } from "../log/fixture.ts";
 import { tempDir } from "../support/temp-dir.ts";
 
@@ -168,6 +170,28 @@ describe("compacting", () => {
     });
     await other.close();
   });
+});
+
+test("commits that do not come back from a thread's bundle stay as they are", async () => {
+  const other = new Engine({
+    dir: tempDir(),
+    reserve: 0,
+    documents: { workers: 1 },
+    packer: () => {
+      const packer = startPacker();
+      const spoilt = (commits: readonly StoredCommit[]) =>
+        commits.map((stored) => ({ ...stored, bytes: stored.bytes.map((byte) => byte ^ 1) }));
+      return { pack: (uid, commits) => packer.pack(uid, spoilt(commits)), end: () => packer.end() };
+    },
+  });
+  await other.create("db");
+  await other.use("db", async (db) => {
+    for (const n of [1, 2]) await put(db, "c/a", { n });
+    await expect(db.compact()).rejects.toMatchObject({ code: "INTERNAL" });
+    expect(db.storage.ranges()).toEqual([]);
+    expect(JSON.parse((await db.read("c/a", { at: "1" })).json)).toEqual({ n: 1 });
+  });
+  await other.close();
 });
 
 describe("verify", () => {

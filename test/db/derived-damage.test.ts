@@ -1,7 +1,9 @@
 import * as A from "@automerge/automerge";
+import { brokenBy, isDerivedDamage } from "../../src/db/derived-damage.ts";
 import { Engine } from "../../src/db/engine.ts";
 import { sqliteFiles } from "../../src/db/files.ts";
 import { Documents } from "../../src/documents/documents.ts";
+import { SkaldError } from "../../src/errors.ts";
 import type { CatalogBatch } from "../../src/store/contract.ts";
 import { CatalogAround, viewsAround } from "../support/broken-builds.ts";
 import { workload } from "../support/check-workload.ts";
@@ -10,6 +12,29 @@ import { tempDir } from "../support/temp-dir.ts";
 const root = tempDir();
 const documents = new Documents({ workers: 1 });
 afterAll(() => documents.close());
+
+test("damage is of what is derived when its file is, and only then made anew", () => {
+  const { derived, log } = {
+    derived: { "/db/catalog.sqlite": "catalog", "/db/views.sqlite": "projection" },
+    log: ["/db/log.sqlite", "/service.sqlite", undefined],
+  };
+  for (const code of ["DB_DAMAGED", "DB_FOREIGN", "DB_NEWER"] as const) {
+    for (const [file, what] of Object.entries(derived)) {
+      const error = new SkaldError(code, "no", { details: { file } });
+      expect([code, file, isDerivedDamage(error), brokenBy(error)]).toEqual([code, file, true, what]);
+    }
+    for (const file of log)
+      expect([code, file, isDerivedDamage(new SkaldError(code, "no", { details: { file } }))]).toEqual([
+        code,
+        file,
+        false,
+      ]);
+  }
+  const missing = new SkaldError("DB_MISSING", "no", { details: { file: "/db/catalog.sqlite" } });
+  expect(isDerivedDamage(missing)).toBe(false);
+  expect(isDerivedDamage(new TypeError("a bug"))).toBe(false);
+  expect(brokenBy(new SkaldError("DERIVED_DAMAGED", "no"))).toBe("catalog");
+});
 
 test("a catalog that lost a commit of a document has no good change set aside", async () => {
   const { db, ledger, close } = await workload(root, documents, {
