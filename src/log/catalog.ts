@@ -137,13 +137,9 @@ export class Catalog {
     return counts;
   }
 
-  /** Takes over what a group of durable commits staged. What keeps it from that goes to `onError`, never to them. */
-  absorb(
-    stage: Stage,
-    head: number,
-    headCid: Uint8Array | undefined,
-    onError: (error: unknown) => void,
-  ): void {
+  /** Takes over what a group of durable commits staged. Gives what kept it from that, for it must not reach them. */
+  absorb(stage: Stage, head: number, headCid: Uint8Array | undefined): unknown {
+    let failure: unknown;
     for (const [name, staged] of stage.docs) {
       const touched = this.#dirty.get(name);
       if (touched) {
@@ -156,7 +152,7 @@ export class Catalog {
             staged.state.id ??= this.#table.doc(name)?.id;
           } catch (error) {
             this.#broken ??= error;
-            onError(error);
+            failure = error;
           }
         }
         this.#dirty.set(name, staged);
@@ -166,6 +162,7 @@ export class Catalog {
     for (const [key, seq] of stage.receipts) this.#receipts.set(key, seq);
     this.#head = head;
     this.#headCid = headCid;
+    return failure;
   }
 
   /** Bundles that hold commits of a document, by their last seq, newest first. */

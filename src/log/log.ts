@@ -206,7 +206,8 @@ export class Log extends LogReader {
       }
       if (group.records.length > 0) {
         this.current = group.head;
-        this.catalog.absorb(group.stage, group.head.seq, group.head.cid, this.#onError);
+        const failure = this.catalog.absorb(group.stage, group.head.seq, group.head.cid);
+        if (failure !== undefined) this.#onError(failure);
       }
       for (const { waiting, added } of members) waiting.resolve(receiptOf(added));
       for (const { waiting, error } of refused) waiting.reject(error);

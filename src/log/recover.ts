@@ -31,9 +31,10 @@ export function recover(storage: LogStorage, records: Records, catalog: Catalog)
         (seq) => records.commit(seq),
         (doc) => archive(records, catalog, doc),
       );
-    catalog.absorb(stage, page.at(-1)?.commit.seq ?? last, page.at(-1)?.cid, (error) => {
-      throw error;
-    });
+    // A page is never empty: what is missing on the way was thrown.
+    const { cid, commit } = page.at(-1) as StoredCommit;
+    // Nothing was written since the stage was begun, so it takes all of it.
+    catalog.absorb(stage, commit.seq, cid);
     if (catalog.pending() >= CATALOG_BATCH) catalog.flush();
   }
   noteBundles(storage, records, catalog);

@@ -209,7 +209,8 @@ class SqliteLog implements LogStorage {
   }
 
   read(seq: number): Uint8Array | undefined {
-    if (!(seq >= 1 && (this.#lastOf || seq <= this.#last))) return undefined;
+    // After a write of unknown outcome the file may have more than was said durable.
+    if (!this.#lastOf && !(seq <= this.#last)) return undefined;
     const row = named(this.#file, () => this.#read.get(seq)) as { body: unknown; first: number } | undefined;
     return row && row.first <= seq ? whole(row.body) : undefined;
   }
@@ -333,6 +334,7 @@ class SqliteLog implements LogStorage {
    * header that it tore, or the note of a clean closing, and both would read as damage.
    */
   #syncWal(): void {
+    // Not there when the folder was removed under an open log, of which nothing is to be kept then.
     if (existsSync(`${this.#file}-wal`)) syncFile(`${this.#file}-wal`);
   }
 

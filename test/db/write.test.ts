@@ -162,6 +162,23 @@ describe("a base", () => {
       expect(Object.keys(merged)).toHaveLength(21);
       expect(db.log.head().seq).toBe(21);
     }));
+
+  test("of one of several documents is found again, too, and of a document that is only read it is not", () =>
+    inDb(async (db) => {
+      const foreign = set(copyOf(db.log, "c/a", ACTORS[0]), { own: true });
+      const faster = () => tx(db, [{ doc: "c/a", changes: [lastChange(foreign)] }], { author: "bob" });
+      const both = tx(db, [put("c/a", { n: 1 }), put("c/b", { n: 2 })]);
+      expect((await faster()).seq).toBe(1);
+      expect((await both).seq).toBe(2);
+      expect([await value(db, "c/a"), await value(db, "c/b")]).toEqual([{ n: 1 }, { n: 2 }]);
+      const reads = [{ doc: "c/a", heads: db.point("c/a").heads }];
+      const reader = refusal(tx(db, [put("c/b", { n: 3 })], { reads }));
+      await tx(db, [
+        { doc: "c/a", changes: [lastChange(set(copyOf(db.log, "c/a", ACTORS[1]), { other: true }))] },
+      ]);
+      expect(await reader).toMatchObject({ code: "HEADS_CONFLICT", details: { doc: "c/a" } });
+      expect(await value(db, "c/b")).toEqual({ n: 2 });
+    }));
 });
 
 describe("a repeat", () => {

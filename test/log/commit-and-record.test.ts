@@ -126,6 +126,43 @@ describe("a commit's bytes", () => {
     expect(seen.refused).toBeGreaterThan(100);
   });
 
+  test("say how many parts they have, and are no commit when they have others", () => {
+    const [link, hash] = [cidFromDigest(CODEC_RAW, new Uint8Array(32)), "ab".repeat(32)];
+    const entry = { doc: "c/a", base: [], changes: [link], heads: [hash] };
+    const commit: Commit = {
+      version: 1,
+      db: new Uint8Array(16),
+      branch: "main",
+      seq: 1,
+      parents: [],
+      time: 1,
+      author: "ann",
+      entries: [
+        entry,
+        { ...entry, deleted: true },
+        { ...entry, refused: [hash] },
+        { ...entry, deleted: true, refused: [hash] },
+      ],
+      events: [],
+    };
+    for (const some of [commit, { ...commit, message: "m" }]) {
+      const bytes = Buffer.from(encodeCommit(some));
+      expect(decodeCommit(bytes)).toEqual(some);
+      // The commit's own head, and that of each entry, which begins with its "doc".
+      const heads = [0];
+      for (let at = bytes.indexOf("cdoc"); at > 0; at = bytes.indexOf("cdoc", at + 1)) heads.push(at - 1);
+      expect(heads).toHaveLength(5);
+      for (const at of heads) {
+        expect((bytes[at] as number) >> 5).toBe(5);
+        for (const off of [-2, -1, 1, 2]) {
+          const other = Uint8Array.from(bytes);
+          other[at] = (other[at] as number) + off;
+          expect([at, off, refused(() => decodeCommit(other))]).toEqual([at, off, "DB_DAMAGED"]);
+        }
+      }
+    }
+  });
+
   test("cut short or with more behind them are not a commit", () => {
     fc.assert(
       fc.property(commits, fc.nat(), (commit, at) => {

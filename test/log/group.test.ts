@@ -1,7 +1,9 @@
+import { randomBytes } from "node:crypto";
 import path from "node:path";
 import * as A from "@automerge/automerge";
 import { SkaldError } from "../../src/errors.ts";
 import type { CatalogBatch, LogStorage, StoredDoc, StoredRecord } from "../../src/store/contract.ts";
+import { readChange } from "../../src/log/change.ts";
 import { Log } from "../../src/log/log.ts";
 import { openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
 import { createSqliteLog } from "../../src/store/sqlite-log.ts";
@@ -125,6 +127,16 @@ describe("writers that come together", () => {
     await log.close();
   });
 
+  test("share no append of more than eight megabytes, however many they are", async () => {
+    const { log, storage } = watchedLog();
+    // Of no named document's start, so that it fits into any.
+    const large = lastChange(set(A.init({ actor: AA }), { bytes: randomBytes(4_500_000) }));
+    const names = ["a", "b", "c", "d", "e"].map((key) => `notes/${key}`);
+    await Promise.all(names.map((name) => log.write(tx(write(name, [large])))));
+    expect(storage.appends).toEqual([2, 2, 1]);
+    await log.close();
+  });
+
   test("hear of each durable group once, after it is durable", async () => {
     const { log, storage } = watchedLog();
     const heard: [number, number][] = [];
@@ -206,8 +218,56 @@ describe("the catalog", () => {
     expect([log.head().seq, writes]).toEqual([1023, []]);
     for (let n = 1023; n < 1030; n += 1) await one(n);
     expect([log.head().seq, writes]).toEqual([1030, [1024]]);
+    // Why a change is refused is looked up a thousand commits back and no further.
+    const rival = lastChange(set(copyOf(log, "notes/a", AA), { rival: 1 }));
+    expect(await refusal(log.write(tx(write("notes/a", [rival]))))).toMatchObject({
+      code: "CHANGE_EQUIVOCATION",
+      details: { hashes: [readChange(rival).hash] },
+    });
     await log.close();
     expect(writes).toEqual([1024, 1030]);
+  });
+
+  test("that is made anew is written to its table on the way, not only at the end", async () => {
+    const made = createLog(root, {}, (inner) => {
+      inner.close();
+      return memoryLog(inner.identity);
+    });
+    const bytes = first(made.log, "notes/a", AA);
+    const one = (n: number) =>
+      made.log.write(tx(write("notes/a", n === 0 ? [bytes] : [], { deleted: n % 2 === 1 })));
+    await Promise.all(Array.from({ length: 1500 }, (_, n) => one(n)));
+    const folder = path.join(tempDir(), "db");
+    createSqliteLog(folder, "notes").close();
+    const table = openSqliteCatalog(folder);
+    const log = new Log(made.storage, table);
+    expect([log.head().seq, table.head(), log.history("notes/a", 1500, 2)]).toEqual([
+      1500,
+      1024,
+      [1500, 1499],
+    ]);
+    await log.close();
+  });
+
+  test("that cannot be written says so to whoever is told, and to no caller", async () => {
+    const folder = path.join(tempDir(), "db");
+    const told: unknown[] = [];
+    const storage = createSqliteLog(folder, "notes");
+    let full = true;
+    const table = new (class extends CatalogAround {
+      override write(batch: CatalogBatch): void {
+        if (full) throw new SkaldError("STORAGE_FULL", "The disk is full.");
+        super.write(batch);
+      }
+    })(openSqliteCatalog(folder));
+    const log = new Log(storage, table, { onError: (error) => told.push(error) });
+    await log.write(tx(write("notes/a", [first(log, "notes/a", AA)])));
+    log.tidy();
+    expect(told).toEqual([expect.objectContaining({ code: "STORAGE_FULL" })]);
+    full = false;
+    log.tidy();
+    expect([told.length, table.head()]).toEqual([1, 1]);
+    await log.close();
   });
 
   test("that could not take in all of a commit answers nothing any more, and the log has the commit", async () => {
@@ -274,6 +334,7 @@ describe("the catalog", () => {
       expect(log.touchedSince(2, 10).sort()).toEqual(["notes/a", "notes/b", "notes/c", "notes/d", "other/e"]);
       expect(log.touchedSince(5, 2)).toHaveLength(2);
       expect(log.touchedSince(1, 5)).toHaveLength(5);
+      expect(log.touchedSince(1, 4)).toHaveLength(4);
       expect(log.history("notes/a", 100, 10)).toEqual([7, 1]);
       expect(log.history("notes/a", 6, 10)).toEqual([1]);
       expect(log.history("notes/a", 100, 1)).toEqual([7]);

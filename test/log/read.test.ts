@@ -1,5 +1,6 @@
 import * as A from "@automerge/automerge";
 import { CODEC_RAW, cidOf, cidToString } from "../../src/ids/cid.ts";
+import { packBundle } from "../../src/log/bundle.ts";
 import { readChange } from "../../src/log/change.ts";
 import { decodeRecord, encodeRecord } from "../../src/log/record.ts";
 import { dropSqliteCatalog, openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
@@ -93,6 +94,21 @@ describe("the log", () => {
     dropSqliteCatalog(folder);
     const again = openLog(folder);
     expect(again.log.stateAt("notes/a", 3)?.heads).toEqual(heads[2]);
+    expect(again.log.counts()).toEqual({ documents: 1, deleted: 1 });
+    await again.log.close();
+  });
+
+  test("reads bundles and the single commits after them again when there is no catalog", async () => {
+    const { log, folder, heads } = await withFour([1, 2, 3, 4]);
+    await log.compact(packBundle, { upTo: 3 });
+    const [head, state] = [log.head(), log.state("notes/a")];
+    await log.close();
+    dropSqliteCatalog(folder);
+    const again = openLog(folder);
+    expect(again.log.head()).toEqual(head);
+    expect(again.log.state("notes/a")).toEqual({ ...state, id: expect.any(Number) });
+    expect(again.log.stateAt("notes/a", 3)?.heads).toEqual(heads[2]);
+    expect(again.log.history("notes/a", 4, 10)).toEqual([4, 3, 1]);
     expect(again.log.counts()).toEqual({ documents: 1, deleted: 1 });
     await again.log.close();
   });

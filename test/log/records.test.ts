@@ -117,6 +117,35 @@ describe("records", () => {
     expect(new Records(single).bundles()).toEqual([]);
   });
 
+  test("of a bundle that was made anew with more are those that ended there before", async () => {
+    const records = new Records(await bundled([1, 8]));
+    for (const last of [3, 7, 8, 2]) expect(seqs(records.bundle(last))).toEqual(upTo(1, last));
+  });
+
+  test("of the two bundles that were read last stay expanded", async () => {
+    const read: number[] = [];
+    const held = new (class extends StorageAround {
+      override read(seq: number): Uint8Array | undefined {
+        read.push(seq);
+        return super.read(seq);
+      }
+    })(await bundled([1, 4], [5, 8], [9, 12]));
+    const records = new Records(held);
+    records.commit(1);
+    records.commit(5);
+    records.bundle(4);
+    expect(read).toEqual([1, 5]);
+    // The third takes the place of the one that was asked for longest ago, which is not the first.
+    records.commit(9);
+    for (const seq of [2, 3, 12, 4]) expect(records.commit(seq)?.commit.seq).toBe(seq);
+    expect(seqs(records.bundle(12))).toEqual(upTo(9, 12));
+    expect(read).toEqual([1, 5, 9]);
+    records.commit(6);
+    expect(read).toEqual([1, 5, 9, 6]);
+    records.commit(1);
+    expect(read).toEqual([1, 5, 9, 6, 1]);
+  });
+
   test("read what took their place once they were told to forget", async () => {
     const held = await bundled([1, 3]);
     const records = new Records(held);

@@ -4,6 +4,7 @@ import { blake3 } from "../../src/ids/hash.ts";
 import { readChange, type ChangeHeader } from "../../src/log/change.ts";
 import { decodeCommit, encodeCommit, type Commit, type CommitEntry } from "../../src/log/commit.ts";
 import { decodeDocState, encodeDocState } from "../../src/log/doc-state.ts";
+import { packBundle } from "../../src/log/bundle.ts";
 import { Log } from "../../src/log/log.ts";
 import { CborWriter } from "../../src/ids/cbor.ts";
 import { fromHex } from "../../src/ids/hash.ts";
@@ -170,14 +171,12 @@ describe("a document's row", () => {
       deleted: true,
     });
     expect(Buffer.from(encodeDocState(plain))).toEqual(Buffer.from(row({}).state));
-    const aside = decodeDocState(row({ heads: ["ab", "cd"], refused: ["01", "02"] }));
-    expect([aside.refusedAt, [...aside.refused.keys()].map((hash) => hash.slice(0, 2))]).toEqual([
-      4,
-      ["01", "02"],
-    ]);
-    expect(Buffer.from(encodeDocState(aside))).toEqual(
-      Buffer.from(row({ heads: ["ab", "cd"], refused: ["01", "02"] }).state),
-    );
+    const many = { heads: ["ab", "cd", "ef"], actors: ["aa", "bb", "cc"], refused: ["01", "02", "03"] };
+    const aside = decodeDocState(row(many));
+    const starts = (names: Iterable<string>) => [...names].map((name) => name.slice(0, 2));
+    expect([aside.refusedAt, starts(aside.refused.keys())]).toEqual([4, many.refused]);
+    expect([starts(aside.heads.keys()), starts(aside.actors.keys())]).toEqual([many.heads, many.actors]);
+    expect(Buffer.from(encodeDocState(aside))).toEqual(Buffer.from(row(many).state));
   });
 
   test.each([
@@ -275,6 +274,63 @@ describe("a log with changes set aside", () => {
     const [once, twice] = await Promise.all([db.log.setAside(...args), db.log.setAside(...args)]);
     expect([once.duplicate, twice.duplicate]).toEqual([false, true]);
     expect(findings(db)).toEqual([]);
+    await db.log.close();
+  });
+
+  test("does nothing to a document that is not there", async () => {
+    const db = open();
+    await expect(db.log.setAside(DOC, [FIRST.hash], [FIRST.hash], [], "no reason")).rejects.toMatchObject({
+      code: "HEADS_CONFLICT",
+      details: { doc: DOC, current_heads: [] },
+    });
+    expect(db.log.head().seq).toBe(0);
+    await db.log.close();
+  });
+
+  test("takes nothing more of an actor of which one change was set aside, whatever it builds on", async () => {
+    const db = open();
+    let doc = A.init<Record<string, unknown>>({ actor: "aa".repeat(16) });
+    const [first, second, third] = ["a", "b", "c"].map((key) => {
+      doc = A.change(doc, { time: 0 }, (draft) => void (draft[key] = 1));
+      return readChange(A.getLastLocalChange(doc) as Uint8Array);
+    }) as [ChangeHeader, ChangeHeader, ChangeHeader];
+    await db.send(first, second);
+    await db.log.setAside(DOC, [second.hash], [second.hash], [first.hash], "no reason");
+    // Its next number, on exactly the heads that are left.
+    const { hash: _, ...parts } = A.decodeChange(third.bytes);
+    const next = readChange(A.encodeChange({ ...parts, startOp: 2, deps: [first.hash] } as never));
+    expect([next.seq, next.deps]).toEqual([3, [first.hash]]);
+    await expect(db.send(next)).rejects.toMatchObject({
+      code: "CHANGE_REFUSED",
+      details: { change: next.hash, refused: [second.hash] },
+    });
+    await db.log.close();
+  });
+
+  test("finds what it sets aside in a bundle, also when its catalog is made anew", async () => {
+    const db = open();
+    await db.send(FIRST);
+    await db.send(SECOND);
+    await db.send(THIRD);
+    await db.log.compact(packBundle);
+    const receipt = await db.log.setAside(DOC, [THIRD.hash], [THIRD.hash], [SECOND.hash], "no reason");
+    expect(receipt).toMatchObject({ seq: 4, heads: { [DOC]: [SECOND.hash] } });
+    expect(findings(db)).toEqual([]);
+    const state = db.log.state(DOC);
+    expect(state?.heads).toEqual(new Map([[SECOND.hash, SECOND.maxOp]]));
+    expect(state?.refused).toEqual(new Map([[THIRD.hash, THIRD.actor]]));
+    const again = new Log(db.storage, openSqliteCatalog(tempDir()));
+    expect(again.state(DOC)).toEqual({ ...state, id: expect.any(Number) });
+    await db.log.close();
+  });
+
+  test("that names a change which is not there is damaged, whoever derives from it", async () => {
+    const db = open();
+    await db.send(FIRST);
+    const entry = { doc: DOC, base: [FIRST.hash], changes: [], heads: [FIRST.hash] };
+    await append(db, { ...entry, refused: ["ab".repeat(32)] });
+    const derive = (): unknown => new Log(db.storage, openSqliteCatalog(tempDir()));
+    expect(derive).toThrow(expect.objectContaining({ code: "DB_DAMAGED" }));
     await db.log.close();
   });
 

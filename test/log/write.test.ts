@@ -66,6 +66,22 @@ describe("a write", () => {
     await log.close();
   });
 
+  test("may say that it builds on nothing, or on the start that all copies share, while there is no more", async () => {
+    const { log } = createLog(root);
+    const born = copyOf(log, DOC, AA);
+    const one = lastChange(set(born, { a: 1 }));
+    const start = A.getHeads(born);
+    const conflict = { code: "HEADS_CONFLICT", details: { doc: DOC } };
+    expect(await refusal(log.write(tx(write(DOC, [one], { base: [hashOf(one)] }))))).toMatchObject(conflict);
+    const both = [...start, hashOf(one)].sort();
+    expect(await refusal(log.write(tx(write(DOC, [one], { base: both }))))).toMatchObject(conflict);
+    expect(log.dryRun(tx(write(DOC, [one], { base: [] }))).seq).toBe(1);
+    expect((await log.write(tx(write(DOC, [one], { base: start })))).seq).toBe(1);
+    const two = lastChange(set(A.clone(born, { actor: BB }), { b: 1 }));
+    expect(await refusal(log.write(tx(write(DOC, [two], { base: start }))))).toMatchObject(conflict);
+    await log.close();
+  });
+
   test("on stale heads is a conflict that names the current ones", async () => {
     const { log, doc } = await withOne();
     const mine = set(doc, { a: 2 });
@@ -364,6 +380,32 @@ describe("a change is refused that", () => {
       });
     }
     expect(log.head().seq).toBe(2);
+    await log.close();
+  });
+
+  test("takes more than a thousand steps to be seen to build on its actor's change before", async () => {
+    const { log } = createLog(root);
+    const one = set(copyOf(log, DOC, AA), { a: 1 });
+    let other = A.clone(one, { actor: BB });
+    const chain: Uint8Array[] = [];
+    const next = (): string => {
+      other = A.change(other, { time: 0 }, (draft) => void (draft["b"] = chain.length));
+      chain.push(lastChange(other));
+      return A.getHeads(other)[0] as string;
+    };
+    // Automerge names its change before among the deps; one that names the others' last change alone is as good.
+    const after = (dep: string): Uint8Array =>
+      forge(lastChange(set(A.merge(A.clone(one, { actor: AA }), other), { a: 2 })), { deps: [dep] });
+    while (chain.length < 998) next();
+    const near = after(next());
+    expect(log.dryRun(tx(write(DOC, [lastChange(one), ...chain, near]), { anyActor: true })).seq).toBe(1);
+    const far = after(next());
+    expect(
+      await refusal(log.write(tx(write(DOC, [lastChange(one), ...chain, far]), { anyActor: true }))),
+    ).toMatchObject({
+      code: "CHANGE_SEQ",
+      details: { change: hashOf(far), before: hashOf(lastChange(one)) },
+    });
     await log.close();
   });
 
