@@ -121,6 +121,18 @@ export const ERROR_CODES = {
   BLOCK_NOT_FOUND: { status: 404, hint: "No block of this db has that address." },
   CID_INVALID: { status: 400, hint: "An address is a CIDv1 in base32 with a blake3-256 multihash." },
   CURSOR_INVALID: { status: 400, hint: "Use the cursor as the server gave it." },
+  CURSOR_FUTURE: {
+    status: 409,
+    hint: "The db is not the one that got that far: compare its uid, and begin at `seq` or from the start.",
+  },
+  CURSOR_TOO_OLD: {
+    status: 410,
+    hint: "Read the documents as they are and go on from `cursor`; what came before `oldest_seq` is not kept.",
+  },
+  EPOCH_CHANGED: {
+    status: 410,
+    hint: "The db was restored. Both lives agree up to `last_common_seq`: go on from `cursor`, which is there.",
+  },
   // import
   IMPORT_INVALID: { status: 422, hint: "The detail says which record; nothing after it was read." },
   // tokens
