@@ -67,6 +67,35 @@ export class CborWriter {
     this.raw(encoded);
   }
 
+  /** A text that is UTF-8 already. */
+  utf8(encoded: Uint8Array): void {
+    this.#head(0x60, encoded.length);
+    this.raw(encoded);
+  }
+
+  /** An integer of any sign, up to 2^53 - 1. */
+  int(value: number): void {
+    if (value < 0) this.#head(0x20, -1 - value);
+    else this.#head(0x00, value);
+  }
+
+  /** A float in its 64-bit form. */
+  float(value: number): void {
+    this.#room(9);
+    this.#bytes[this.#length++] = 0xfb;
+    new DataView(this.#bytes.buffer, this.#bytes.byteOffset).setFloat64(this.#length, value);
+    this.#length += 8;
+  }
+
+  null(): void {
+    this.#room(1);
+    this.#bytes[this.#length++] = 0xf6;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
   array(length: number): void {
     this.#head(0x80, length);
   }

@@ -14,6 +14,7 @@ import type { Transaction } from "./transaction.ts";
 export type { LogHead, Receipt } from "./group.ts";
 export type { DocPoint } from "./reader.ts";
 export type { StoredCommit } from "./stored-commit.ts";
+export { CommitScan, HASH_STEP, type EntryScan, type RawCommit } from "./commit-scan.ts";
 
 /**
  * The log of one db: the one writer, and everything that can be read without Automerge.

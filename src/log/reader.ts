@@ -7,6 +7,7 @@ import { archive } from "./archive.ts";
 import { prefixOf, type Catalog } from "./catalog.ts";
 import { readTrustedHeader } from "./change.ts";
 import type { Commit, CommitEntry } from "./commit.ts";
+import type { RawCommit } from "./commit-scan.ts";
 import { headsOf, type DocState } from "./doc-state.ts";
 import type { LogHead } from "./group.ts";
 import type { Records } from "./records.ts";
@@ -87,6 +88,12 @@ export class LogReader {
     // The storage may have more: what it was given and has not said durable.
     const most = Math.min(limit, this.current.seq - from + 1);
     return most > 0 ? this.records.page(from, most) : [];
+  }
+
+  /** The same without decoding them, see `CommitScan`. */
+  rawCommits(from: number, limit: number): RawCommit[] {
+    const most = Math.min(limit, this.current.seq - from + 1);
+    return most > 0 ? this.records.raw(from, most) : [];
   }
 
   /**

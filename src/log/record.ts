@@ -55,10 +55,7 @@ export function writeRecord(record: LogRecord): { body: Uint8Array; blocks: Uint
 export function decodeRecord(body: Uint8Array, seq: number): LogRecord {
   const end = body.length - CHECK_BYTES;
   if (end < 34 || body[0] !== FORMAT) throw damaged(seq, "its envelope is not one");
-  const check = blake3(body.subarray(0, end));
-  for (let i = 0; i < CHECK_BYTES; i += 1) {
-    if (check[i] !== body[end + i]) throw damaged(seq, "its bytes do not match their check");
-  }
+  compareCheck(body, 0, end, seq);
   const cursor = { at: 33 };
   const commit = take(body, cursor, end, seq);
   const count = takeVarint(body, cursor, end, seq);
@@ -67,6 +64,40 @@ export function decodeRecord(body: Uint8Array, seq: number): LogRecord {
   const tx = take(body, cursor, end, seq);
   if (cursor.at !== end) throw damaged(seq, "it has bytes left over");
   return { digest: body.subarray(1, 33), commit, blocks, clientTxId: textOf(tx, seq) };
+}
+
+/** Where a record holds its commit (`at` to `end`) and where what its check is over ends. */
+export interface RecordParts {
+  readonly at: number;
+  readonly end: number;
+  readonly checkAt: number;
+}
+
+/** The same without taking the record apart: it stands in `bytes` from `from` to `to`. Throws DB_DAMAGED. */
+export function recordParts(bytes: Uint8Array, from: number, to: number, seq: number): RecordParts {
+  const checkAt = to - CHECK_BYTES;
+  if (checkAt - from < 34 || bytes[from] !== FORMAT) throw damaged(seq, "its envelope is not one");
+  compareCheck(bytes, from, checkAt, seq);
+  const cursor = { at: from + 33 };
+  const length = takeVarint(bytes, cursor, checkAt, seq);
+  if (length > checkAt - cursor.at) throw damaged(seq, "a length in it is wrong");
+  return { at: cursor.at, end: cursor.at + length, checkAt };
+}
+
+/** The blocks of a record of which `recordParts` told the place. Throws DB_DAMAGED. */
+export function recordBlocks(bytes: Uint8Array, { end, checkAt }: RecordParts, seq: number): Uint8Array[] {
+  const cursor = { at: end };
+  const count = takeVarint(bytes, cursor, checkAt, seq);
+  const blocks: Uint8Array[] = [];
+  for (let i = 0; i < count; i += 1) blocks.push(take(bytes, cursor, checkAt, seq));
+  return blocks;
+}
+
+function compareCheck(bytes: Uint8Array, from: number, checkAt: number, seq: number): void {
+  const check = blake3(bytes.subarray(from, checkAt));
+  for (let i = 0; i < CHECK_BYTES; i += 1) {
+    if (check[i] !== bytes[checkAt + i]) throw damaged(seq, "its bytes do not match their check");
+  }
 }
 
 function textOf(bytes: Uint8Array, seq: number): string {

@@ -1,6 +1,7 @@
 import { SkaldError } from "../errors.ts";
-import type { LogStorage, SeqRange } from "../store/contract.ts";
+import type { LogStorage, PackedRecords, SeqRange } from "../store/contract.ts";
 import { isBundle, unpackBundle } from "./bundle.ts";
+import { rawOf, rawRecord, type RawCommit } from "./commit-scan.ts";
 import { openRecord, type StoredCommit } from "./stored-commit.ts";
 
 /**
@@ -34,6 +35,8 @@ export class Records {
 
   /** Commits from `from` on, oldest first, at most `limit`; fewer at the end of a bundle. */
   page(from: number, limit: number): StoredCommit[] {
+    const expanded = this.#expandedAt(from);
+    if (expanded) return expanded.commits.slice(from - expanded.first, from - expanded.first + limit);
     const found: StoredCommit[] = [];
     const records = this.#storage.page(from, limit);
     if (records.length === 0 && from >= 1 && from <= this.#storage.last()) throw missing(from);
@@ -53,6 +56,27 @@ export class Records {
       break;
     }
     return found;
+  }
+
+  /** The same as `page`, with nothing of single commits decoded; fewer when they are large. */
+  raw(from: number, limit: number): RawCommit[] {
+    const expanded = this.#expandedAt(from);
+    if (expanded)
+      return expanded.commits.slice(from - expanded.first, from - expanded.first + limit).map(rawOf);
+    const packed = this.#storage.packed?.(from, limit, RAW_BYTES);
+    const found: RawCommit[] = [];
+    let at = 0;
+    for (const end of packed?.ends ?? []) {
+      const { bytes } = packed as PackedRecords;
+      if (isBundle(bytes.subarray(at, at + 1))) break;
+      found.push(rawRecord(bytes, at, end, from + found.length));
+      at = end;
+    }
+    if (found.length > 0) return found;
+    // One that is large, or in a bundle, or damaged. A page of bundles would be many megabytes.
+    const stored = this.commit(from);
+    if (!stored) return [];
+    return this.#expandedAt(from) ? this.raw(from, limit) : [rawOf(stored)];
   }
 
   /** Commits `from` to `to`, without keeping expanded what is only passed through; at most RANGE_BYTES of them. */
@@ -138,5 +162,7 @@ function missing(seq: number): SkaldError {
 
 const EXPANDED_MAX = 2;
 const PAGE = 512;
+/** Bytes that are read as one run. */
+const RAW_BYTES = 512 * 1024;
 /** Bytes of commits and changes in one bundle, roughly: expanding it needs a few times as much memory. */
 const RANGE_BYTES = 8 * 1024 * 1024;

@@ -29,6 +29,12 @@ export interface LogStorage {
   page(from: number, limit: number): StoredRecord[];
 
   /**
+   * Records from `from` on as one run of bytes, for who reads many: fewer when `maxBytes` are reached.
+   * Undefined when that is not how these are best read; then `page` gives them. An engine may do without.
+   */
+  packed?(from: number, limit: number, maxBytes: number): PackedRecords | undefined;
+
+  /**
    * Puts `body` in the place of records `from` to `to`: it reads back as one record under `to`, and
    * `read` of any seq in the range gives it. Atomic and durable like `append`.
    */
@@ -64,6 +70,12 @@ export function commitsMissing(last: number, known: number, who: string): SkaldE
 export interface SeqRange {
   readonly first: number;
   readonly last: number;
+}
+
+/** The bodies of records of consecutive seqs, one after the other: the first ends at `ends[0]`. */
+export interface PackedRecords {
+  readonly bytes: Uint8Array;
+  readonly ends: readonly number[];
 }
 
 export interface StoredRecord {

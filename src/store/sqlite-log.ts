@@ -8,12 +8,14 @@ import {
   commitsMissing,
   type DbIdentity,
   type LogStorage,
+  type PackedRecords,
   type SeqRange,
   type StoredRecord,
 } from "./contract.ts";
 import { makeFolder } from "./folder.ts";
 import { checkSpace } from "./space.ts";
 import { named, openSqlite, standOn, storageError, syncFile, type Sqlite, type Statement } from "./sqlite.ts";
+import { packedPages } from "./packed-page.ts";
 import { walDamage } from "./wal-check.ts";
 import { WriteGate } from "./write-gate.ts";
 
@@ -133,6 +135,7 @@ class SqliteLog implements LogStorage {
   readonly #insert: Statement;
   readonly #read: Statement;
   readonly #page: Statement;
+  readonly #packed: ReturnType<typeof packedPages>;
   readonly #append: (records: readonly StoredRecord[]) => void;
   /** Of a reader beside a writer, who adds records all the time: it asks the file each time. */
   readonly #lastOf: (() => number) | undefined;
@@ -165,6 +168,7 @@ class SqliteLog implements LogStorage {
     this.#insert = sqlite.prepare("INSERT INTO record (seq, first, body) VALUES (?, ?, ?)");
     this.#read = sqlite.prepare("SELECT body, first, seq FROM record WHERE seq >= ? ORDER BY seq LIMIT 1");
     this.#page = sqlite.prepare("SELECT seq, body FROM record WHERE seq >= ? ORDER BY seq LIMIT ?");
+    this.#packed = packedPages(sqlite);
     this.identity = readIdentity(sqlite, file, dbId);
     const last = sqlite.prepare("SELECT max(seq) AS seq FROM record");
     const lastOf = (): number => (named(file, () => last.get()) as { seq: number | null }).seq ?? 0;
@@ -218,6 +222,10 @@ class SqliteLog implements LogStorage {
   page(from: number, limit: number): StoredRecord[] {
     const rows = named(this.#file, () => this.#page.all(from, limit)) as { seq: number; body: unknown }[];
     return rows.map(({ seq, body }) => ({ seq, body: whole(body) }));
+  }
+
+  packed(from: number, limit: number, maxBytes: number): PackedRecords | undefined {
+    return named(this.#file, () => this.#packed(from, limit, maxBytes));
   }
 
   // eslint-disable-next-line @typescript-eslint/require-await -- the contract is asynchronous, SQLite is not

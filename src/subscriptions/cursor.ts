@@ -35,6 +35,44 @@ export function cursorAt(db: Db, seq: number): string {
   return encodeCursor(db.log.identity.uid, { epoch: epochOf(db), seq });
 }
 
+/**
+ * The cursors of one db, for many seqs in a row: their base64 is the same up to the last digits, so it is put
+ * together from two parts of which one stays and the other is one of a thousand.
+ */
+export class Cursors {
+  readonly #db: Db;
+  /** Characters before the seq. */
+  readonly #before: number;
+  readonly #ends = new Map<string, string>();
+  #stemOf = "";
+  #stem = "";
+
+  constructor(db: Db) {
+    this.#db = db;
+    this.#before = Buffer.from(cursorAt(db, 0), "base64url").length - 1;
+  }
+
+  at(seq: number): string {
+    const digits = String(seq);
+    // Base64 goes by three characters; the last group may have fewer.
+    const last = (this.#before + digits.length) % 3 || 3;
+    if (last >= digits.length) return cursorAt(this.#db, seq);
+    const stemOf = digits.slice(0, -last);
+    const end = digits.slice(-last);
+    let text = this.#ends.get(end);
+    if (text === undefined) {
+      text = Buffer.from(end).toString("base64url");
+      this.#ends.set(end, text);
+    }
+    if (stemOf !== this.#stemOf) {
+      const whole = cursorAt(this.#db, seq);
+      this.#stem = whole.slice(0, whole.length - text.length);
+      this.#stemOf = stemOf;
+    }
+    return this.#stem + text;
+  }
+}
+
 /** The seq a cursor names. Throws CURSOR_INVALID, CURSOR_FUTURE, CURSOR_TOO_OLD, EPOCH_CHANGED. */
 export function seqOfCursor(db: Db, text: string): number {
   const { epoch, seq } = decodeCursor(db.log.identity.uid, text);
@@ -48,7 +86,7 @@ export function seqOfCursor(db: Db, text: string): number {
  * COMMIT_NOT_FOUND, CID_INVALID, POINT_IN_FUTURE.
  */
 export async function resolveSince(db: Db, since: string | undefined): Promise<number> {
-  if (since === undefined || since === "") return checkPlace(db, 0);
+  if (since === undefined) return checkPlace(db, 0);
   if (since === "now") return db.log.head().seq;
   if (/^\d{1,15}$/.test(since)) return checkPlace(db, Number(since));
   if (looksLikeCid(since)) {

@@ -93,7 +93,7 @@ export async function readFeed(db: Db, options: FeedOptions, signal?: AbortSigna
   let bytes = 0;
   let began = log.world.monotonic();
   scan: while (seq < last && signal?.aborted !== true) {
-    const some = log.commits(seq + 1, Math.min(STEP, last - seq));
+    const some = commitsFrom(db, seq + 1, Math.min(STEP, last - seq), seq > after);
     if (some.length === 0) break;
     for (const stored of some) {
       const event = eventOf(stored, test, include);
@@ -116,6 +116,18 @@ export async function readFeed(db: Db, options: FeedOptions, signal?: AbortSigna
   // What no longer fits is read again with the next page.
   const end = whole ? seq : (full.at(-1)?.seq ?? after);
   return { events: full, seq: end, more: end < log.head().seq };
+}
+
+/** What is sound before a damaged commit is a page; the next one begins with what is not. */
+function commitsFrom(db: Db, from: number, limit: number, hasSome: boolean): StoredCommit[] {
+  try {
+    return db.log.commits(from, limit);
+  } catch (error) {
+    // It may be of the last of them.
+    if (limit > 1) return commitsFrom(db, from, 1, hasSome);
+    if (!hasSome) throw error;
+    return [];
+  }
 }
 
 /**
