@@ -1,5 +1,6 @@
 import { cidToString } from "../ids/cid.ts";
 import { isSkaldError } from "../errors.ts";
+import { automergeIdOf, idPrefix } from "../log/automerge-ids.ts";
 import { headsOf, type DocState } from "../log/doc-state.ts";
 import type { WalkedDoc } from "../log/walk.ts";
 import type { SeqRange } from "../store/contract.ts";
@@ -68,6 +69,8 @@ function compareDoc({ db, walk }: Checking, name: string, doc: WalkedDoc, report
   if (!state) return report(`${name} is not in it`);
   const wrong = difference(doc.state, state);
   if (wrong !== undefined) report(`${name}: ${wrong}`);
+  const id = automergeIdOf(db.log.identity.uid, name);
+  if (!catalog.named(idPrefix(id)).includes(name)) report(`${name}: it is not found by its Automerge id`);
   const bundled = catalog.bundledUpTo();
   const single = doc.touches.filter((seq) => seq > bundled);
   if (!sameNumbers(catalog.touchesAfter(name, 0, walk.seq), single))

@@ -5,12 +5,11 @@ import type { Edit } from "../documents/documents.ts";
 import type { Conflict } from "../documents/jobs.ts";
 import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
-import { toBase58Check } from "../ids/document-id.ts";
 import { checkCollection, parseDocName } from "../ids/names.ts";
 import { readChanges } from "../log/change.ts";
 import { LIMITS } from "../limits.ts";
 import { headsOf } from "../log/doc-state.ts";
-import { documentIdOf } from "../log/genesis.ts";
+import { automergeUrl } from "../log/automerge-ids.ts";
 import { DiffAnswer, DocList, HistoryList, Receipt } from "../protocol/wire.ts";
 import { jsonText } from "./body.ts";
 import { etagOf, expectedHeads, notModified } from "./etag.ts";
@@ -198,13 +197,12 @@ async function readDoc(call: Call, db: Db): Promise<Answer> {
   await db.locate(at);
   const seq = resolvePoint(db.log, at);
   const point = db.point(doc, at);
-  const { collection, key } = parseDocName(doc);
   const automerge = wantsAutomerge(call.header("accept"));
   const headers = {
     ...pointHeaders(db, seq),
     etag: etagOf(point.heads, automerge ? "automerge" : "json"),
     vary: "accept",
-    "automerge-url": `automerge:${toBase58Check(documentIdOf(db.log.identity.uid, collection, key))}`,
+    "automerge-url": automergeUrl(db.log.identity.uid, doc),
   };
   if (notModified(call.header("if-none-match"), headers.etag)) return { status: 304, headers };
   if (automerge) {

@@ -109,6 +109,14 @@ export class CborWriter {
     this.#bytes[this.#length++] = value ? 0xf5 : 0xf4;
   }
 
+  /** As a float of 64 bits, also a whole number: for those who read larger integers as something else. */
+  float(value: number): void {
+    this.#room(9);
+    this.#bytes[this.#length++] = 0xfb;
+    new DataView(this.#bytes.buffer).setFloat64(this.#length, value);
+    this.#length += 8;
+  }
+
   /** Tag 42 over the CID's bytes with their leading zero, as DAG-CBOR writes links. */
   link(cid: Uint8Array): void {
     this.#room(cid.length + 5);

@@ -1,5 +1,6 @@
 import { isSkaldError } from "../errors.ts";
 import type { CatalogTable, SeqRange } from "../store/contract.ts";
+import { automergeIdOf, idPrefix } from "./automerge-ids.ts";
 import { copyDocState, decodeDocState, encodeDocState, newDocState, type DocState } from "./doc-state.ts";
 
 /**
@@ -10,11 +11,14 @@ import { copyDocState, decodeDocState, encodeDocState, newDocState, type DocStat
  */
 export class Catalog {
   readonly #table: CatalogTable;
+  readonly #uid: Uint8Array;
   readonly #dirty = new Map<string, Touched>();
   /** Least recently used first. */
   readonly #clean = new Map<string, DocState>();
   readonly #cleanMax: number;
   #addresses = new AddressMap();
+  /** Names by the start of their Automerge ids, of documents that the table does not have yet. */
+  readonly #named = new Map<number, string[]>();
   readonly #receipts = new Map<string, number>();
   #head: number;
   #headCid: Uint8Array | undefined;
@@ -22,8 +26,9 @@ export class Catalog {
   #broken: unknown;
   #flushes = 0;
 
-  constructor(table: CatalogTable, cachedDocs = 10_000) {
+  constructor(table: CatalogTable, uid: Uint8Array, cachedDocs = 10_000) {
     this.#table = table;
+    this.#uid = uid;
     this.#cleanMax = cachedDocs;
     this.#head = table.head();
     this.#headCid = table.headCid();
@@ -65,6 +70,13 @@ export class Catalog {
   /** Seqs of commits that may hold the address or change hash with this prefix. */
   find(prefix: number): number[] {
     return [...this.#addresses.find(prefix), ...this.#table.find(prefix)];
+  }
+
+  /** Names of the documents whose Automerge id may be the one that starts with these 52 bits. */
+  named(automerge: number): string[] {
+    if (this.#broken !== undefined) throw this.#broken;
+    const fresh = this.#named.get(automerge) ?? [];
+    return fresh.length > 0 ? [...fresh, ...this.#table.named(automerge)] : this.#table.named(automerge);
   }
 
   receipt(principal: string, clientTxId: string): number | undefined {
@@ -155,6 +167,7 @@ export class Catalog {
             failure = error;
           }
         }
+        if (staged.state.id === undefined) this.#name(name);
         this.#dirty.set(name, staged);
       }
     }
@@ -198,12 +211,14 @@ export class Catalog {
   flush(): void {
     if (this.#broken !== undefined) throw this.#broken;
     if (this.pending() === 0) return;
+    const ids = new Map([...this.#named].flatMap(([id, names]) => names.map((name) => [name, id] as const)));
     this.#table.write({
       head: this.#head,
       headCid: this.#headCid,
       docs: [...this.#dirty.values()].map(({ state, touches }) => ({
         id: state.id,
         name: state.name,
+        automerge: ids.get(state.name) ?? 0,
         state: encodeDocState(state),
         first: state.first,
         last: state.last,
@@ -218,9 +233,17 @@ export class Catalog {
       if (state.id !== undefined) this.#keep(state);
     }
     this.#dirty.clear();
+    this.#named.clear();
     this.#addresses = new AddressMap();
     this.#receipts.clear();
     this.#flushes += 1;
+  }
+
+  #name(name: string): void {
+    const prefix = idPrefix(automergeIdOf(this.#uid, name));
+    const known = this.#named.get(prefix);
+    if (known) known.push(name);
+    else this.#named.set(prefix, [name]);
   }
 
   close(): void {

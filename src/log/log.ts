@@ -38,7 +38,12 @@ export class Log extends LogReader {
 
   constructor(storage: LogStorage, table: CatalogTable, options: LogOptions = {}) {
     const { cachedDocs, world = realWorld } = options;
-    super(storage.identity, new Records(storage), new Catalog(table, cachedDocs), world);
+    super(
+      storage.identity,
+      new Records(storage),
+      new Catalog(table, storage.identity.uid, cachedDocs),
+      world,
+    );
     this.#storage = storage;
     this.#archive = new WritersArchive(this.records, this.catalog, world);
     this.#onError = options.onError ?? ((error) => process.emitWarning(error as Error));
@@ -250,6 +255,7 @@ export type CatalogAnswers = Pick<
   | "headCid"
   | "doc"
   | "find"
+  | "named"
   | "receipt"
   | "touches"
   | "touchesAfter"

@@ -1,9 +1,11 @@
 import { SkaldError } from "../errors.ts";
 import { CODEC_DAG_CBOR, cidCodec, cidDigest, cidToString } from "../ids/cid.ts";
+import { toBase58Check } from "../ids/document-id.ts";
 import { toHex } from "../ids/hash.ts";
 import type { DbIdentity } from "../store/contract.ts";
 import { nextTurn, type World } from "../world.ts";
 import { archive } from "./archive.ts";
+import { automergeIdOf, drawnName, idPrefix } from "./automerge-ids.ts";
 import { prefixOf, type Catalog } from "./catalog.ts";
 import { readTrustedHeader } from "./change.ts";
 import type { Commit, CommitEntry } from "./commit.ts";
@@ -40,6 +42,26 @@ export class LogReader {
 
   state(doc: string): DocState | undefined {
     return this.catalog.doc(doc);
+  }
+
+  /**
+   * The document with this Automerge id (16 bytes), deleted ones included. Of a named document and one that a
+   * client made under the same id, the named one.
+   */
+  named(id: Uint8Array): string | undefined {
+    const { uid } = this.identity;
+    const start = idPrefix(id);
+    let drawn: string | undefined;
+    for (const name of this.catalog.named(start)) {
+      const own = automergeIdOf(uid, name);
+      if (idPrefix(own) !== start) {
+        throw new SkaldError("DERIVED_DAMAGED", `The catalog leads to ${name} from another document's id.`);
+      }
+      if (Buffer.compare(own, id) !== 0) continue;
+      if (name !== drawnName(toBase58Check(id))) return name;
+      drawn = name;
+    }
+    return drawn;
   }
 
   /**

@@ -1,5 +1,13 @@
 import { rowDamaged } from "./row-sum.ts";
-import { addressesIn, docSum, docWitness, readHead, receiptSum, receiptWitness } from "./catalog-rows.ts";
+import {
+  addressesIn,
+  docSum,
+  docWitness,
+  idWitness,
+  readHead,
+  receiptSum,
+  receiptWitness,
+} from "./catalog-rows.ts";
 import type { Sqlite } from "./sqlite.ts";
 
 /**
@@ -26,6 +34,20 @@ export function checkCatalog(sqlite: Sqlite, file: string): void {
     }
     if (expected > bundled) throw rowDamaged(file, `commits of ${row.name} are missing`);
   }
+  let ids = 0;
+  let named = 0;
+  let before: number | undefined;
+  for (const [id, doc] of sqlite
+    .prepare("SELECT a.id, d.id FROM automerge a LEFT JOIN doc d ON d.id = a.doc ORDER BY a.id")
+    .raw()
+    .iterate() as Iterable<[number, number | null]>) {
+    if (doc === null || witness.get(idWitness(id)) === undefined)
+      throw rowDamaged(file, "the Automerge id of a document is not as it was written");
+    named += 1;
+    if (id !== before) ids += 1;
+    before = id;
+  }
+  const namedOnce = sqlite.prepare("SELECT count(DISTINCT doc) FROM automerge").pluck().get();
   const addresses = addressesIn(sqlite);
   let receipts = 0;
   let sum = 0;
@@ -44,7 +66,9 @@ export function checkCatalog(sqlite: Sqlite, file: string): void {
     addresses.sum === head.address_sum &&
     receipts === head.receipts &&
     sum === head.receipt_sum &&
-    docs + receipts === count("witness");
+    named === docs &&
+    namedOnce === docs &&
+    docs + ids + receipts === count("witness");
   if (!sound) throw rowDamaged(file, "rows are missing, or are not as they were written");
 }
 

@@ -62,6 +62,10 @@ export function docWitness(name: string): Buffer {
   return rowName([name]);
 }
 
+export function idWitness(automerge: number): Buffer {
+  return rowName([automerge]);
+}
+
 export function receiptWitness(principal: string, clientTxId: string): Buffer {
   return rowName([principal, clientTxId]);
 }

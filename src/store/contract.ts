@@ -108,6 +108,9 @@ export interface CatalogTable {
   /** The stored state of a document, with its row, or undefined. */
   doc(name: string): StoredDoc | undefined;
 
+  /** Names of the documents whose Automerge id may be the one that starts with these 52 bits. */
+  named(automerge: number): string[];
+
   /** The seqs of commits that may hold what is addressed: `prefix` is shortened, so look and compare. */
   find(prefix: number): number[];
 
@@ -162,6 +165,8 @@ export interface CatalogBatch {
   /** Every document touched, with `id` undefined for a new one; the touches are seqs. */
   readonly docs: readonly (Omit<StoredDoc, "id"> & {
     readonly id: number | undefined;
+    /** First 52 bits of its Automerge id; only looked at for a new one. */
+    readonly automerge: number;
     readonly touches: readonly number[];
   })[];
   /** Pairs of prefix and seq. */

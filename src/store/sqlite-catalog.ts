@@ -8,6 +8,7 @@ import {
   docSum,
   docWitness,
   headSum,
+  idWitness,
   readHead,
   receiptSum,
   receiptWitness,
@@ -60,6 +61,8 @@ class SqliteCatalog implements CatalogTable {
   readonly #sqlite: Sqlite;
   readonly #statements: Record<
     | "doc"
+    | "named"
+    | "putNamed"
     | "find"
     | "receipt"
     | "touches"
@@ -91,6 +94,10 @@ class SqliteCatalog implements CatalogTable {
     this.#file = path.join(folder, CATALOG_FILE);
     this.#statements = {
       doc: sqlite.prepare("SELECT * FROM doc WHERE name = ?"),
+      named: sqlite.prepare(
+        "SELECT doc.* FROM automerge LEFT JOIN doc ON doc.id = automerge.doc WHERE automerge.id = ? ORDER BY doc",
+      ),
+      putNamed: sqlite.prepare("INSERT INTO automerge VALUES (?, ?)"),
       find: sqlite.prepare("SELECT seq FROM address WHERE prefix = ?").pluck(),
       receipt: sqlite.prepare("SELECT seq FROM receipt WHERE principal = ? AND client_tx_id = ?").pluck(),
       touches: sqlite.prepare(
@@ -133,6 +140,12 @@ class SqliteCatalog implements CatalogTable {
     if (row) return this.#stored(row, name);
     this.#never(docWitness(name), `the document ${name}`);
     return undefined;
+  }
+
+  named(automerge: number): string[] {
+    const rows = named(this.#file, () => this.#statements.named.all(automerge)) as DocRow[];
+    if (rows.length === 0) this.#never(idWitness(automerge), "a document's Automerge id");
+    return rows.map((row) => this.#stored(row, row.name).name);
   }
 
   find(prefix: number): number[] {
@@ -272,6 +285,8 @@ class SqliteCatalog implements CatalogTable {
       if (doc.id === undefined) {
         s.insertDoc.run(id, name, state, first, last, deleted, sum);
         s.putWitness.run(docWitness(name));
+        s.putNamed.run(doc.automerge, id);
+        s.putWitness.run(idWitness(doc.automerge));
         docs += 1;
       } else {
         const known = s.lastOf.get(id);

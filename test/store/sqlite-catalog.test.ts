@@ -18,10 +18,16 @@ const state = new Uint8Array([1, 2, 3]);
 function batch(head: number, parts: Partial<CatalogBatch> = {}): CatalogBatch {
   return { head, docs: [], addresses: [], receipts: [], ...parts };
 }
-function doc(name: string, touches: number[], more: { id?: number; first?: number; deleted?: boolean } = {}) {
+let ids = 0;
+function doc(
+  name: string,
+  touches: number[],
+  more: { id?: number; first?: number; deleted?: boolean; automerge?: number } = {},
+) {
   return {
     id: more.id,
     name,
+    automerge: more.automerge ?? (ids += 1),
     state,
     first: more.first ?? (touches[0] as number),
     last: touches.at(-1) as number,

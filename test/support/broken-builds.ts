@@ -87,6 +87,9 @@ export class CatalogAround implements CatalogTable {
   doc(name: string): StoredDoc | undefined {
     return this.sound.doc(name);
   }
+  named(automerge: number): string[] {
+    return this.sound.named(automerge);
+  }
   find(prefix: number): number[] {
     return this.sound.find(prefix);
   }

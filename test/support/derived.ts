@@ -13,6 +13,8 @@ const TABLES = {
     bundle: "SELECT last, first FROM bundle ORDER BY last",
     bundle_doc:
       "SELECT name, bundle_doc.last FROM bundle_doc JOIN doc ON doc.id = bundle_doc.doc ORDER BY name, bundle_doc.last",
+    automerge:
+      "SELECT automerge.id, name FROM automerge JOIN doc ON doc.id = automerge.doc ORDER BY automerge.id, name",
     witness: "SELECT name FROM witness ORDER BY name",
     receipt: "SELECT principal, client_tx_id, seq FROM receipt ORDER BY principal, client_tx_id",
   },

@@ -1,5 +1,6 @@
 import { cidFromDigest, CODEC_DAG_CBOR } from "../../src/ids/cid.ts";
 import { blake3, toHex } from "../../src/ids/hash.ts";
+import { automergeIdOf } from "../../src/log/automerge-ids.ts";
 import type { Engine } from "../../src/db/engine.ts";
 import type { Db } from "../../src/db/db.ts";
 
@@ -51,6 +52,8 @@ export function questionsOf(
     questions.push({ name: `address of commit ${commit.seq}`, ask: ({ log }) => log.findCommit(cid) });
   }
   for (const name of names) {
+    const id = automergeIdOf(db.log.identity.uid, name);
+    questions.push({ name: `name of the Automerge id of ${name}`, ask: ({ log }) => log.named(id) });
     questions.push(
       {
         name: `state of ${name}`,
