@@ -17,6 +17,11 @@ export const ERROR_CODES = {
     status: 401,
     hint: "Send `Authorization: Bearer <token>`; `skald token create` makes one.",
   },
+  TICKET_INVALID: { status: 401, hint: "POST /api/v1/tickets gives a fresh one." },
+  TOKEN_IN_URL: {
+    status: 400,
+    hint: "Send it as `Authorization: Bearer`, or put a ticket of POST /api/v1/tickets into `?ticket=`.",
+  },
   FORBIDDEN: { status: 403, hint: "The token lacks the action for this db or resource." },
   NOT_FOUND: { status: 404, hint: "GET /docs lists the routes." },
   METHOD_NOT_ALLOWED: { status: 405, hint: "The `Allow` header lists the methods of this route." },

@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { Principal } from "./auth/policy.ts";
+import { Tickets } from "./auth/tickets.ts";
 import { Tokens, ensureAdmin } from "./auth/tokens.ts";
 import type { Config } from "./config.ts";
 import { Engine } from "./db/engine.ts";
@@ -72,6 +73,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const services: Services = {
     engine,
     tokens,
+    tickets: new Tickets(tokens),
     version,
     automerge: AUTOMERGE_VERSION,
     world: realWorld,

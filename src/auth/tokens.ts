@@ -1,5 +1,6 @@
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { fromHex, sha256Hex, toHex } from "../ids/hash.ts";
+import { rowSum } from "../store/row-sum.ts";
 import { named, openSqlite, type Sqlite, type Statement } from "../store/sqlite.ts";
 import { WriteGate } from "../store/write-gate.ts";
 import { realWorld, type World } from "../world.ts";
@@ -49,6 +50,7 @@ export class Tokens {
   readonly #world: World;
   readonly #find: Statement;
   readonly #use: Statement;
+  readonly #byId: Statement;
   // Keyed by the text itself: hashing it anew would cost each request more than the rest of `verify`.
   // How long a lookup takes tells nothing: V8 seeds the hashes of its strings at random. Only tokens
   // that exist get in, so guessing cannot push anything out.
@@ -56,6 +58,9 @@ export class Tokens {
   /** Uses, by token id, of tokens that left `#known` before they were written. */
   readonly #uses = new Map<string, number>();
   #usesWritten: number;
+  /** Tokens that somebody asked for by their ids, with when they expire. */
+  readonly #live = new Map<string, { readonly principal: Principal; readonly expires: number }>();
+  readonly #secrets = new Map<string, Uint8Array>();
 
   /** Opens the service file, new when it is missing. Throws as `openSqlite` does. */
   constructor(file: string, options: TokensOptions = {}) {
@@ -65,6 +70,7 @@ export class Tokens {
     this.#sqlite = openSqlite(file, { kind: "service", create: true });
     this.#gate = new WriteGate(this.#sqlite, file);
     this.#find = this.#sqlite.prepare("SELECT * FROM token WHERE hash = ? AND revoked IS NULL");
+    this.#byId = this.#sqlite.prepare("SELECT * FROM token WHERE id = ?");
     this.#use = this.#sqlite.prepare("UPDATE token SET last_used = ? WHERE id = ?");
     this.#fillSums();
   }
@@ -119,7 +125,8 @@ export class Tokens {
   revoke(id: string): void {
     // Before the write: when that fails its outcome is unknown, and the file then decides.
     for (const [text, known] of this.#known) if (known.principal.id === id) this.#forget(text, known);
-    const row = this.#attempt(() => this.#sqlite.prepare("SELECT * FROM token WHERE id = ?").get(id)) as
+    this.#live.delete(id);
+    const row = this.#attempt(() => this.#byId.get(id)) as
       StoredToken | undefined;
     if (row && row.revoked === null) {
       // A damaged row is revoked as well: its new sum is of what it now says.
@@ -146,6 +153,46 @@ export class Tokens {
     // The second half: after the clock was set back, the first would stay false for as long.
     if (now - this.#usesWritten >= USES_EVERY_MS || now < this.#usesWritten) this.#writeUses(now);
     return known.principal;
+  }
+
+  /** Whose the token with this id is, for what the token vouches for elsewhere; undefined when it does not hold. */
+  live(id: string): Principal | undefined {
+    let known = this.#live.get(id);
+    if (!known) {
+      const row = this.#attempt(() => this.#byId.get(id)) as StoredToken | undefined;
+      if (!row || row.revoked !== null) return undefined;
+      const principal = principalOf(this.#sound(row));
+      known = { principal, expires: row.expires ?? Infinity };
+      if (this.#live.size >= KNOWN_MAX) this.#live.clear();
+      this.#live.set(id, known);
+    }
+    return this.#world.now() < known.expires ? known.principal : undefined;
+  }
+
+  /** 32 random bytes of this directory, made when they are first asked for. Throws DB_DAMAGED. */
+  secret(name: string): Uint8Array {
+    let value = this.#secrets.get(name);
+    if (!value) {
+      const find = (): unknown => this.#sqlite.prepare("SELECT value, sum FROM secret WHERE name = ?").get(name);
+      let row = this.#attempt(find) as { value: Uint8Array; sum: number } | undefined;
+      if (!row) {
+        const made = this.#world.random(32);
+        this.#gate.run(() =>
+          this.#sqlite
+            .prepare("INSERT INTO secret (name, value, sum) VALUES (?, ?, ?)")
+            .run(name, made, rowSum([name, made])),
+        );
+        row = this.#attempt(find) as { value: Uint8Array; sum: number };
+      }
+      if (row.sum !== rowSum([name, row.value])) {
+        throw new SkaldError("DB_DAMAGED", `What ${this.#file} has as the secret ${name} is damaged.`, {
+          details: { file: this.#file },
+          hint: "Put service.sqlite back from a backup.",
+        });
+      }
+      this.#secrets.set(name, (value = row.value));
+    }
+    return value;
   }
 
   /** Notes who did what. */
@@ -186,7 +233,7 @@ export class Tokens {
     const row = this.#attempt(() => this.#find.get(hashOf(token))) as StoredToken | undefined;
     if (row === undefined) return undefined;
     this.#sound(row);
-    const principal: Principal = Object.freeze({ id: row.id, subject: row.subject, scopes: scopesOf(row) });
+    const principal = principalOf(row);
     const known: Known = {
       principal,
       expires: row.expires ?? Infinity,
@@ -267,6 +314,10 @@ export class Tokens {
 export function ensureAdmin(tokens: Tokens): string | undefined {
   if (!tokens.isEmpty()) return undefined;
   return tokens.create({ label: "admin", subject: "admin", scopes: [{ db: "*", action: "*" }] }).token;
+}
+
+function principalOf(row: StoredToken): Principal {
+  return Object.freeze({ id: row.id, subject: row.subject, scopes: scopesOf(row) });
 }
 
 function hashOf(token: string): Uint8Array {

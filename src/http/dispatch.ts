@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Action } from "../auth/actions.ts";
 import { bearerToken } from "../auth/bearer.ts";
 import { allows, prefixesFor, type Principal } from "../auth/policy.ts";
+import { tokenInUrl } from "../auth/tickets.ts";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { toHex } from "../ids/hash.ts";
 import { LIMITS } from "../limits.ts";
@@ -53,12 +55,13 @@ export async function dispatch(
   const held = { bytes: 0 };
   let entered = false;
   try {
-    principal = authorize(route, params, req, context);
+    const asked = route.ticket ? withoutTicket(search) : { search, ticket: undefined };
+    principal = authorize(route, params, req, context, asked.ticket);
     if (!context.services.accepting()) throw new SkaldError("UNAVAILABLE", "The server is shutting down.");
     context.load.enterRequest();
     entered = true;
     if (route.job) leave = context.load.enterJob(principal.id);
-    const query = readQuery(route, search);
+    const query = readQuery(route, asked.search);
     const body = await readBody(route, req, context.load, held);
     answer = await route.handle(
       callOf(principal, params, query, body, req, res, requestId, context.services),
@@ -153,12 +156,34 @@ function isStream(body: Answer["body"]): body is AsyncIterable<string | Uint8Arr
   return body !== undefined && typeof body !== "string" && !(body instanceof Uint8Array);
 }
 
-function authorize(route: Route, params: Params, req: IncomingMessage, context: DispatchContext): Principal {
+/** Throws TOKEN_IN_URL. */
+export function withoutTicket(search: string): { search: string; ticket: string | undefined } {
+  if (!/(?:^|&)(?:ticket|token|access_token)=/.test(search)) return { search, ticket: undefined };
+  const params = new URLSearchParams(search);
+  if (params.has("token") || params.has("access_token")) throw tokenInUrl();
+  const ticket = params.get("ticket") ?? undefined;
+  params.delete("ticket");
+  return { search: params.toString(), ticket };
+}
+
+function authorize(
+  route: Route,
+  params: Params,
+  req: IncomingMessage,
+  context: DispatchContext,
+  ticket: string | undefined,
+): Principal {
   if (route.access === "public") return NOBODY;
   const { authorization } = req.headers;
   const token = bearerToken(authorization);
+  const { tokens, tickets } = context.services;
+  // A header goes first: whoever can send one needs no ticket.
   const principal =
-    authorization === undefined ? context.ambient : token && context.services.tokens.verify(token);
+    authorization !== undefined
+      ? token && tokens.verify(token)
+      : ticket !== undefined
+        ? tickets.take(ticket, checkDbId(params["db"] ?? ""), route.access as Action).principal
+        : context.ambient;
   if (!principal) {
     throw new SkaldError(
       "UNAUTHENTICATED",

@@ -3,6 +3,7 @@ import type { Db } from "../db/db.ts";
 import { resolvePoint } from "../db/point.ts";
 import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
+import { automergeUrl } from "../log/automerge-ids.ts";
 import { checkCollection, parseDocName } from "../ids/names.ts";
 import { checkBranchIsMain, nameCursor, nameOfCursor, nextLink, pointHeaders } from "./point.ts";
 import type { Answer, Call } from "./route.ts";
@@ -13,6 +14,7 @@ interface Listed {
   readonly key: string;
   readonly seq: number;
   readonly heads: readonly string[];
+  readonly automerge_url: string;
   /** JSON text as a read of the document gives it, integers beyond 2^53 included. */
   text?: string;
 }
@@ -96,7 +98,13 @@ function* listedIn(db: Db, prefix: string, from: string, seq: number, size: numb
       after = state.name;
       const point = state.first <= seq ? db.log.stateAt(state.name, seq) : undefined;
       if (!point || point.deleted) continue;
-      yield { doc: state.name, ...parseDocName(state.name), seq: point.seq, heads: point.heads };
+      yield {
+        doc: state.name,
+        ...parseDocName(state.name),
+        seq: point.seq,
+        heads: point.heads,
+        automerge_url: automergeUrl(db.log.identity.uid, state.name),
+      };
     }
     if (page.length < size) return;
   }

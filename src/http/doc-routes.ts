@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { allows } from "../auth/policy.ts";
 import type { Db } from "../db/db.ts";
 import { checkCount } from "../db/write.ts";
 import type { Edit } from "../documents/documents.ts";
@@ -9,8 +10,8 @@ import { checkCollection, parseDocName } from "../ids/names.ts";
 import { readChanges } from "../log/change.ts";
 import { LIMITS } from "../limits.ts";
 import { headsOf } from "../log/doc-state.ts";
-import { automergeUrl } from "../log/automerge-ids.ts";
-import { DiffAnswer, DocList, HistoryList, Receipt } from "../protocol/wire.ts";
+import { automergeUrl, parseAutomergeId } from "../log/automerge-ids.ts";
+import { DiffAnswer, DocList, DocNamed, HistoryList, Receipt } from "../protocol/wire.ts";
 import { jsonText } from "./body.ts";
 import { etagOf, expectedHeads, notModified } from "./etag.ts";
 import { listDocs } from "./doc-list.ts";
@@ -142,6 +143,17 @@ export const docRoutes: readonly Route[] = [
   },
   {
     method: "GET",
+    path: "/db/:db/automerge/:document_id",
+    summary: "Name of a document by its Automerge id",
+    description: "The id is what follows `automerge:` in its URL. Deleted documents keep theirs.",
+    tag,
+    access: "doc.read",
+    partial: true,
+    answers: { 200: { description: "Its name.", types: { "application/json": DocNamed } } },
+    handle: (call) => call.db((db) => nameOf(call, db)),
+  },
+  {
+    method: "GET",
     path: `${path}/history`,
     summary: "Commits that touched a document, newest first",
     tag,
@@ -177,6 +189,20 @@ export const docRoutes: readonly Route[] = [
       }),
   },
 ];
+
+/** Answers as one that is not there for a document that the caller may not read. */
+function nameOf(call: Call, db: Db): Answer {
+  const text = call.params["document_id"] ?? "";
+  const doc = db.log.named(parseAutomergeId(text));
+  if (doc === undefined || !allows(call.principal, "doc.read", db.id, doc)) {
+    throw new SkaldError("DOC_NOT_FOUND", `There is no document ${text}.`, { hint: "GET …/docs lists them." });
+  }
+  return json(200, {
+    doc,
+    ...parseDocName(doc),
+    automerge_url: automergeUrl(db.log.identity.uid, doc),
+  });
+}
 
 export function docOf(params: Params): string {
   // By itself: with an escaped slash in it, it would be another collection and the key's start.
@@ -282,7 +308,10 @@ function writeDoc(call: Call, write: WriteOf): Promise<Answer> {
         throw error;
       });
     const status = existed || receipt.duplicate || "delete" in write ? 200 : 201;
-    return json(status, receiptJson(db, receipt), etag(receipt.heads[doc]));
+    return json(status, receiptJson(db, receipt), {
+      ...etag(receipt.heads[doc]),
+      "automerge-url": automergeUrl(db.log.identity.uid, doc),
+    });
   });
 }
 

@@ -1,6 +1,7 @@
 import type * as z from "zod";
 import type { Action } from "../auth/actions.ts";
 import type { Principal } from "../auth/policy.ts";
+import type { Tickets } from "../auth/tickets.ts";
 import type { Tokens } from "../auth/tokens.ts";
 import type { Db } from "../db/db.ts";
 import type { Engine } from "../db/engine.ts";
@@ -23,6 +24,8 @@ export interface Route {
   readonly access: "public" | "any" | Action;
   /** What the action is done to, for tokens limited to a prefix; none means the whole db. */
   readonly resource?: (params: Params) => string;
+  /** Takes a ticket in `?ticket=` in the place of a token, as streams do that browsers open. */
+  readonly ticket?: boolean;
   /** The handler checks what a limited token may see; the route only asks that it may see something. */
   readonly partial?: boolean;
   /** Long work: only some of it runs at a time. */
@@ -50,6 +53,7 @@ export type Params = Readonly<Record<string, string>>;
 export interface Services {
   readonly engine: Engine;
   readonly tokens: Tokens;
+  readonly tickets: Tickets;
   readonly version: string;
   readonly automerge: string;
   readonly world: World;

@@ -20,6 +20,7 @@ import { logRoutes } from "./log-routes.ts";
 import { openApiOf } from "./openapi.ts";
 import { opsRoutes } from "./ops-routes.ts";
 import type { Route, Services } from "./route.ts";
+import { ticketRoutes } from "./ticket-routes.ts";
 import { tokenRoutes } from "./token-routes.ts";
 import { txRoute } from "./tx-routes.ts";
 import { acceptSockets } from "./upgrade.ts";
@@ -41,6 +42,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...logRoutes,
       ...verifyRoutes,
       ...tokenRoutes,
+      ...ticketRoutes,
     ],
   },
 ];

@@ -15,6 +15,10 @@ export function sha256Hex(bytes: Uint8Array): string {
   return nodeHash("sha256", bytes, "hex");
 }
 
+export function sha256(bytes: Uint8Array): Uint8Array {
+  return nodeHash("sha256", bytes, "buffer");
+}
+
 export function toHex(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
 }

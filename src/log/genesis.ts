@@ -6,20 +6,25 @@ import { frameChange } from "./chunk.ts";
  * document starts from the same first change, which anyone can compute and nobody needs to store.
  */
 
-const encoder = new TextEncoder();
+/** Every part in the most bytes it can take; a new document's commit waits for this, so nothing is allocated. */
+let scratch = Buffer.alloc(1024);
 
 /** blake3 over each part behind its length (4 bytes, little endian), so no two lists of parts collide. */
 function derive(domain: string, uid: Uint8Array, collection: string, key: string): Uint8Array {
-  const parts = [encoder.encode(domain), uid, encoder.encode(collection), encoder.encode(key)];
-  const input = new Uint8Array(parts.reduce((sum, part) => sum + 4 + part.length, 0));
-  const view = new DataView(input.buffer);
-  let pos = 0;
-  for (const part of parts) {
-    view.setUint32(pos, part.length, true);
-    input.set(part, pos + 4);
-    pos += 4 + part.length;
-  }
-  return blake3(input).slice(0, 16);
+  const most = 16 + 3 * (domain.length + collection.length + key.length) + uid.length;
+  if (most > scratch.length) scratch = Buffer.alloc(most);
+  let end = putText(0, domain);
+  scratch.writeUInt32LE(uid.length, end);
+  scratch.set(uid, end + 4);
+  end = putText(end + 4 + uid.length, collection);
+  end = putText(end, key);
+  return blake3(scratch.subarray(0, end)).slice(0, 16);
+}
+
+function putText(at: number, text: string): number {
+  const length = scratch.write(text, at + 4, "utf8");
+  scratch.writeUInt32LE(length, at);
+  return at + 4 + length;
 }
 
 /** The Automerge documentId (16 bytes) of `collection/key` in the db with this 16-byte uid. */

@@ -107,6 +107,10 @@ export const DbList = z.object({
   cursor: z.string().nullable(),
 });
 
+const AutomergeUrl = z
+  .string()
+  .meta({ description: "Its name for Automerge clients: `repo.find` takes it.", example: "automerge:2akvof…" });
+
 export const DocSummary = z
   .object({
     doc: DocRef,
@@ -114,9 +118,18 @@ export const DocSummary = z
     key: z.string(),
     seq: z.int(),
     heads: Heads,
+    automerge_url: AutomergeUrl,
     value: z.unknown().optional(),
   })
   .meta({ id: "DocSummary" });
+export const DocNamed = z
+  .object({
+    doc: DocRef,
+    collection: z.string(),
+    key: z.string(),
+    automerge_url: AutomergeUrl,
+  })
+  .meta({ id: "DocNamed" });
 export const DocList = z.object({ docs: z.array(DocSummary), seq: z.int(), cursor: z.string().nullable() });
 
 const Refused = z.array(Hash).meta({
@@ -241,6 +254,26 @@ export const TokenRequest = z
       .meta({ description: "RFC 3339; never when left out." }),
   })
   .meta({ id: "TokenRequest" });
+export const TicketRequest = z
+  .strictObject({
+    db_id: z.string().min(1),
+    action: z.enum(["sync", "doc.read"]).meta({
+      description: "`sync` is for sync sockets and gives what the token may read and write; `doc.read` is for feeds.",
+    }),
+    expires_in: z
+      .int()
+      .min(1)
+      .optional()
+      .meta({ description: "Seconds: 60 when left out, a day for a reusable one." }),
+    reusable: z
+      .boolean()
+      .optional()
+      .meta({ description: "For clients that connect again with the same URL; by default one use." }),
+  })
+  .meta({ id: "TicketRequest" });
+export const TicketMade = z
+  .object({ ticket: z.string(), expires_at: Time })
+  .meta({ id: "TicketMade" });
 export const TokenInfo = z
   .object({
     id: z.string(),

@@ -1,6 +1,7 @@
 import { cpSync, rmSync } from "node:fs";
 import type { Server as HttpServer } from "node:http";
 import path from "node:path";
+import { Tickets } from "../../src/auth/tickets.ts";
 import { Tokens } from "../../src/auth/tokens.ts";
 import { Engine } from "../../src/db/engine.ts";
 import { Scrub } from "../../src/db/scrub.ts";
@@ -75,6 +76,7 @@ export class Server {
       {
         engine: this.engine,
         tokens: this.tokens,
+        tickets: new Tickets(this.tokens, world),
         version: "0",
         automerge: "0",
         world,
