@@ -89,12 +89,14 @@ async function* steps<T>(
   }
 }
 
-/** Whether the db is still the one that was begun with. */
-function isThere(engine: ScrubbedEngine, dbId: string, { identity }: LogStorage): boolean {
+/** Whether the db is still the one that was begun with, and in the same life. */
+function isThere(engine: ScrubbedEngine, dbId: string, storage: LogStorage): boolean {
+  const { identity } = storage;
+  const lives = storage.lives();
   if (!engine.has(dbId)) return false;
   const now = openSqliteLog(engine.folderOf(dbId), dbId, { readonly: true });
   try {
-    return Buffer.compare(now.identity.uid, identity.uid) === 0;
+    return Buffer.compare(now.identity.uid, identity.uid) === 0 && now.lives().length === lives.length;
   } finally {
     now.close();
   }
@@ -114,6 +116,7 @@ function slicedLog(folder: string, dbId: string): LogStorage {
     }
   };
   const identity = once((storage) => storage.identity);
+  const lives = once((storage) => storage.lives());
   const refuse = (): never => {
     throw new Error("the scrub only reads");
   };
@@ -122,7 +125,13 @@ function slicedLog(folder: string, dbId: string): LogStorage {
     last: () => once((storage) => storage.last()),
     append: refuse,
     replace: refuse,
+    stage: refuse,
+    unstage: refuse,
+    adopt: refuse,
     tidy: refuse,
+    lives: () => lives,
+    staged: () => undefined,
+    stagedPage: () => [],
     read: (seq) => once((storage) => storage.read(seq)),
     page: (from, limit) => once((storage) => storage.page(from, limit)),
     ranges: () => once((storage) => storage.ranges()),

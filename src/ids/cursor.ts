@@ -10,7 +10,7 @@ export interface Cursor {
   readonly seq: number;
 }
 
-/** A restore from a backup will start the next one. */
+/** Adopting another server's line of commits starts the next one, as a restore from a backup will. */
 export const FIRST_EPOCH = 1;
 
 export function encodeCursor(uid: Uint8Array, cursor: Cursor): string {

@@ -43,6 +43,7 @@ export class Log extends LogReader {
       new Records(storage),
       new Catalog(table, storage.identity.uid, cachedDocs),
       world,
+      storage.lives(),
     );
     this.#storage = storage;
     this.#archive = new WritersArchive(this.records, this.catalog, world);

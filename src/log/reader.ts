@@ -1,8 +1,9 @@
 import { SkaldError } from "../errors.ts";
 import { CODEC_DAG_CBOR, cidCodec, cidDigest, cidToString } from "../ids/cid.ts";
 import { toBase58Check } from "../ids/document-id.ts";
+import { FIRST_EPOCH } from "../ids/cursor.ts";
 import { toHex } from "../ids/hash.ts";
-import type { DbIdentity } from "../store/contract.ts";
+import type { DbIdentity, Life } from "../store/contract.ts";
 import { nextTurn, type World } from "../world.ts";
 import { archive } from "./archive.ts";
 import { automergeIdOf, drawnName, idPrefix } from "./automerge-ids.ts";
@@ -21,6 +22,11 @@ export class LogReader {
   readonly identity: DbIdentity;
   /** Also for those who work on this log. */
   readonly world: World;
+  /**
+   * The lives of the db, oldest first. `after` is the last commit that every life before shares with this one
+   * and all after it, so a place up to there is the same place in all of them.
+   */
+  readonly lives: readonly Life[];
   protected readonly records: Records;
   protected readonly catalog: Catalog;
   protected current: LogHead = { seq: 0, cid: undefined, time: 0 };
@@ -29,8 +35,18 @@ export class LogReader {
   /** Addresses that `locate` found in bundles. */
   readonly #located = new Map<string, number>();
 
-  constructor(identity: DbIdentity, records: Records, catalog: Catalog, world: World) {
+  constructor(
+    identity: DbIdentity,
+    records: Records,
+    catalog: Catalog,
+    world: World,
+    later: readonly Life[] = [],
+  ) {
     this.identity = identity;
+    this.lives = [{ epoch: FIRST_EPOCH, after: 0 }, ...later].map(({ epoch, after }, i) => ({
+      epoch,
+      after: Math.min(after, ...later.slice(i).map((life) => life.after)),
+    }));
     this.world = world;
     this.records = records;
     this.catalog = catalog;
@@ -38,6 +54,11 @@ export class LogReader {
 
   head(): LogHead {
     return this.current;
+  }
+
+  /** The life the db is in: cursors name it. */
+  get epoch(): number {
+    return (this.lives.at(-1) as Life).epoch;
   }
 
   state(doc: string): DocState | undefined {

@@ -43,6 +43,30 @@ export interface LogStorage {
   /** The ranges that `replace` has put one body in the place of, oldest first. */
   ranges(): SeqRange[];
 
+  /** The lives of the db after the first one, oldest first. */
+  lives(): readonly Life[];
+
+  /** What was staged and not adopted yet: the line of another server, which is no part of the log. */
+  staged(): SeqRange | undefined;
+
+  /** At most `limit` staged records from `from` on, in order. */
+  stagedPage(from: number, limit: number): StoredRecord[];
+
+  /**
+   * Adds records to the staged line, all or nothing and durable like `append`; the first ones may begin at
+   * any seq up to the one after the last, further ones follow without a gap.
+   */
+  stage(records: readonly StoredRecord[]): Promise<void>;
+
+  /** Drops what is staged. */
+  unstage(): Promise<void>;
+
+  /**
+   * Puts another line in the place of every record from `from` on: `before`, then what is staged, then
+   * `behind`, without a gap; and begins a life. All of it in one atomic and durable step.
+   */
+  adopt(line: AdoptedLine): Promise<void>;
+
   /** Moves what is written into its final place and gives freed space back. Throws STORAGE_FAILED. */
   tidy(): void;
 
@@ -76,6 +100,20 @@ export interface SeqRange {
 export interface PackedRecords {
   readonly bytes: Uint8Array;
   readonly ends: readonly number[];
+}
+
+/** A life of a db: from the adoption of another line that began it. The first one has epoch 1 and is not listed. */
+export interface Life {
+  readonly epoch: number;
+  /** The last commit that it shares with the life before. */
+  readonly after: number;
+}
+
+export interface AdoptedLine {
+  readonly from: number;
+  readonly before: readonly StoredRecord[];
+  readonly behind: readonly StoredRecord[];
+  readonly life: Life;
 }
 
 export interface StoredRecord {

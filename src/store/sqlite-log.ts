@@ -6,13 +6,16 @@ import { realWorld, type World } from "../world.ts";
 import { dropNote, hashOf, readNote, refuseStrayWal, walBytes, writeNote, type LogNote } from "./log-note.ts";
 import {
   commitsMissing,
+  type AdoptedLine,
   type DbIdentity,
+  type Life,
   type LogStorage,
   type PackedRecords,
   type SeqRange,
   type StoredRecord,
 } from "./contract.ts";
 import { makeFolder } from "./folder.ts";
+import { rowSum } from "./row-sum.ts";
 import { checkSpace } from "./space.ts";
 import { named, openSqlite, standOn, storageError, syncFile, type Sqlite, type Statement } from "./sqlite.ts";
 import { packedPages } from "./packed-page.ts";
@@ -192,16 +195,17 @@ class SqliteLog implements LogStorage {
   // eslint-disable-next-line @typescript-eslint/require-await -- the contract is asynchronous, SQLite is not
   async append(records: readonly StoredRecord[]): Promise<void> {
     this.#gate.check();
+    checkRun(records, this.#last + 1);
     let bytes = 0;
-    for (let i = 0; i < records.length; i += 1) {
-      const record = records[i] as StoredRecord;
-      if (record.seq !== this.#last + 1 + i)
-        throw new Error(`append of seq ${record.seq} after ${this.#last + i}`);
-      bytes += record.body.length;
-    }
+    for (const { body } of records) bytes += body.length;
     this.#look(bytes);
     this.#write(() => this.#append(records));
     this.#last += records.length;
+    this.#grown(bytes);
+  }
+
+  /** Moves the write-ahead log into the file once it is large. */
+  #grown(bytes: number): void {
     this.#sinceTidy += bytes;
     if (this.#sinceTidy <= this.#walBytes) return;
     try {
@@ -244,6 +248,89 @@ class SqliteLog implements LogStorage {
         })
         .immediate(),
     );
+  }
+
+  lives(): readonly Life[] {
+    // A reader may come before the writer that brings the file up to date.
+    if ((this.#sqlite.pragma("user_version", { simple: true }) as number) < 2) return [];
+    const rows = named(this.#file, () =>
+      this.#sqlite.prepare("SELECT epoch, after, sum FROM life ORDER BY epoch").all(),
+    ) as (Life & { sum: number })[];
+    return rows.map(({ epoch, after, sum }, i) => {
+      if (sum === lifeSum({ epoch, after }) && epoch === i + 2) return { epoch, after };
+      throw new SkaldError("DB_DAMAGED", `What ${this.#file} says of the db's lives is damaged.`, {
+        details: { file: this.#file },
+      });
+    });
+  }
+
+  staged(): SeqRange | undefined {
+    const row = named(this.#file, () =>
+      this.#sqlite.prepare("SELECT min(seq) AS first, max(seq) AS last FROM incoming").get(),
+    ) as { first: number | null; last: number | null };
+    return row.first === null || row.last === null ? undefined : { first: row.first, last: row.last };
+  }
+
+  stagedPage(from: number, limit: number): StoredRecord[] {
+    const rows = named(this.#file, () =>
+      this.#sqlite
+        .prepare("SELECT seq, body FROM incoming WHERE seq >= ? ORDER BY seq LIMIT ?")
+        .all(from, limit),
+    ) as { seq: number; body: unknown }[];
+    return rows.map(({ seq, body }) => ({ seq, body: whole(body) }));
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- the contract is asynchronous, SQLite is not
+  async stage(records: readonly StoredRecord[]): Promise<void> {
+    this.#gate.check();
+    const next = (this.staged()?.last ?? Math.min(this.#last, (records[0]?.seq ?? 1) - 1)) + 1;
+    checkRun(records, next);
+    const bytes = records.reduce((sum, { body }) => sum + body.length, 0);
+    this.#look(bytes);
+    const insert = this.#sqlite.prepare("INSERT INTO incoming VALUES (?, ?)");
+    this.#write(() =>
+      this.#sqlite.transaction(() => records.forEach(({ seq, body }) => insert.run(seq, body))).immediate(),
+    );
+    this.#grown(bytes);
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- the contract is asynchronous, SQLite is not
+  async unstage(): Promise<void> {
+    this.#gate.check();
+    this.#write(() => this.#sqlite.prepare("DELETE FROM incoming").run());
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- the contract is asynchronous, SQLite is not
+  async adopt({ from, before, behind, life }: AdoptedLine): Promise<void> {
+    this.#gate.check();
+    const staged = this.staged();
+    const cut = this.#read.get(from) as { first: number } | undefined;
+    if (!(from >= 1 && from <= this.#last + 1) || (cut && cut.first !== from))
+      throw new Error(`adoption from ${from} on, which is no record's first`);
+    checkRun(before, from);
+    const middle = from + before.length;
+    if (staged && staged.first !== middle)
+      throw new Error(`adoption of what begins at ${staged.first} after ${middle - 1}`);
+    const after = staged ? staged.last + 1 : middle;
+    checkRun(behind, after);
+    const epoch = (this.lives().at(-1)?.epoch ?? 1) + 1;
+    if (life.epoch !== epoch || life.after > this.#last || after + behind.length === 1)
+      throw new Error(`life ${life.epoch} from ${life.after} on, where ${epoch} is the next`);
+    const bytes = [...before, ...behind].reduce((sum, { body }) => sum + body.length, 0);
+    this.#look(bytes);
+    this.#write(() =>
+      this.#sqlite
+        .transaction(() => {
+          this.#sqlite.prepare("DELETE FROM record WHERE seq >= ?").run(from);
+          for (const { seq, body } of before) this.#insert.run(seq, seq, body);
+          this.#sqlite.exec("INSERT INTO record SELECT seq, seq, body FROM incoming; DELETE FROM incoming");
+          for (const { seq, body } of behind) this.#insert.run(seq, seq, body);
+          this.#sqlite.prepare("INSERT INTO life VALUES (?, ?, ?)").run(epoch, life.after, lifeSum(life));
+        })
+        .immediate(),
+    );
+    this.#last = after + behind.length - 1;
+    this.#grown(bytes);
   }
 
   ranges(): SeqRange[] {
@@ -368,6 +455,16 @@ class SqliteLog implements LogStorage {
     }
   }
 }
+
+/** Throws unless the records count on from `next`. */
+function checkRun(records: readonly StoredRecord[], next: number): void {
+  for (let i = 0; i < records.length; i += 1) {
+    const { seq } = records[i] as StoredRecord;
+    if (seq !== next + i) throw new Error(`a record of seq ${seq} after ${next + i - 1}`);
+  }
+}
+
+const lifeSum = ({ epoch, after }: Life): number => rowSum([epoch, after]);
 
 /** A damaged page can give any type of value: what is no bytes reads as none, which no record is. */
 function whole(body: unknown): Uint8Array {

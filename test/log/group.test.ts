@@ -2,12 +2,12 @@ import { randomBytes } from "node:crypto";
 import path from "node:path";
 import * as A from "@automerge/automerge";
 import { SkaldError } from "../../src/errors.ts";
-import type { CatalogBatch, LogStorage, StoredDoc, StoredRecord } from "../../src/store/contract.ts";
+import type { CatalogBatch, StoredDoc, StoredRecord } from "../../src/store/contract.ts";
 import { readChange } from "../../src/log/change.ts";
 import { Log } from "../../src/log/log.ts";
 import { openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
 import { createSqliteLog } from "../../src/store/sqlite-log.ts";
-import { CatalogAround } from "../support/broken-builds.ts";
+import { CatalogAround, StorageAround } from "../support/broken-builds.ts";
 import { memoryLog } from "../support/memory-log.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { ACTORS, copyOf, createLog, forge, lastChange, openLog, refusal, set, tx, write } from "./fixture.ts";
@@ -16,52 +16,17 @@ const root = tempDir();
 const [AA, BB] = ACTORS;
 
 /** A storage that counts what goes through it, and refuses an append when told to. */
-class Watched implements LogStorage {
+class Watched extends StorageAround {
   readonly appends: number[] = [];
   refuse: SkaldError | undefined;
   /** Runs after the append is durable and before whoever waits for it hears of it. */
   after: (() => void) | undefined;
-  readonly #inner: LogStorage;
 
-  constructor(inner: LogStorage) {
-    this.#inner = inner;
-  }
-
-  get identity() {
-    return this.#inner.identity;
-  }
-  last(): number {
-    return this.#inner.last();
-  }
-  async append(records: readonly StoredRecord[]): Promise<void> {
+  override async append(records: readonly StoredRecord[]): Promise<void> {
     if (this.refuse) throw this.refuse;
     this.appends.push(records.length);
-    await this.#inner.append(records);
+    await super.append(records);
     this.after?.();
-  }
-  read(seq: number) {
-    return this.#inner.read(seq);
-  }
-  page(from: number, limit: number) {
-    return this.#inner.page(from, limit);
-  }
-  replace(from: number, to: number, body: Uint8Array) {
-    return this.#inner.replace(from, to, body);
-  }
-  tidy(): void {
-    this.#inner.tidy();
-  }
-  ranges() {
-    return this.#inner.ranges();
-  }
-  bytes(): number {
-    return this.#inner.bytes();
-  }
-  inspect(): string[] {
-    return this.#inner.inspect();
-  }
-  close(): void {
-    this.#inner.close();
   }
 }
 

@@ -162,6 +162,75 @@ export function acceptsAsLogStorage(name: string, fixture: () => StorageFixture)
       storage.close();
     });
 
+    test("stages another line beside the log, durably and without a gap, and drops it", async () => {
+      const { create, open } = fixture();
+      const storage = create();
+      await storage.append(records(1, 5));
+      expect(storage.staged()).toBeUndefined();
+      await expect(storage.stage(records(7, 8))).rejects.toBeDefined();
+      await storage.stage(records(3, 4));
+      await expect(storage.stage(records(6, 6))).rejects.toBeDefined();
+      await storage.stage(records(5, 7));
+      const check = (held: LogStorage): void => {
+        expect(held.staged()).toEqual({ first: 3, last: 7 });
+        expect(plain(held.stagedPage(4, 2))).toEqual(plain(records(4, 5)));
+        expect(held.last()).toBe(5);
+        expect(plain(held.page(1, 10))).toEqual(plain(records(1, 5)));
+        expect(held.inspect()).toEqual([]);
+      };
+      check(storage);
+      storage.close();
+      const again = open();
+      check(again);
+      await again.unstage();
+      expect(again.staged()).toBeUndefined();
+      await again.stage(records(1, 1));
+      expect(again.staged()).toEqual({ first: 1, last: 1 });
+      again.close();
+    });
+
+    test("adopts a staged line in the place of its own, which begins a life", async () => {
+      const { create, open } = fixture();
+      const storage = create();
+      await storage.append(records(1, 6));
+      await storage.replace(2, 5, bytes("two to five"));
+      const line = (from: number, to: number): StoredRecord[] =>
+        records(from, to).map(({ seq }) => ({ seq, body: bytes(`other ${seq}`) }));
+      await storage.stage(line(4, 7));
+      expect(storage.lives()).toEqual([]);
+      const before = records(2, 3);
+      const life = { epoch: 2, after: 3 };
+      for (const wrong of [
+        { from: 3, before: records(3, 3), behind: line(8, 8), life },
+        { from: 2, before: records(2, 2), behind: line(8, 8), life },
+        { from: 2, before, behind: line(9, 9), life },
+        { from: 2, before, behind: line(8, 8), life: { epoch: 3, after: 3 } },
+        { from: 2, before, behind: line(8, 8), life: { epoch: 2, after: 9 } },
+      ]) {
+        await expect(storage.adopt(wrong)).rejects.toBeDefined();
+        expect(storage.last()).toBe(6);
+        expect(storage.staged()).toEqual({ first: 4, last: 7 });
+      }
+      await storage.adopt({ from: 2, before, behind: line(8, 9), life });
+      const check = (held: LogStorage): void => {
+        expect(held.last()).toBe(9);
+        expect(plain(held.page(1, 20))).toEqual(plain([...records(1, 3), ...line(4, 9)]));
+        expect(held.staged()).toBeUndefined();
+        expect(held.lives()).toEqual([life]);
+        expect(held.ranges()).toEqual([]);
+        expect(held.inspect()).toEqual([]);
+      };
+      check(storage);
+      storage.close();
+      const again = open();
+      check(again);
+      await again.append(records(10, 10));
+      await again.adopt({ from: 10, before: [], behind: line(10, 11), life: { epoch: 3, after: 9 } });
+      expect(again.last()).toBe(11);
+      expect(again.lives()).toEqual([life, { epoch: 3, after: 9 }]);
+      again.close();
+    });
+
     test("reads read-only what another has open, and follows it", async () => {
       const { create, open } = fixture();
       const writer = create();

@@ -48,7 +48,7 @@ describe("a log file", () => {
       expect(sqlite.pragma("journal_mode", { simple: true })).toBe("wal");
       expect(sqlite.pragma("auto_vacuum", { simple: true })).toBe(2);
       expect(sqlite.pragma("application_id", { simple: true })).toBe(0x536b6c4c);
-      expect(sqlite.pragma("user_version", { simple: true })).toBe(1);
+      expect(sqlite.pragma("user_version", { simple: true })).toBe(2);
     });
   });
 
@@ -139,7 +139,7 @@ describe("a log file", () => {
 
   test("of a newer Skald, of another program, of another kind and of another db is told apart and left alone", () => {
     const newer = made();
-    meddle(newer, (sqlite) => sqlite.pragma("user_version = 2"));
+    meddle(newer, (sqlite) => sqlite.pragma("user_version = 3"));
     expect(code(() => openSqliteLog(newer, "notes"))).toBe("DB_NEWER");
 
     const foreign = place();

@@ -12,6 +12,8 @@ import type {
   CatalogTable,
   DbIdentity,
   LogStorage,
+  AdoptedLine,
+  Life,
   SeqRange,
   StoredDoc,
   StoredRecord,
@@ -57,6 +59,24 @@ export class StorageAround implements LogStorage {
   }
   ranges(): SeqRange[] {
     return this.sound.ranges();
+  }
+  lives(): readonly Life[] {
+    return this.sound.lives();
+  }
+  staged(): SeqRange | undefined {
+    return this.sound.staged();
+  }
+  stagedPage(from: number, limit: number): StoredRecord[] {
+    return this.sound.stagedPage(from, limit);
+  }
+  stage(records: readonly StoredRecord[]): Promise<void> {
+    return this.sound.stage(records);
+  }
+  unstage(): Promise<void> {
+    return this.sound.unstage();
+  }
+  adopt(line: AdoptedLine): Promise<void> {
+    return this.sound.adopt(line);
   }
   tidy(): void {
     this.sound.tidy();

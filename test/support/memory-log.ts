@@ -1,9 +1,11 @@
-import type { DbIdentity, LogStorage, SeqRange, StoredRecord } from "../../src/store/contract.ts";
+import type { DbIdentity, Life, LogStorage, SeqRange, StoredRecord } from "../../src/store/contract.ts";
 
 /** A log's storage that lives as long as the process: for tests of what stands above it, by the thousand. */
 export function memoryLog(identity: DbIdentity): LogStorage {
   const bodies = new Map<number, Uint8Array>();
   const ranges: SeqRange[] = [];
+  const lives: Life[] = [];
+  let incoming: StoredRecord[] = [];
   let last = 0;
   return {
     identity,
@@ -33,6 +35,32 @@ export function memoryLog(identity: DbIdentity): LogStorage {
       return Promise.resolve();
     },
     ranges: () => ranges,
+    lives: () => lives,
+    staged: () => {
+      const [first, end] = [incoming[0], incoming.at(-1)];
+      return first && end ? { first: first.seq, last: end.seq } : undefined;
+    },
+    stagedPage: (from, limit) => incoming.filter(({ seq }) => seq >= from).slice(0, limit),
+    stage(records) {
+      incoming.push(...records.map(({ seq, body }) => ({ seq, body: Uint8Array.from(body) })));
+      return Promise.resolve();
+    },
+    unstage() {
+      incoming = [];
+      return Promise.resolve();
+    },
+    adopt({ from, before, behind, life }) {
+      for (let seq = from; seq <= last; seq += 1) bodies.delete(seq);
+      while ((ranges.at(-1)?.last ?? 0) >= from) ranges.pop();
+      last = from - 1;
+      for (const { seq, body } of [...before, ...incoming, ...behind]) {
+        bodies.set(seq, Uint8Array.from(body));
+        last = seq;
+      }
+      incoming = [];
+      lives.push(life);
+      return Promise.resolve();
+    },
     tidy: () => {},
     bytes: () => [...bodies.values()].reduce((sum, body) => sum + body.length, 0),
     inspect: () => [],
