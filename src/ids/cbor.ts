@@ -79,14 +79,6 @@ export class CborWriter {
     else this.#head(0x00, value);
   }
 
-  /** A float in its 64-bit form. */
-  float(value: number): void {
-    this.#room(9);
-    this.#bytes[this.#length++] = 0xfb;
-    new DataView(this.#bytes.buffer, this.#bytes.byteOffset).setFloat64(this.#length, value);
-    this.#length += 8;
-  }
-
   null(): void {
     this.#room(1);
     this.#bytes[this.#length++] = 0xf6;
@@ -113,7 +105,7 @@ export class CborWriter {
   float(value: number): void {
     this.#room(9);
     this.#bytes[this.#length++] = 0xfb;
-    new DataView(this.#bytes.buffer).setFloat64(this.#length, value);
+    new DataView(this.#bytes.buffer, this.#bytes.byteOffset).setFloat64(this.#length, value);
     this.#length += 8;
   }
 
