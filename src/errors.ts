@@ -134,6 +134,10 @@ export const ERROR_CODES = {
     status: 410,
     hint: "Read the documents as they are and go on from `cursor`; what came before `oldest_seq` is not kept.",
   },
+  READER_SLOW: {
+    status: 408,
+    hint: "Go on from `cursor`; take events as they come, or read pages at a pace of your own.",
+  },
   EPOCH_CHANGED: {
     status: 410,
     hint: "The db was restored. Both lives agree up to `last_common_seq`: go on from `cursor`, which is there.",

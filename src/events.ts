@@ -22,6 +22,14 @@ export interface Events {
   metrics(): Promise<{ type: string; text: string }>;
   /** Read when metrics are asked for. */
   gauge(name: string, help: string, read: () => number): void;
+  /** The same with a label of a fixed set. */
+  gauges<K extends string>(
+    name: string,
+    help: string,
+    label: string,
+    values: readonly K[],
+    read: (value: K) => number,
+  ): void;
   close(): void;
 }
 
@@ -69,6 +77,17 @@ export function createEvents(options: EventOptions): Events {
         registers: [registry],
         collect() {
           gauge.set(read());
+        },
+      });
+    },
+    gauges(name, help, label, values, read) {
+      const gauge = new Gauge({
+        name,
+        help,
+        labelNames: [label],
+        registers: [registry],
+        collect() {
+          for (const value of values) gauge.set({ [label]: value }, read(value));
         },
       });
     },

@@ -13,6 +13,7 @@ import { AUTOMERGE_VERSION } from "./documents/version.ts";
 import { Scrub } from "./db/scrub.ts";
 import { verifyLines } from "./db/verify.ts";
 import { createEvents } from "./events.ts";
+import { FEED_KINDS, FeedTally } from "./http/feed-tally.ts";
 import type { ServerLimits } from "./http/load.ts";
 import type { RequestLog } from "./http/dispatch.ts";
 import { createHttpServer, openApiDocument } from "./http/server.ts";
@@ -68,6 +69,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   });
   const version = skaldVersion();
   const scrub = new Scrub({ engine, days: options.listen ? config.scrubDays : 0, onFinding: onError });
+  const feeds = new FeedTally();
   let openApi: string | undefined;
   let accepting = true;
   const services: Services = {
@@ -82,6 +84,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     metrics: () => events.metrics(),
     scrub: () => scrub.status(),
     verify: (dbId, signal, verifyOptions) => verifyLines(engine, dbId, signal, verifyOptions),
+    feeds,
     accepting: () => accepting,
   };
   const log: RequestLog = {
@@ -104,6 +107,8 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     "Automerge jobs waiting or running.",
     () => engine.documents.stats().queued,
   );
+  events.gauges("skald_feeds_open", "Change feeds open now.", "kind", FEED_KINDS, (kind) => feeds.open[kind]);
+  events.gauge("skald_feed_events_total", "Events sent by change feeds.", () => feeds.sent);
   events.gauge(
     "skald_scrub_progress",
     "Of the scrub's pass under way, 0 to 1.",

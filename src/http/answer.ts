@@ -3,6 +3,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { World } from "../world.ts";
 import { LIMITS } from "../limits.ts";
+import { Outlet } from "./outlet.ts";
 import type { Answer } from "./route.ts";
 
 /** On every answer, whichever way its request took; the page at /docs has a policy of its own. */
@@ -35,6 +36,15 @@ export async function send(
   if (!headers?.["content-security-policy"]) head.push("content-security-policy", POLICY);
   if (!headers?.["cache-control"]) head.push("cache-control", "no-cache");
   if (last || unread) head.push("connection", "close");
+  if (answer.live) {
+    // Its end is that of the connection: what is written then is the same bytes for everybody.
+    res.useChunkedEncodingByDefault = false;
+    if (!last && !unread) head.push("connection", "close");
+    res.writeHead(status, head);
+    res.flushHeaders();
+    await answer.live(new Outlet(res));
+    return;
+  }
   if (body !== undefined && typeof body !== "string" && !(body instanceof Uint8Array)) {
     res.writeHead(status, head);
     if (req.method === "HEAD") res.end();

@@ -31,6 +31,8 @@ export interface DispatchContext {
   readonly services: Services;
   readonly log: RequestLog;
   readonly load: Load;
+  /** What goes on for as long as its client stays; each is ended when the server stops. */
+  readonly staying: Set<() => void>;
   /** Who a request without a credential is: the operator on the local socket, nobody elsewhere. */
   readonly ambient: Principal | undefined;
   readonly nextName: () => string;
@@ -62,10 +64,13 @@ export async function dispatch(
     entered = true;
     if (route.job) leave = context.load.enterJob(principal.id);
     const query = readQuery(route, asked.search);
+    if (route.stays?.(query, req.headers.accept) === true) {
+      leave = context.load.enterStream(principal.id);
+      entered = false;
+      context.load.leaveRequest(held);
+    }
     const body = await readBody(route, req, context.load, held);
-    answer = await route.handle(
-      callOf(principal, params, query, body, req, res, requestId, context.services),
-    );
+    answer = await route.handle(callOf(principal, params, query, body, req, res, requestId, context));
     if (isStream(answer.body) && req.method !== "HEAD")
       answer = { ...answer, body: await begun(answer.body) };
     else holdUntilOut(answer.body, res, context.load);
@@ -74,6 +79,8 @@ export async function dispatch(
     code = isSkaldError(error) ? error.code : "INTERNAL";
     if (answer.status >= 500) context.log.failure(error, requestId);
   }
+  // Of one that stays for hours, what counts is how soon it began.
+  const ms = answer.live ? world.monotonic() - started : undefined;
   try {
     await send(answer, requestId, req, res, !context.services.accepting(), world);
   } catch (error) {
@@ -88,7 +95,7 @@ export async function dispatch(
     method: route.method,
     route: route.path,
     status: answer.status,
-    ms: world.monotonic() - started,
+    ms: ms ?? world.monotonic() - started,
     principal: principal?.subject ?? "",
     ...(code === undefined ? {} : { code }),
   });
@@ -221,7 +228,7 @@ function callOf(
   req: IncomingMessage,
   res: ServerResponse,
   requestId: string,
-  services: Services,
+  { services, staying, load, log }: DispatchContext,
 ): Call {
   let controller: AbortController | undefined;
   return {
@@ -243,6 +250,13 @@ function callOf(
         res.once("close", () => made.abort());
       }
       return controller.signal;
+    },
+    isHead: req.method === "HEAD",
+    limits: load.limits,
+    failed: (error) => log.failure(error, requestId),
+    onStop: (work) => {
+      staying.add(work);
+      return () => staying.delete(work);
     },
     db: (work) => services.engine.use(params["db"] ?? "", work),
   };

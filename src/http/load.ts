@@ -1,7 +1,7 @@
 import { SkaldError } from "../errors.ts";
 import { LIMITS, valuesOf } from "../limits.ts";
 
-const { http, socket } = LIMITS;
+const { http, socket, feed } = LIMITS;
 
 /** The numbers of `LIMITS` that a server can be made with others than. */
 const SERVER = valuesOf({
@@ -17,6 +17,10 @@ const SERVER = valuesOf({
   jobsPerToken: http.jobsPerToken,
   sockets: socket.sockets,
   socketsPerToken: socket.socketsPerToken,
+  streams: feed.streams,
+  streamsPerToken: feed.streamsPerToken,
+  unreadFeedBytes: feed.unreadBytes,
+  unreadFeedMs: feed.unreadMs,
 });
 export type ServerLimits = Readonly<typeof SERVER>;
 
@@ -60,6 +64,7 @@ export class Load {
   readonly limits: ServerLimits;
   readonly #jobs: Gate;
   readonly #sockets: Gate;
+  readonly #streams: Gate;
   #requests = 0;
   #heldBytes = 0;
 
@@ -67,6 +72,7 @@ export class Load {
     this.limits = { ...SERVER, ...limits };
     this.#jobs = new Gate(this.limits.jobsAtOnce, this.limits.jobsPerToken);
     this.#sockets = new Gate(this.limits.sockets, this.limits.socketsPerToken);
+    this.#streams = new Gate(this.limits.streams, this.limits.streamsPerToken);
   }
 
   /** Throws UNAVAILABLE; then there is nothing to leave. */
@@ -98,6 +104,15 @@ export class Load {
       token,
       () => new SkaldError("WORK_BUSY", `${this.limits.jobsAtOnce} long jobs are under way.`),
       () => new SkaldError("RATE_LIMITED", `This token has ${this.limits.jobsPerToken} long jobs under way.`),
+    );
+  }
+
+  /** Throws UNAVAILABLE, RATE_LIMITED. */
+  enterStream(token: string): () => void {
+    return this.#streams.enter(
+      token,
+      () => full("streams are open"),
+      () => new SkaldError("RATE_LIMITED", `This token has ${this.limits.streamsPerToken} streams open.`),
     );
   }
 

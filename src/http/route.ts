@@ -6,6 +6,9 @@ import type { Tokens } from "../auth/tokens.ts";
 import type { Db } from "../db/db.ts";
 import type { Engine } from "../db/engine.ts";
 import type { World } from "../world.ts";
+import type { FeedTally } from "./feed-tally.ts";
+import type { ServerLimits } from "./load.ts";
+import type { Outlet } from "./outlet.ts";
 import type { VerifyOptions } from "../db/verify.ts";
 
 /**
@@ -28,6 +31,8 @@ export interface Route {
   readonly ticket?: boolean;
   /** The handler checks what a limited token may see; the route only asks that it may see something. */
   readonly partial?: boolean;
+  /** Whether the answer may wait or go on for as long as its client stays: then it counts among the streams. */
+  readonly stays?: (query: Readonly<Record<string, unknown>>, accept: string | undefined) => boolean;
   /** Long work: only some of it runs at a time. */
   readonly job?: boolean;
   readonly query?: z.ZodObject;
@@ -69,6 +74,7 @@ export interface Services {
     readonly findings: number;
     readonly lastPass: number | undefined;
   };
+  readonly feeds: FeedTally;
   /** Whether new work is taken: false while the server drains. */
   readonly accepting: () => boolean;
 }
@@ -85,6 +91,13 @@ export interface Call {
   readonly requestId: string;
   /** Aborted when the client goes away. */
   readonly signal: AbortSignal;
+  /** Nobody will read the body. */
+  readonly isHead: boolean;
+  readonly limits: ServerLimits;
+  /** Tells of a failure after the answer has begun. */
+  readonly failed: (error: unknown) => void;
+  /** Runs `work` when the server stops, for what would not end by itself; gives what takes it back. */
+  readonly onStop: (work: () => void) => () => void;
   /** Runs `work` with the db of the path open. */
   readonly db: <T>(work: (db: Db) => T | Promise<T>) => Promise<T>;
 }
@@ -101,6 +114,8 @@ export interface Answer {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array | AsyncIterable<string | Uint8Array>;
+  /** In the place of a body: writes by itself until it ends. Resolves then. */
+  readonly live?: (outlet: Outlet) => Promise<void>;
 }
 
 export function json(status: number, value: unknown, headers: Readonly<Record<string, string>> = {}): Answer {

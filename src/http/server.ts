@@ -16,6 +16,7 @@ import {
 } from "./dispatch.ts";
 import { DOC_PATH, docRoutes } from "./doc-routes.ts";
 import { importRoutes } from "./import-routes.ts";
+import { feedRoutes } from "./feed-routes.ts";
 import { logRoutes } from "./log-routes.ts";
 import { openApiOf } from "./openapi.ts";
 import { opsRoutes } from "./ops-routes.ts";
@@ -40,6 +41,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...importRoutes,
       txRoute,
       ...logRoutes,
+      ...feedRoutes,
       ...verifyRoutes,
       ...tokenRoutes,
       ...ticketRoutes,
@@ -64,7 +66,8 @@ export function createHttpServer(
   limits?: Partial<ServerLimits>,
 ): Server {
   const load = new Load(limits);
-  const context = { services, log, ambient, load, nextName: requestNames(services.world) };
+  const staying = new Set<() => void>();
+  const context = { services, log, ambient, load, staying, nextName: requestNames(services.world) };
   const app = expressApp(context);
   const server = createServer(
     {
@@ -97,6 +100,12 @@ export function createHttpServer(
   server.on("connection", (socket) => socket.setNoDelay(true));
   limitConnections(server, load.limits.connections, context);
   acceptSockets(server, context);
+  // Closing the server waits for every answer, so those that would not end by themselves are told when it begins.
+  const close = server.close.bind(server);
+  server.close = (done) => {
+    for (const end of staying) end();
+    return close(done);
+  };
   return server;
 }
 

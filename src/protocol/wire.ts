@@ -186,6 +186,44 @@ export const CommitJson = z
   .meta({ id: "Commit" });
 export const CommitList = z.object({ commits: z.array(CommitJson), seq: z.int(), cursor: CursorText });
 
+export const ChangeEvent = z
+  .object({
+    seq: z.int(),
+    cursor: CursorText,
+    commit: Cid,
+    time: Time,
+    author: z.string(),
+    branch: z.string(),
+    docs: z.array(
+      z.object({
+        doc: DocRef,
+        heads: Heads,
+        deleted: z.boolean().optional(),
+        refused: Refused.optional(),
+        changes: z.array(Base64).optional().meta({ description: "With `include=changes`." }),
+        value: z.unknown().optional().meta({ description: "With `include=json`: as of this commit." }),
+        patch: z
+          .array(z.looseObject({ op: z.string(), path: z.string() }))
+          .optional()
+          .meta({ description: "With `include=patch`: what this commit did." }),
+        error: z
+          .string()
+          .optional()
+          .meta({ description: "Code of what keeps the value or the patch from being read." }),
+      }),
+    ),
+    message: z.string().optional(),
+  })
+  .meta({ id: "ChangeEvent", description: "A commit, as far as the reader may see it." });
+export const ChangesPage = z
+  .object({
+    events: z.array(ChangeEvent),
+    cursor: CursorText,
+    seq: z.int().meta({ description: "Everything up to this commit was looked at." }),
+    more: z.boolean().meta({ description: "There are later commits." }),
+  })
+  .meta({ id: "ChangesPage" });
+
 export const VerifyLine = z
   .object({
     checked: z.int(),

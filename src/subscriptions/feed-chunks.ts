@@ -53,7 +53,9 @@ export async function readChunk(
   if (include === "json" || include === "patch") {
     const last = Math.min(upTo, db.log.head().seq);
     const read: FeedOptions = {
-      ...{ after, filter, include },
+      after,
+      filter,
+      include,
       limit: Math.min(limit, 100),
       maxBytes: 4 * CHUNK,
       maxCommits: Math.min(LOOKED_AT, last - after),
@@ -86,5 +88,7 @@ export async function readChunk(
       began = log.world.monotonic();
     }
   }
+  // Whoever reads on does not keep the thread: chunks alone would follow each other without a turn between.
+  if (seq < last) await nextTurn(log.world);
   return { bytes: encoder.take(), events, from: after, seq };
 }

@@ -26,22 +26,26 @@ export interface FeedEncoder {
   event(event: FeedEvent): void;
   /** The same from a commit as it is stored; false when nothing of it is let through. */
   commit(scan: CommitScan, raw: RawCommit, test: DocTest | undefined, changes: boolean): boolean;
+  /** How far the feed got without an event. */
+  progress(seq: number): void;
   end(end: FeedEnd): void;
   /** What was written since the last call. */
   take(): Buffer;
 }
 
-export function feedEncoder(db: Db, format: FeedFormat): FeedEncoder {
-  return format === "cbor" ? new CborEvents(db) : new JsonEvents(db, format);
+/** `room`: bytes to begin with; it grows. */
+export function feedEncoder(db: Db, format: FeedFormat, room = 80 * 1024): FeedEncoder {
+  return format === "cbor" ? new CborEvents(db, room) : new JsonEvents(db, format, room);
 }
 
 class JsonEvents implements FeedEncoder {
-  readonly #out = new JsonBytes();
+  readonly #out: JsonBytes;
   readonly #cursors: Cursors;
   readonly #format: "lines" | "list" | "sse";
   #first = true;
 
-  constructor(db: Db, format: "lines" | "list" | "sse") {
+  constructor(db: Db, format: "lines" | "list" | "sse", room: number) {
+    this.#out = new JsonBytes(room);
     this.#cursors = new Cursors(db);
     this.#format = format;
   }
@@ -76,6 +80,12 @@ class JsonEvents implements FeedEncoder {
     this.#out.text(this.#format === "sse" ? `id: ${cursor}\nevent: end\ndata: ${said}\n\n` : `${said}\n`);
   }
 
+  progress(seq: number): void {
+    if (this.#format !== "sse") return this.end({ seq });
+    // An id without data moves the client's Last-Event-ID and is no event (HTML, section 9.2.6).
+    this.#out.ascii(`id: ${this.#cursors.at(seq)}\n\n`);
+  }
+
   take(): Buffer {
     return this.#out.take();
   }
@@ -95,10 +105,11 @@ class JsonEvents implements FeedEncoder {
 }
 
 class CborEvents implements FeedEncoder {
-  readonly #out = new CborWriter(80 * 1024);
+  readonly #out: CborWriter;
   readonly #cursors: Cursors;
 
-  constructor(db: Db) {
+  constructor(db: Db, room: number) {
+    this.#out = new CborWriter(room);
     this.#cursors = new Cursors(db);
   }
 
@@ -129,6 +140,10 @@ class CborEvents implements FeedEncoder {
     }
     w.text("cursor");
     w.text(this.#cursors.at(seq));
+  }
+
+  progress(seq: number): void {
+    this.end({ seq });
   }
 
   take(): Buffer {

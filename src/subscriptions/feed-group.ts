@@ -11,8 +11,10 @@ import { filterKey } from "./feed-filter.ts";
 export interface Follower {
   /** The seq up to which it has everything. */
   seq: number;
-  /** Takes the next chunk. False when it can take no more for now: then it comes back by `follow`. */
+  /** Takes the next chunk. False when it can take no more for now: then it comes back by itself. */
   take(chunk: FeedChunk): boolean;
+  /** It is not where its group is: it is to come back, now. */
+  again(): void;
   /** The feed cannot go on: the db is damaged or closing. */
   fail(error: unknown): void;
 }
@@ -75,9 +77,13 @@ class FeedGroup {
         const chunk = await readChunk(this.db, this.#encoder, options);
         this.#seq = chunk.seq;
         for (const member of this.#members) {
-          // One that joined while this was read is where the chunk ends.
-          if (member.seq >= chunk.seq) continue;
-          if (!member.take(chunk)) this.#members.delete(member);
+          if (member.seq === chunk.from) {
+            if (!member.take(chunk)) this.#members.delete(member);
+          } else if (member.seq < chunk.seq) {
+            // It began at a commit in the midst of these.
+            this.#members.delete(member);
+            member.again();
+          }
         }
       }
     } catch (error) {
@@ -102,8 +108,8 @@ export class FeedGroups {
   readonly #groups = new WeakMap<Db, Map<string, FeedGroup>>();
 
   /**
-   * Gives `follower` everything after its seq, until it says that it can take no more or `signal` ends it.
-   * Resolves when either is so, and not while it follows at the head; call it again to go on.
+   * Gives `follower` everything after its seq until it can take no more, and joins it to its group when it is
+   * at the head. Gives what makes it leave the group.
    */
   async follow(
     db: Db,
@@ -111,8 +117,9 @@ export class FeedGroups {
     format: FeedFormat,
     follower: Follower,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<() => void> {
     const group = this.#group(db, wish, format);
+    const leave = (): void => group.leave(follower);
     group.come();
     try {
       // Its own: what one has begun to write must not get between another's.
@@ -121,13 +128,11 @@ export class FeedGroups {
         encoder ??= feedEncoder(db, format);
         const options = { ...wish, after: follower.seq, upTo: group.seq, limit: Infinity };
         const chunk = await readChunk(db, encoder, options, signal);
-        if (isAborted(signal)) return;
-        if (!follower.take(chunk)) return;
+        if (isAborted(signal) || !follower.take(chunk)) return leave;
       }
-      if (signal.aborted) return;
       // In the turn in which it was seen to be there, so that no chunk comes in between.
-      group.join(follower);
-      signal.addEventListener("abort", () => group.leave(follower), { once: true });
+      if (!signal.aborted) group.join(follower);
+      return leave;
     } finally {
       group.gone();
     }
