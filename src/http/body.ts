@@ -93,7 +93,7 @@ function parseJson(bytes: Uint8Array): unknown {
 }
 
 /** The query of a request as its route takes it. Throws BAD_REQUEST. */
-export function readQuery(route: Route, search: string): Readonly<Record<string, unknown>> {
+export function readQuery(route: Pick<Route, "query">, search: string): Readonly<Record<string, unknown>> {
   if (search === "" && !route.query) return EMPTY;
   const given = Object.create(null) as Record<string, string | string[]>;
   for (const [name, value] of new URLSearchParams(search)) {

@@ -10,12 +10,16 @@ export interface SocketRoute {
   readonly pattern: RegExp;
   /** Subprotocol that the client must offer and gets; without one, none is chosen. */
   readonly protocol?: string;
+  /** Subprotocol that a client gets that offers it; others get none. */
+  readonly chosen?: string;
   /** The action that the client must be allowed on at least a part of the db. */
   readonly access: Action;
   /** Bytes of a frame; a larger one closes the socket with 1009. */
   readonly maxFrame: number;
   /** Takes an open socket over; it must release `parts.held` when it has closed and its work is done. */
-  readonly open: (ws: WebSocket, parts: SocketParts, context: DispatchContext) => OpenSocket;
+  readonly open?: (ws: WebSocket, parts: SocketParts, context: DispatchContext) => OpenSocket;
+  /** In its place: looks at what is asked for while it can be refused, by throwing, and gives what takes it over. */
+  readonly prepare?: (parts: SocketParts) => Promise<(ws: WebSocket, context: DispatchContext) => OpenSocket>;
 }
 
 /** What a socket is opened with. */

@@ -1,17 +1,18 @@
 import type { IncomingMessage, Server } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { WebSocketServer } from "ws";
+import { WebSocketServer, type WebSocket } from "ws";
 import { bearerToken } from "../auth/bearer.ts";
 import { prefixesFor } from "../auth/policy.ts";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { checkDbId } from "../ids/names.ts";
+import { feedSocketRoute } from "./feed-socket.ts";
 import { requestIdOf, type DispatchContext } from "./dispatch.ts";
 import type { OpenSocket, SocketParts, SocketRoute } from "./socket-route.ts";
 import { txSocketRoute } from "./tx-socket.ts";
 import { checkHead, refuseOn } from "./unread.ts";
 
-const SOCKETS: readonly SocketRoute[] = [txSocketRoute];
+const SOCKETS: readonly SocketRoute[] = [txSocketRoute, feedSocketRoute];
 
 /** A peer that is gone without a word is noticed by the kernel after some minutes of these. */
 const KEEP_ALIVE_MS = 30_000;
@@ -27,12 +28,12 @@ export function acceptSockets(server: Server, context: DispatchContext): void {
     }
     socket.on("error", () => socket.destroy());
     admit(req, routes, context).then(
-      ({ route, handshake, leave, parts }) => {
+      ({ handshake, leave, parts, takeOver }) => {
         let taken = false;
         handshake.handleUpgrade(req, socket, head, (ws) => {
           taken = true;
           socket.setKeepAlive(true, KEEP_ALIVE_MS);
-          const made = route.open(ws, parts, context);
+          const made = takeOver(ws, context);
           open.add(made);
           ws.once("close", () => {
             open.delete(made);
@@ -56,13 +57,13 @@ export function acceptSockets(server: Server, context: DispatchContext): void {
   };
 }
 
-function handshakeOf({ maxFrame, protocol }: SocketRoute): WebSocketServer {
+function handshakeOf({ maxFrame, protocol, chosen }: SocketRoute): WebSocketServer {
   return new WebSocketServer({
     noServer: true,
     clientTracking: false,
     maxPayload: maxFrame,
     perMessageDeflate: false,
-    handleProtocols: () => protocol ?? false,
+    handleProtocols: (offered) => protocol ?? (chosen !== undefined && offered.has(chosen) ? chosen : false),
   });
 }
 
@@ -73,6 +74,7 @@ interface Offered {
 
 interface Admitted extends Offered {
   readonly parts: SocketParts;
+  readonly takeOver: (ws: WebSocket, context: DispatchContext) => OpenSocket;
   readonly leave: () => void;
 }
 
@@ -110,12 +112,24 @@ async function admit(
     const held = hold() ?? (await services.engine.use(db, hold));
     if (!held) throw new SkaldError("UNAVAILABLE", "The db is closing.");
     const query = new URLSearchParams(search);
-    return { ...offered, leave, parts: { principal, token, db, held, wanted: wanted.signal, query } };
+    const parts = { principal, token, db, held, wanted: wanted.signal, query };
+    const { open, prepare } = offered.route;
+    try {
+      const takeOver = prepare
+        ? await prepare(parts)
+        : (ws: WebSocket, context: DispatchContext) => (open as Opens)(ws, parts, context);
+      return { ...offered, leave, parts, takeOver };
+    } catch (error) {
+      held.release();
+      throw error;
+    }
   } catch (error) {
     leave();
     throw error;
   }
 }
+
+type Opens = NonNullable<SocketRoute["open"]>;
 
 function decoded(text: string): string {
   try {
