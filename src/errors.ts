@@ -112,6 +112,11 @@ export const ERROR_CODES = {
     status: 422,
     hint: "Automerge refuses the change on this document; nothing of it was kept.",
   },
+  // sync
+  SYNC_MALFORMED: {
+    status: 400,
+    hint: "Send messages as Automerge's generateSyncMessage makes them; see specs/16-sync.md.",
+  },
   // writes
   HEADS_CONFLICT: { status: 409, hint: "The document moved on; `current_heads` has where it is." },
   SEQ_CONFLICT: { status: 409, hint: "The db moved on; `seq` has where it is." },

@@ -162,6 +162,18 @@ export const LIMITS = {
     actors: limit(65_536, "items", "CHANGE_TOO_LARGE", "actors"),
     heads: limit(1024, "items", "CHANGE_TOO_LARGE", "heads"),
   },
+  sync: {
+    messageBytes: limit(64 * MIB, "bytes", "TOO_LARGE", "Automerge sync message"),
+    heads: limit(4096, "items", "TOO_LARGE", "`heads` of a sync message, of its `have`, of a kept state"),
+    need: limit(16_384, "items", "TOO_LARGE", "changes that a sync message asks for"),
+    have: limit(16, "items", "TOO_LARGE", "filters of a sync message"),
+    bloomBytes: limit(2 * MIB, "bytes", "TOO_LARGE", "filter of a sync message"),
+    bloomProbes: limit(64, "items", "TOO_LARGE", "probes of a filter"),
+    parts: limit(500_000, "items", "TOO_LARGE", "changes of a sync message"),
+    capabilities: limit(64, "items", "TOO_LARGE", "capabilities of a sync message"),
+    waiting: limit(10_000, "items", "TOO_LARGE", "changes of a peer that wait for what they build on"),
+    waitingBytes: limit(16 * MIB, "bytes", "TOO_LARGE", "changes of a peer that wait for what they build on"),
+  },
   token: {
     labelCharacters: limit(128, "characters", "NAME_INVALID", "label, subject"),
     scopes: limit(256, "items", "SCOPE_INVALID", "scopes of a token"),

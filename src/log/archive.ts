@@ -4,13 +4,15 @@ import type { Catalog } from "./catalog.ts";
 import type { Records } from "./records.ts";
 import type { StoredCommit } from "./stored-commit.ts";
 
-/** The bundles with commits of a document, newest first. */
+/** The bundles with commits of a document. */
 export function* archive(
   records: Records,
   catalog: Catalog,
   doc: string,
+  order: "newest first" | "oldest first" = "newest first",
 ): Generator<readonly StoredCommit[]> {
-  for (const last of catalog.bundlesOf(doc)) yield records.bundle(last);
+  const lasts = catalog.bundlesOf(doc);
+  for (const last of order === "newest first" ? lasts : lasts.reverse()) yield records.bundle(last);
 }
 
 /**

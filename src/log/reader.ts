@@ -186,14 +186,39 @@ export class LogReader {
 
   /** The seq of the commit that holds a change of `doc`, by the change's Automerge hash. */
   seqOfChange(doc: string, hash: string): number | undefined {
-    const has = (stored: StoredCommit | undefined): boolean =>
-      stored !== undefined && headersIn(stored, doc).some((header) => header.hash === hash);
-    for (const seq of this.catalog.find(prefixOf(hash))) if (has(this.commit(seq))) return seq;
-    for (const commits of archive(this.records, this.catalog, doc)) {
-      const found = commits.find(has);
+    const single = this.singleOfChange(doc, hash);
+    if (single !== undefined) return single;
+    for (const commits of this.bundled(doc)) {
+      const found = commits.find((stored) => hasChange(stored, doc, hash));
       if (found) return found.commit.seq;
     }
     return undefined;
+  }
+
+  /** The same among commits that stand alone: no bundle is opened. */
+  singleOfChange(doc: string, hash: string): number | undefined {
+    return this.catalog.find(prefixOf(hash)).find((seq) => {
+      const stored = this.commit(seq);
+      return stored !== undefined && hasChange(stored, doc, hash);
+    });
+  }
+
+  /** Seqs of commits that touched `doc` and stand alone, at or below `before`, newest first. */
+  singles(doc: string, before: number, limit: number): number[] {
+    return this.catalog.touches(doc, before, limit);
+  }
+
+  /** The last commit of the newest bundle with commits of `doc`, 0 for none: whatever is later stands alone. */
+  bundledUpTo(doc: string): number {
+    return this.catalog.bundlesOf(doc)[0] ?? 0;
+  }
+
+  /** The bundles with commits of `doc`; each costs about a tenth of a second. */
+  bundled(
+    doc: string,
+    order: "newest first" | "oldest first" = "newest first",
+  ): Generator<readonly StoredCommit[]> {
+    return archive(this.records, this.catalog, doc, order);
   }
 
   /** The last commit at or before `time` (milliseconds), 0 for none. Times never fall, so halving finds it. */
@@ -308,6 +333,10 @@ function holds(stored: StoredCommit | undefined, cid: Uint8Array): boolean {
 
 function placeOf(commit: Commit, cid: Uint8Array): number {
   return addressesOf(commit).findIndex((address) => Buffer.compare(address, cid) === 0);
+}
+
+function hasChange(stored: StoredCommit, doc: string, hash: string): boolean {
+  return headersIn(stored, doc).some((header) => header.hash === hash);
 }
 
 function touches(commit: Commit, doc: string): boolean {

@@ -1,0 +1,512 @@
+import { SkaldError } from "../errors.ts";
+import { parseDocName } from "../ids/names.ts";
+import type { ChangeHeader } from "../log/change.ts";
+import { headsOf, type DocState } from "../log/doc-state.ts";
+import { genesisOf } from "../log/genesis.ts";
+import type { LogReader } from "../log/reader.ts";
+import { headersIn, type StoredCommit } from "../log/stored-commit.ts";
+import {
+  Pace,
+  type History,
+  type HistoryChange,
+  type Most,
+  type Saved,
+  type Since,
+  type Stretch,
+} from "./history.ts";
+import { Outline } from "./outline.ts";
+
+/** What a history is made of. `historiesOf` gives a db's. */
+export interface HistorySource {
+  readonly log: LogReader;
+  /** A saved form that is there already, and the commit it is of. */
+  kept(doc: string): { readonly seq: number; readonly bytes: Uint8Array } | undefined;
+  save(doc: string): Promise<Saved>;
+  split(bytes: Uint8Array): Promise<readonly Uint8Array[]>;
+}
+
+/** What one commit did to the document. */
+interface Past {
+  readonly seq: number;
+  readonly base: readonly string[];
+  readonly heads: readonly string[];
+  readonly changes: readonly HistoryChange[];
+  readonly bytes: number;
+}
+
+/**
+ * A history over the log. It keeps the last commits of the document in memory, so that what a peer lacks who
+ * was here a moment ago is found without reading anything, and, once somebody needed it, the graph.
+ *
+ * Method: from the newest commit back, changes that are known make what they build on known, and the others
+ * are the answer; where all heads before a commit are known, so is everything before it. So the cost is that
+ * of the commits gone back, whatever the document is.
+ */
+export class LogHistory implements History {
+  readonly #doc: string;
+  readonly #source: HistorySource;
+  readonly #log: LogReader;
+  readonly #genesis: HistoryChange & { readonly actor: string };
+  /** Told how many bytes more or less it holds. */
+  readonly #weigh: (bytes: number) => void;
+  #state: DocState | undefined;
+  #refusedAt = 0;
+  #heads: readonly string[] = [];
+  /** The last commits without a gap, oldest first. */
+  #past: Past[] = [];
+  #pastBytes = 0;
+  /** Commits of the changes in `#past`. */
+  readonly #index = new Map<string, number>();
+  #drawn: { readonly outline: Outline; readonly seq: number } | undefined;
+  #drawing: Promise<void> | undefined;
+  readonly #messages = new Map<string, Uint8Array>();
+  /** The last saved form that was asked for: those who come at once share it. */
+  #saving: Promise<Saved> | undefined;
+  #savedBytes = 0;
+
+  constructor(source: HistorySource, doc: string, weigh: (bytes: number) => void) {
+    this.#source = source;
+    this.#log = source.log;
+    this.#doc = doc;
+    this.#weigh = weigh;
+    const { collection, key } = parseDocName(doc);
+    this.#genesis = { ...genesisOf(source.log.identity.uid, collection, key), deps: [] };
+  }
+
+  get heads(): readonly string[] {
+    this.#look();
+    return this.#heads;
+  }
+
+  get seq(): number {
+    return this.#look()?.last ?? 0;
+  }
+
+  get size(): number {
+    return this.#look()?.changes ?? 0;
+  }
+
+  pace(): Pace {
+    return new Pace(this.#log.world);
+  }
+
+  split(bytes: Uint8Array): Promise<readonly Uint8Array[]> {
+    return this.#source.split(bytes);
+  }
+
+  refused(hash: string): boolean {
+    return this.#look()?.refused.has(hash) === true;
+  }
+
+  fresh(actor: string, actorSeq: number): boolean {
+    if (actor === this.#genesis.actor) return false;
+    const known = this.#look()?.actors.get(actor);
+    return known === undefined || actorSeq > known.seq;
+  }
+
+  async seqOf(hash: string): Promise<number | undefined> {
+    const state = this.#look();
+    // Anybody can make it, so it is here before the document is.
+    if (hash === this.#genesis.hash) return 0;
+    if (!state || state.refused.has(hash)) return undefined;
+    if (state.heads.has(hash)) return state.last;
+    const known = this.#index.get(hash);
+    if (known !== undefined) return known;
+    const single = this.#log.singleOfChange(this.#doc, hash);
+    const bundled = this.#log.bundledUpTo(this.#doc);
+    if (single !== undefined || bundled === 0) return single;
+    const drawn = this.#drawn;
+    const outline = drawn && drawn.seq >= bundled ? drawn.outline : await this.#graph();
+    const index = outline.indexOf(hash);
+    return index < 0 ? undefined : outline.seqOf(index);
+  }
+
+  async since(known: readonly string[], most: Most): Promise<Since | undefined> {
+    const state = this.#look();
+    if (!state) return { heads: [], seq: 0, changes: [] };
+    const heads = this.#heads;
+    const walk = new Walk(known, state.refused, this.#genesis, most);
+    const result = (): Since | undefined =>
+      walk.over ? undefined : { heads, seq: state.last, changes: walk.changes() };
+    if (walk.covers(heads)) return result();
+    for (let i = this.#past.length - 1; i >= 0; i -= 1) {
+      if (!walk.step(this.#past[i] as Past)) return result();
+    }
+    for await (const past of this.#older(this.#past[0])) {
+      if (!walk.step(past)) return result();
+    }
+    return result();
+  }
+
+  async stretch(known: readonly string[]): Promise<Stretch> {
+    const near = await this.since(known, NEAR);
+    if (near) {
+      const { changes } = near;
+      const at = (i: number): HistoryChange => changes[i] as HistoryChange;
+      return { length: changes.length, hash: (i) => at(i).hash, deps: (i) => at(i).deps, change: at };
+    }
+    const outline = await this.#graph();
+    const indexes = outline.after(known);
+    return {
+      length: indexes.length,
+      hash: (i) => outline.hashOf(indexes[i] as number),
+      deps: (i) => outline.depsOf(indexes[i] as number),
+      change: (i) => {
+        const index = indexes[i] as number;
+        const change = this.#changeIn(outline.seqOf(index), outline.hashOf(index));
+        if (change) return change;
+        throw new SkaldError("DERIVED_DAMAGED", `A change of ${this.#doc} is not in the commit it was in.`);
+      },
+    };
+  }
+
+  async change(hash: string): Promise<HistoryChange | undefined> {
+    const seq = await this.seqOf(hash);
+    if (seq === undefined) return undefined;
+    const known = this.#changeIn(this.#index.get(hash) ?? seq, hash);
+    if (known) return known;
+    // Of a head it is only known that it is there.
+    const exact = this.#log.seqOfChange(this.#doc, hash);
+    return exact === undefined ? undefined : this.#changeIn(exact, hash);
+  }
+
+  #changeIn(seq: number, hash: string): HistoryChange | undefined {
+    if (seq === 0) return this.#genesis;
+    const past = this.#past.find((candidate) => candidate.seq === seq) ?? this.#read(seq);
+    return past.changes.find((change) => change.hash === hash);
+  }
+
+  async save(): Promise<Saved> {
+    const state = this.#look();
+    if (!state) return { seq: 0, heads: [], bytes: new Uint8Array(0) };
+    const kept = this.#source.kept(this.#doc) ?? (await this.#saving?.catch(() => undefined));
+    const whole = kept && (await this.#after(kept));
+    if (whole) return whole;
+    const saving = this.#source.save(this.#doc);
+    this.#saving = saving;
+    const saved = await saving.catch((error: unknown) => {
+      if (this.#saving === saving) this.#saving = undefined;
+      throw error;
+    });
+    this.#letGo();
+    if (this.#saving === saving && saved.bytes.length <= SAVED_BYTES) {
+      this.#savedBytes = saved.bytes.length;
+      this.#weigh(saved.bytes.length);
+    } else if (this.#saving === saving) this.#saving = undefined;
+    return saved;
+  }
+
+  recall(key: string): Uint8Array | undefined {
+    return this.#messages.get(key);
+  }
+
+  remember(key: string, message: Uint8Array): void {
+    if (message.length > MESSAGE_BYTES || this.#messages.has(key)) return;
+    for (const [oldest, { length }] of this.#messages) {
+      if (this.#messages.size < MESSAGES) break;
+      this.#messages.delete(oldest);
+      this.#weigh(-length);
+    }
+    this.#messages.set(key, message);
+    this.#weigh(message.length);
+  }
+
+  /**
+   * Told of a commit by whoever made it, so that it need not be read: `changes` led to `heads`, as the
+   * receipt has them. What does not join up with what is held is left to be read.
+   */
+  took(seq: number, changes: readonly ChangeHeader[], heads: readonly string[]): void {
+    const before = this.#past.at(-1);
+    // Without a commit to join up with, only a document's first one has a known base.
+    if (before ? before.seq >= seq : this.#log.state(this.#doc)?.first !== seq) return;
+    const base = before?.heads ?? [];
+    const tips = new Set(base);
+    for (const change of changes) {
+      for (const dep of change.deps) tips.delete(dep);
+      tips.add(change.hash);
+    }
+    if (tips.size !== heads.length || !heads.every((head) => tips.has(head))) return;
+    this.#append(pastOf(seq, base, heads, changes));
+  }
+
+  /** Forgets everything that can be read again; gives how many bytes that was. */
+  drop(): void {
+    this.#forgetPast();
+    for (const { length } of this.#messages.values()) this.#weigh(-length);
+    this.#messages.clear();
+    if (this.#drawn) this.#weigh(-this.#drawn.outline.bytes);
+    this.#drawn = undefined;
+    this.#saving = undefined;
+    this.#letGo();
+  }
+
+  #letGo(): void {
+    this.#weigh(-this.#savedBytes);
+    this.#savedBytes = 0;
+  }
+
+  /** Comes up to the log as it is now. Reads a few commits at most. */
+  #look(): DocState | undefined {
+    const state = this.#log.state(this.#doc);
+    if (state === this.#state) return state;
+    if ((state?.refusedAt ?? 0) !== this.#refusedAt) this.drop();
+    this.#state = state;
+    this.#refusedAt = state?.refusedAt ?? 0;
+    this.#heads = state ? headsOf(state) : [];
+    const newest = this.#past.at(-1);
+    if (state && newest && newest.seq < state.last) this.#catchUp(newest, state.last);
+    return state;
+  }
+
+  #catchUp(newest: Past, last: number): void {
+    const seqs = this.#log.singles(this.#doc, last, CATCH_UP + 1);
+    const from = seqs.findIndex((seq) => seq <= newest.seq);
+    const missing = from < 0 ? seqs : seqs.slice(0, from);
+    if (missing.length > CATCH_UP || missing[0] !== last) return this.#forgetPast();
+    const read = missing.reverse().map((seq) => this.#read(seq));
+    // Commits may have gone into a bundle in between.
+    if (!same((read[0] as Past).base, newest.heads)) return this.#forgetPast();
+    for (const past of read) this.#append(past);
+  }
+
+  #append(past: Past): void {
+    this.#past.push(past);
+    this.#enter(past);
+    while (this.#past.length > 1 && (this.#pastBytes > PAST_BYTES || this.#past.length > PAST_COMMITS)) {
+      const oldest = this.#past.shift() as Past;
+      for (const { hash } of oldest.changes) this.#index.delete(hash);
+      this.#pastBytes -= oldest.bytes;
+      this.#weigh(-oldest.bytes);
+    }
+  }
+
+  /** Commits before `next` (all of them without it), newest first. What is read near the end is kept. */
+  async *#older(next: Past | undefined): AsyncGenerator<Past> {
+    const pace = this.pace();
+    let before = next ? next.seq - 1 : (this.#state?.last ?? 0);
+    let page = 1;
+    for (;;) {
+      const seqs = this.#log.singles(this.#doc, before, page);
+      for (const seq of seqs) {
+        const past = this.#read(seq);
+        this.#prepend(past);
+        yield past;
+        if (pace.due()) await pace.turn();
+      }
+      before = (seqs.at(-1) ?? before + 1) - 1;
+      if (seqs.length < page) break;
+      page = Math.min(PAGE, 4 * page);
+    }
+    for (const commits of this.#log.bundled(this.#doc)) {
+      for (let i = commits.length - 1; i >= 0; i -= 1) {
+        const stored = commits[i] as StoredCommit;
+        const past = stored.commit.seq > before ? undefined : this.#pastIn(stored);
+        if (past) yield past;
+        if (pace.due()) await pace.turn();
+      }
+    }
+  }
+
+  /** Keeps a commit that comes right before those that are held. */
+  #prepend(past: Past): void {
+    const oldest = this.#past[0];
+    if (oldest ? oldest.seq <= past.seq || !same(oldest.base, past.heads) : past.seq !== this.#state?.last)
+      return;
+    if (this.#past.length >= PAST_COMMITS || this.#pastBytes + past.bytes > PAST_BYTES) return;
+    this.#past.unshift(past);
+    this.#enter(past);
+  }
+
+  #enter(past: Past): void {
+    for (const { hash } of past.changes) this.#index.set(hash, past.seq);
+    this.#pastBytes += past.bytes;
+    this.#weigh(past.bytes);
+  }
+
+  #forgetPast(): void {
+    this.#weigh(-this.#pastBytes);
+    this.#past = [];
+    this.#pastBytes = 0;
+    this.#index.clear();
+  }
+
+  #read(seq: number): Past {
+    const stored = this.#log.commit(seq);
+    // Throws when the commit does not touch the document, as the catalog says.
+    this.#log.entryOf(this.#doc, seq);
+    return this.#pastIn(stored as StoredCommit) as Past;
+  }
+
+  #pastIn(stored: StoredCommit): Past | undefined {
+    const entry = stored.commit.entries.find(({ doc }) => doc === this.#doc);
+    return entry && pastOf(stored.commit.seq, entry.base, entry.heads, headersIn(stored, this.#doc));
+  }
+
+  /** A saved form and the changes after it, when these are few. */
+  async #after(saved: Pick<Saved, "seq" | "bytes">): Promise<Saved | undefined> {
+    const state = this.#look();
+    if (!state || saved.seq < state.refusedAt) return undefined;
+    const point = this.#log.stateAt(this.#doc, saved.seq);
+    const since = point && (await this.since(point.heads, TAIL));
+    if (!since) return undefined;
+    const bytes = new Uint8Array(
+      since.changes.reduce((sum, change) => sum + change.bytes.length, saved.bytes.length),
+    );
+    bytes.set(saved.bytes);
+    let at = saved.bytes.length;
+    for (const change of since.changes) {
+      bytes.set(change.bytes, at);
+      at += change.bytes.length;
+    }
+    return { heads: since.heads, seq: since.seq, bytes };
+  }
+
+  /** The graph as it is now. */
+  async #graph(): Promise<Outline> {
+    for (;;) {
+      const last = this.#look()?.last ?? 0;
+      if (this.#drawn?.seq === last) return this.#drawn.outline;
+      this.#drawing ??= this.#draw().finally(() => {
+        this.#drawing = undefined;
+      });
+      await this.#drawing;
+    }
+  }
+
+  /** Draws the graph, or adds to it what came since. */
+  async #draw(): Promise<void> {
+    const { last = 0, refusedAt = 0, refused } = this.#look() ?? {};
+    const bundled = this.#log.bundledUpTo(this.#doc);
+    const old = this.#drawn && this.#drawn.seq >= bundled ? this.#drawn : undefined;
+    const outline = old?.outline ?? new Outline();
+    const before = old ? outline.bytes : 0;
+    const { hash: genesis } = this.#genesis;
+    const pace = this.pace();
+    const note = (past: Past | undefined): void => {
+      for (const { hash, deps } of past?.changes ?? []) {
+        if (refused?.has(hash) === true || outline.indexOf(hash) >= 0) continue;
+        if (deps.includes(genesis) && outline.indexOf(genesis) < 0) outline.add(genesis, [], 0);
+        outline.add(hash, deps, past?.seq ?? 0);
+      }
+    };
+    if (!old) {
+      for (const commits of this.#log.bundled(this.#doc, "oldest first")) {
+        for (const stored of commits) {
+          note(this.#pastIn(stored));
+          if (pace.due()) await pace.turn();
+        }
+      }
+    }
+    const seqs: number[] = [];
+    for (let from = last; ;) {
+      const page = this.#log.singles(this.#doc, from, PAGE);
+      for (const seq of page) if (seq > Math.max(bundled, old?.seq ?? 0)) seqs.push(seq);
+      from = (page.at(-1) ?? 0) - 1;
+      if (page.length < PAGE || from <= (old?.seq ?? 0)) break;
+      if (pace.due()) await pace.turn();
+    }
+    for (const seq of seqs.reverse()) {
+      note(this.#read(seq));
+      if (pace.due()) await pace.turn();
+    }
+    // What was bundled or set aside meanwhile: once more from the start.
+    if (refusedAt !== this.#refusedAt || bundled !== this.#log.bundledUpTo(this.#doc)) return;
+    this.#drawn = { outline, seq: last };
+    this.#weigh(outline.bytes - before);
+  }
+}
+
+/** One walk back: what is known, and what is not. */
+class Walk {
+  /** More than was asked for. */
+  over = false;
+  readonly #known: Set<string>;
+  readonly #refused: ReadonlyMap<string, string>;
+  readonly #genesis: HistoryChange;
+  readonly #most: Most;
+  /** Newest first. */
+  readonly #found: HistoryChange[] = [];
+  #bytes = 0;
+
+  constructor(
+    known: readonly string[],
+    refused: ReadonlyMap<string, string>,
+    genesis: HistoryChange,
+    most: Most,
+  ) {
+    this.#known = new Set(known);
+    this.#refused = refused;
+    this.#genesis = genesis;
+    this.#most = most;
+  }
+
+  covers(heads: readonly string[]): boolean {
+    return heads.every((head) => this.#known.has(head));
+  }
+
+  /** False when there is no need to go further back. */
+  step(past: Past): boolean {
+    for (let i = past.changes.length - 1; i >= 0; i -= 1) {
+      const change = past.changes[i] as HistoryChange;
+      if (this.#known.has(change.hash)) {
+        for (const dep of change.deps) this.#known.add(dep);
+      } else if (!this.#refused.has(change.hash)) {
+        this.#found.push(change);
+        this.#bytes += change.bytes.length;
+      }
+    }
+    this.over = this.#found.length > this.#most.changes || this.#bytes > this.#most.bytes;
+    return !this.over && !this.covers(past.base);
+  }
+
+  changes(): HistoryChange[] {
+    const { hash } = this.#genesis;
+    const lacks =
+      !this.#known.has(hash) &&
+      this.#found.some(({ deps }) => deps.includes(hash)) &&
+      !this.#found.some((change) => change.hash === hash);
+    // Again for a peer that has it by way of something older: it takes a hundred bytes and does no harm.
+    if (lacks) this.#found.push(this.#genesis);
+    return this.#found.reverse();
+  }
+}
+
+function pastOf(
+  seq: number,
+  base: readonly string[],
+  heads: readonly string[],
+  changes: readonly HistoryChange[],
+): Past {
+  const bytes = changes.reduce((sum, change) => sum + change.bytes.length + CHANGE_WEIGHT, PAST_WEIGHT);
+  return {
+    seq,
+    base,
+    heads,
+    changes: changes.map(({ hash, deps, bytes: own }) => ({ hash, deps, bytes: own })),
+    bytes,
+  };
+}
+
+function same(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((head, i) => head === b[i]);
+}
+
+/** Memory of a commit and of a change beside its bytes, roughly. */
+const PAST_WEIGHT = 200;
+const CHANGE_WEIGHT = 300;
+/** Commits that one document keeps in memory. */
+const PAST_COMMITS = 256;
+const PAST_BYTES = 512 * 1024;
+/** Commits that are looked for at once. */
+const PAGE = 256;
+/** Commits that are read at once to come up to the log. */
+const CATCH_UP = 32;
+/** Beyond this the graph is drawn instead of carrying the changes along. */
+const NEAR: Most = { changes: 2000, bytes: 2 * 1024 * 1024 };
+/** What is sent after a saved form rather than saving anew. */
+const TAIL: Most = { changes: 1000, bytes: 256 * 1024 };
+/** Messages that one document keeps. */
+const MESSAGES = 8;
+const MESSAGE_BYTES = 1024 * 1024;
+/** Larger saved forms are not kept for the next one who comes. */
+const SAVED_BYTES = 4 * 1024 * 1024;
