@@ -42,16 +42,16 @@ export class BloomFilter {
     this.#probe(hash, true);
   }
 
-  /** Throws SYNC_MALFORMED, or TOO_LARGE for more than `LIMITS.sync`. */
+  /** Throws SYNC_MALFORMED, or TOO_LARGE for more than `LIMITS.syncMessage`. */
   static decode(bytes: Uint8Array): BloomFilter {
     if (bytes.length === 0) return new BloomFilter(0, BITS_PER_ENTRY, PROBES, bytes);
-    within("filter", bytes.length, LIMITS.sync.bloomBytes);
+    within("filter", bytes.length, LIMITS.syncMessage.bloomBytes);
     return guarded(() => {
       const input = new ByteReader(bytes, 0, bytes.length);
       const entries = input.uint();
       const bitsPerEntry = input.uint();
       const probes = input.uint();
-      within("probes of a filter", probes, LIMITS.sync.bloomProbes);
+      within("probes of a filter", probes, LIMITS.syncMessage.bloomProbes);
       const size = Math.ceil((entries * bitsPerEntry) / 8);
       const at = input.skip(size);
       if (entries > 0 && size === 0) throw malformed("filter", "A filter has entries and no bits");

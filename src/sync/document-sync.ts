@@ -255,7 +255,7 @@ export class DocumentSync {
           need.add(dep);
       }
     }
-    return [...need].sort().slice(0, LIMITS.sync.need.value);
+    return [...need].sort().slice(0, LIMITS.syncMessage.need.value);
   }
 
   /** What of these changes and those that wait can be taken now; the others wait. Throws TOO_LARGE. */
@@ -263,8 +263,8 @@ export class DocumentSync {
     const { ready, waiting } = await inOrder([...this.#waiting.values(), ...headers], history);
     let bytes = 0;
     for (const change of waiting) bytes += change.bytes.length;
-    within("waiting changes", waiting.length, LIMITS.sync.waiting);
-    within("waiting changes", bytes, LIMITS.sync.waitingBytes);
+    within("waiting changes", waiting.length, LIMITS.syncMessage.waiting);
+    within("waiting changes", bytes, LIMITS.syncMessage.waitingBytes);
     this.#waiting = new Map(waiting.map((change) => [change.hash, change]));
     return ready;
   }

@@ -67,9 +67,9 @@ export function ownCapabilities(readOnly: boolean): Uint8Array {
   return new Uint8Array([CAPABILITY_VERSION_2, FLAGS | FLAG_KNOWS_RESET | (readOnly ? FLAG_READ_ONLY : 0)]);
 }
 
-/** Throws SYNC_MALFORMED, or TOO_LARGE for more than `LIMITS.sync`. */
+/** Throws SYNC_MALFORMED, or TOO_LARGE for more than `LIMITS.syncMessage`. */
 export function decodeSyncMessage(bytes: Uint8Array): SyncMessage {
-  within("message", bytes.length, LIMITS.sync.messageBytes);
+  within("message", bytes.length, LIMITS.syncMessage.messageBytes);
   const version = bytes[0];
   if (version !== VERSION_1 && version !== VERSION_2) {
     throw malformed("type", "The bytes are not a sync message");
@@ -80,20 +80,20 @@ export function decodeSyncMessage(bytes: Uint8Array): SyncMessage {
 function readMessage(bytes: Uint8Array, version: 1 | 2): SyncMessage {
   const input = new ByteReader(bytes, 1, bytes.length);
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  const heads = readHashes(input, text, "heads", LIMITS.sync.heads);
-  const need = readHashes(input, text, "need", LIMITS.sync.need);
+  const heads = readHashes(input, text, "heads", LIMITS.syncMessage.heads);
+  const need = readHashes(input, text, "need", LIMITS.syncMessage.need);
   const have: Have[] = [];
   const haves = input.uint();
-  within("have", haves, LIMITS.sync.have);
+  within("have", haves, LIMITS.syncMessage.have);
   for (let i = 0; i < haves; i += 1) {
-    const lastSync = readHashes(input, text, "lastSync", LIMITS.sync.heads);
+    const lastSync = readHashes(input, text, "lastSync", LIMITS.syncMessage.heads);
     const length = input.uint();
-    within("filter", length, LIMITS.sync.bloomBytes);
+    within("filter", length, LIMITS.syncMessage.bloomBytes);
     const at = input.skip(length);
     have.push({ lastSync, bloom: bytes.subarray(at, at + length) });
   }
   const count = input.uint();
-  within("changes", count, LIMITS.sync.parts);
+  within("changes", count, LIMITS.syncMessage.parts);
   const parts: Uint8Array[] = [];
   for (let i = 0; i < count; i += 1) {
     const length = input.uint();
@@ -103,7 +103,7 @@ function readMessage(bytes: Uint8Array, version: 1 | 2): SyncMessage {
   let capabilities: Uint8Array | undefined;
   if (input.pos < input.end) {
     const length = input.uint();
-    within("capabilities", length, LIMITS.sync.capabilities);
+    within("capabilities", length, LIMITS.syncMessage.capabilities);
     const at = input.skip(length);
     capabilities = bytes.subarray(at, at + length);
   }
@@ -158,7 +158,7 @@ export function decodeSharedHeads(bytes: Uint8Array): string[] {
   if (bytes[0] !== STATE) throw malformed("type", "The bytes are not a sync state");
   return guarded(() => {
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-    return readHashes(new ByteReader(bytes, 1, bytes.length), text, "heads", LIMITS.sync.heads);
+    return readHashes(new ByteReader(bytes, 1, bytes.length), text, "heads", LIMITS.syncMessage.heads);
   });
 }
 
