@@ -14,6 +14,8 @@ export interface Config {
   readonly cacheMb: number;
   readonly reserveMb: number;
   readonly scrubDays: number;
+  /** The db that anybody syncs at `/`; undefined: none. */
+  readonly syncRoot: string | undefined;
 }
 
 export type LogLevel = "silent" | "fatal" | "error" | "warn" | "info" | "debug";
@@ -92,6 +94,13 @@ export const SETTINGS: readonly Setting[] = [
     fallback: "7",
     help: "days in which every byte of every db is read and checked once, 0 for never",
   },
+  {
+    name: "syncRoot",
+    flag: "--sync-root <db>",
+    env: "SKALD_SYNC_ROOT",
+    fallback: "none",
+    help: "db that Automerge clients sync at /, WITHOUT any credential: whoever knows a document's URL reads and writes it",
+  },
 ];
 
 const most = LIMITS.setting;
@@ -115,7 +124,10 @@ export function readConfig(
   };
   const logLevel = value("logLevel");
   if (!LEVELS.includes(logLevel)) throw wrong("logLevel", LEVELS.join(", "), logLevel);
+  const syncRoot = value("syncRoot");
+  if (!/^[A-Za-z0-9._-]{1,128}$/.test(syncRoot)) throw wrong("syncRoot", "a db id, or none", syncRoot);
   return {
+    syncRoot: syncRoot === "none" ? undefined : syncRoot,
     dir: path.resolve(value("dir")),
     host: value("host"),
     port: whole("port", 0, most.port.value),

@@ -16,6 +16,8 @@ export interface Events {
     code?: string;
   }): void;
   failure(error: unknown, requestId?: string): void;
+  /** A change of a sync peer was refused. */
+  refused(line: { code: string; message: string; db: string; doc: string; author: string }): void;
   committed(commits: number): void;
   started(details: Readonly<Record<string, unknown>>): void;
   stopping(signal: string): void;
@@ -56,6 +58,12 @@ export function createEvents(options: EventOptions): Events {
     help: "Durable commits.",
     registers: [registry],
   });
+  const refusals = new Counter({
+    name: "skald_sync_refusals_total",
+    help: "Documents that are not synced any more on a socket, because a change was refused.",
+    labelNames: ["code"],
+    registers: [registry],
+  });
   const logsRequests = log.isLevelEnabled("debug");
   return {
     request(line) {
@@ -65,6 +73,10 @@ export function createEvents(options: EventOptions): Events {
     failure(error, requestId) {
       failures.inc();
       log.error({ err: error, ...(requestId === undefined ? {} : { id: requestId }) }, "failure");
+    },
+    refused(line) {
+      refusals.inc({ code: line.code });
+      log.warn(line, "change of a sync peer refused");
     },
     committed: (count) => commits.inc(count),
     started: (details) => log.info(details, "started"),

@@ -94,8 +94,8 @@ export const LIMITS = {
     unreadMs: limit(60_000, "ms", "closed", "more answers than that, of which the client takes none"),
     closeMs: limit(3000, "ms", "closed", "from the decision to close to the end"),
   },
-  sync: {
-    frameBytes: limit(16 * MIB, "bytes", "1009", "message of automerge-repo"),
+  repo: {
+    frameBytes: limit(32 * MIB, "bytes", "1009", "message of automerge-repo"),
     levels: limit(8, "levels", "1007", "nesting of such a message"),
     items: limit(4096, "items", "1007", "CBOR items of such a message"),
     idCharacters: limit(256, "characters", "1007", "ids of peers, sessions and storages"),
@@ -104,7 +104,7 @@ export const LIMITS = {
     ephemeralBytes: limit(64 * KIB, "bytes", "ignored", "ephemeral message"),
     sessions: limit(64, "items", "ignored", "sessions of ephemeral messages of one socket"),
     queued: limit(256, "items", "waits", "messages of a socket that are not worked off"),
-    queuedBytes: limit(32 * MIB, "bytes", "waits", "bytes of such messages"),
+    queuedBytes: limit(MIB, "bytes", "waits", "bytes of such messages"),
     unreadBytes: limit(MIB, "bytes", "waits", "what a peer has not taken; nothing is made for it beyond"),
     joinMs: limit(10_000, "ms", "closed", "from the socket's opening to `join`"),
     pingMs: limit(5000, "ms", "closed", "from a ping to its pong"),

@@ -19,6 +19,7 @@ import type { RequestLog } from "./http/dispatch.ts";
 import { createHttpServer, openApiDocument } from "./http/server.ts";
 import type { Services } from "./http/route.ts";
 import { SERVICE_FILE } from "./store/sqlite-registry.ts";
+import { SyncHubs } from "./sync/hub.ts";
 import { realWorld } from "./world.ts";
 
 /** Composition root: from a Config to a running service. The only file that knows everything. */
@@ -70,12 +71,18 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const version = skaldVersion();
   const scrub = new Scrub({ engine, days: options.listen ? config.scrubDays : 0, onFinding: onError });
   const feeds = new FeedTally();
+  const sync = new SyncHubs({
+    failed: onError,
+    refused: (error, details) => events.refused({ code: error.code, message: error.message, ...details }),
+  });
   let openApi: string | undefined;
   let accepting = true;
   const services: Services = {
     engine,
     tokens,
     tickets: new Tickets(tokens),
+    sync,
+    syncRoot: config.syncRoot,
     version,
     automerge: AUTOMERGE_VERSION,
     world: realWorld,
@@ -109,6 +116,12 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   );
   events.gauges("skald_feeds_open", "Change feeds open now.", "kind", FEED_KINDS, (kind) => feeds.open[kind]);
   events.gauge("skald_feed_events_total", "Events sent by change feeds.", () => feeds.sent);
+  events.gauge("skald_sync_peers", "Sync peers connected.", () => sync.stats().peers);
+  events.gauge(
+    "skald_sync_documents",
+    "Documents that sync peers have open or ask for.",
+    () => sync.stats().documents,
+  );
   events.gauge(
     "skald_scrub_progress",
     "Of the scrub's pass under way, 0 to 1.",
@@ -138,6 +151,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const socket = socketPath(config.dir);
   let url: string | undefined;
   try {
+    if (options.listen && config.syncRoot !== undefined) await engine.create(config.syncRoot);
     rmSync(socket, { force: true });
     const local = createHttpServer(services, log, OPERATOR, limits);
     servers.push(local);

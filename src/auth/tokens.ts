@@ -126,8 +126,7 @@ export class Tokens {
     // Before the write: when that fails its outcome is unknown, and the file then decides.
     for (const [text, known] of this.#known) if (known.principal.id === id) this.#forget(text, known);
     this.#live.delete(id);
-    const row = this.#attempt(() => this.#byId.get(id)) as
-      StoredToken | undefined;
+    const row = this.#attempt(() => this.#byId.get(id)) as StoredToken | undefined;
     if (row && row.revoked === null) {
       // A damaged row is revoked as well: its new sum is of what it now says.
       const revoked = this.#world.now();
@@ -173,7 +172,8 @@ export class Tokens {
   secret(name: string): Uint8Array {
     let value = this.#secrets.get(name);
     if (!value) {
-      const find = (): unknown => this.#sqlite.prepare("SELECT value, sum FROM secret WHERE name = ?").get(name);
+      const find = (): unknown =>
+        this.#sqlite.prepare("SELECT value, sum FROM secret WHERE name = ?").get(name);
       let row = this.#attempt(find) as { value: Uint8Array; sum: number } | undefined;
       if (!row) {
         const made = this.#world.random(32);

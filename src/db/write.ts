@@ -33,9 +33,12 @@ export interface TxRequest {
 
 /** A write to one document. `base`: refuse with HEADS_CONFLICT unless the document is at these heads. */
 export type TxWrite =
-  | { readonly doc: string; readonly base?: readonly string[]; readonly changes: readonly Uint8Array[] }
+  | { readonly doc: string; readonly base?: readonly string[]; readonly changes: readonly WrittenChange[] }
   | { readonly doc: string; readonly base?: readonly string[]; readonly edit: Edit }
   | { readonly doc: string; readonly base?: readonly string[]; readonly delete: true };
+
+/** The bytes of a change, or what the guard (`readChange`) made of them. */
+export type WrittenChange = Uint8Array | ChangeHeader;
 
 export interface WriteContext {
   readonly log: Log;
@@ -200,11 +203,11 @@ function commit(context: WriteContext, request: TxRequest, writes: readonly DocW
 
 function changesWrite(
   context: WriteContext,
-  write: TxWrite & { readonly changes: readonly Uint8Array[] },
+  write: TxWrite & { readonly changes: readonly WrittenChange[] },
 ): DocWrite {
   const own = ownActors(context.log.identity.actor, context.log.state(write.doc));
-  const changes = write.changes.map((bytes) => {
-    const header = readChange(bytes);
+  const changes = write.changes.map((change) => {
+    const header = ArrayBuffer.isView(change) ? readChange(change) : change;
     if (own.includes(header.actor)) {
       throw new SkaldError("CHANGE_ACTOR", "The actor of this change is the server's own.", {
         details: { doc: write.doc, actor: header.actor, change: header.hash },
@@ -215,7 +218,7 @@ function changesWrite(
   return { doc: write.doc, changes, ...(write.base === undefined ? {} : { base: write.base }) };
 }
 
-function isChanges(write: TxWrite): write is TxWrite & { readonly changes: readonly Uint8Array[] } {
+function isChanges(write: TxWrite): write is TxWrite & { readonly changes: readonly WrittenChange[] } {
   return "changes" in write;
 }
 

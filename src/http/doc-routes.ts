@@ -195,7 +195,9 @@ function nameOf(call: Call, db: Db): Answer {
   const text = call.params["document_id"] ?? "";
   const doc = db.log.named(parseAutomergeId(text));
   if (doc === undefined || !allows(call.principal, "doc.read", db.id, doc)) {
-    throw new SkaldError("DOC_NOT_FOUND", `There is no document ${text}.`, { hint: "GET …/docs lists them." });
+    throw new SkaldError("DOC_NOT_FOUND", `There is no document ${text}.`, {
+      hint: "GET …/docs lists them.",
+    });
   }
   return json(200, {
     doc,

@@ -57,7 +57,7 @@ class FeedSocket implements OpenSocket {
     wish: FeedWish,
     after: number,
   ) {
-    const { world, tokens, feeds, engine } = services;
+    const { world, feeds, engine } = services;
     const { db } = parts.held;
     const binary =
       query.format === "cbor" || (query.format === undefined && ws.protocol === CHANGES_PROTOCOL);
@@ -77,7 +77,7 @@ class FeedSocket implements OpenSocket {
         format: binary ? "cbor" : "lines",
         world,
         cursorAt: (seq) => cursorAt(db, seq),
-        valid: () => parts.token === undefined || tokens.verify(parts.token) !== undefined,
+        valid: parts.alive,
         heartbeat: query.heartbeat ?? HEARTBEAT,
         unreadBytes: load.limits.unreadFeedBytes,
         unreadMs: load.limits.unreadFeedMs,

@@ -5,6 +5,7 @@ import type { Tickets } from "../auth/tickets.ts";
 import type { Tokens } from "../auth/tokens.ts";
 import type { Db } from "../db/db.ts";
 import type { Engine } from "../db/engine.ts";
+import type { SyncHubs } from "../sync/hub.ts";
 import type { World } from "../world.ts";
 import type { FeedTally } from "./feed-tally.ts";
 import type { ServerLimits } from "./load.ts";
@@ -59,6 +60,9 @@ export interface Services {
   readonly engine: Engine;
   readonly tokens: Tokens;
   readonly tickets: Tickets;
+  readonly sync: SyncHubs;
+  /** The db that is synced at `/`, also without a credential; undefined: none. */
+  readonly syncRoot: string | undefined;
   readonly version: string;
   readonly automerge: string;
   readonly world: World;

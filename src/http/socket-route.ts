@@ -14,6 +14,8 @@ export interface SocketRoute {
   readonly chosen?: string;
   /** The action that the client must be allowed on at least a part of the db. */
   readonly access: Action;
+  /** Is that of the sync root, a db of the server's settings, and open to whoever shows no credential. */
+  readonly root?: true;
   /** Bytes of a frame; a larger one closes the socket with 1009. */
   readonly maxFrame: number;
   /** Takes an open socket over; it must release `parts.held` when it has closed and its work is done. */
@@ -25,8 +27,10 @@ export interface SocketRoute {
 /** What a socket is opened with. */
 export interface SocketParts {
   readonly principal: Principal;
-  /** To be checked anew now and then; undefined for the operator on the local socket. */
+  /** Undefined for the operator on the local socket, and for those who came with a ticket or with nothing. */
   readonly token: string | undefined;
+  /** Whether what the client came with still holds: to be asked now and then. */
+  readonly alive: () => boolean;
   readonly db: string;
   readonly held: HeldDb;
   /** Aborted when the db is wanted back: to be deleted, rebuilt or closed. */

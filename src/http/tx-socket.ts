@@ -90,10 +90,7 @@ export class TxSocket implements OpenSocket {
     this.#inFlightBytes += frame.bytes;
     try {
       // A token that was revoked or ran out meanwhile ends the socket with the next frame.
-      const { token } = this.#parts;
-      if (token !== undefined && !this.#context.services.tokens.verify(token)) {
-        return this.end(1008, "UNAUTHENTICATED");
-      }
+      if (!this.#parts.alive()) return this.end(1008, "UNAUTHENTICATED");
       let taken = 0;
       for (const item of decodeCborSequence(data, levels.value, mapEntries.value)) {
         if ((taken += 1) > frameItems.value) {

@@ -7,12 +7,13 @@ import { prefixesFor } from "../auth/policy.ts";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { checkDbId } from "../ids/names.ts";
 import { feedSocketRoute } from "./feed-socket.ts";
-import { requestIdOf, type DispatchContext } from "./dispatch.ts";
+import { requestIdOf, withoutTicket, type DispatchContext } from "./dispatch.ts";
 import type { OpenSocket, SocketParts, SocketRoute } from "./socket-route.ts";
+import { anonymousOn, syncRootRoute, syncSocketRoute } from "./sync-socket.ts";
 import { txSocketRoute } from "./tx-socket.ts";
 import { checkHead, refuseOn } from "./unread.ts";
 
-const SOCKETS: readonly SocketRoute[] = [txSocketRoute, feedSocketRoute];
+const SOCKETS: readonly SocketRoute[] = [txSocketRoute, feedSocketRoute, syncSocketRoute, syncRootRoute];
 
 /** A peer that is gone without a word is noticed by the kernel after some minutes of these. */
 const KEEP_ALIVE_MS = 30_000;
@@ -81,20 +82,23 @@ interface Admitted extends Offered {
 async function admit(
   req: IncomingMessage,
   routes: readonly Offered[],
-  { services, ambient, load }: DispatchContext,
+  context: DispatchContext,
 ): Promise<Admitted> {
+  const { services, load } = context;
   checkHead(req);
   const url = req.url ?? "";
   const [path = "", search = ""] = url.split(/\?(.*)/s);
   let match: RegExpExecArray | null = null;
-  const offered = routes.find(({ route }) => (match = route.pattern.exec(path)) !== null);
+  const { syncRoot } = services;
+  const offered = routes.find(
+    ({ route }) =>
+      (match = route.pattern.exec(path)) !== null && (route.root !== true || syncRoot !== undefined),
+  );
   if (!offered || !match) throw new SkaldError("NOT_FOUND", "There is no WebSocket at this path.");
-  const { access, protocol } = offered.route;
-  const { authorization } = req.headers;
-  const token = bearerToken(authorization);
-  const principal = authorization === undefined ? ambient : token && services.tokens.verify(token);
-  if (!principal) throw new SkaldError("UNAUTHENTICATED", "This socket needs a token.");
-  const db = checkDbId(decoded(match[1] as string));
+  const { access, protocol, root } = offered.route;
+  const db = root ? (syncRoot as string) : checkDbId(decoded(match[1] as string));
+  const asked = withoutTicket(search);
+  const { principal, token, alive } = admitted(req, offered.route, db, asked.ticket, context);
   if (prefixesFor(principal, access, db) === "none") {
     throw new SkaldError("FORBIDDEN", `The token does not allow ${access} on the db ${db}.`, {
       details: { action: access, db },
@@ -111,8 +115,8 @@ async function admit(
     const hold = () => services.engine.hold(db, () => wanted.abort());
     const held = hold() ?? (await services.engine.use(db, hold));
     if (!held) throw new SkaldError("UNAVAILABLE", "The db is closing.");
-    const query = new URLSearchParams(search);
-    const parts = { principal, token, db, held, wanted: wanted.signal, query };
+    const query = new URLSearchParams(asked.search);
+    const parts = { principal, token, alive, db, held, wanted: wanted.signal, query };
     const { open, prepare } = offered.route;
     try {
       const takeOver = prepare
@@ -130,6 +134,27 @@ async function admit(
 }
 
 type Opens = NonNullable<SocketRoute["open"]>;
+/** Who the client is: by its token, else by its ticket, else whoever may come without. Throws UNAUTHENTICATED. */
+function admitted(
+  req: IncomingMessage,
+  { access, root }: SocketRoute,
+  db: string,
+  ticket: string | undefined,
+  { services, ambient }: DispatchContext,
+): Pick<SocketParts, "principal" | "token" | "alive"> {
+  const { authorization } = req.headers;
+  const { tokens, tickets } = services;
+  if (authorization !== undefined) {
+    const token = bearerToken(authorization);
+    const principal = token === undefined ? undefined : tokens.verify(token);
+    if (principal) return { principal, token, alive: () => tokens.verify(token as string) !== undefined };
+  } else {
+    if (ticket !== undefined) return { ...tickets.take(ticket, db, access), token: undefined };
+    const principal = ambient ?? (root ? anonymousOn(db) : undefined);
+    if (principal) return { principal, token: undefined, alive: () => true };
+  }
+  throw new SkaldError("UNAUTHENTICATED", "This socket needs a token, or a ticket in its URL.");
+}
 
 function decoded(text: string): string {
   try {

@@ -109,7 +109,10 @@ export const DbList = z.object({
 
 const AutomergeUrl = z
   .string()
-  .meta({ description: "Its name for Automerge clients: `repo.find` takes it.", example: "automerge:2akvof…" });
+  .meta({
+    description: "Its name for Automerge clients: `repo.find` takes it.",
+    example: "automerge:2akvof…",
+  });
 
 export const DocSummary = z
   .object({
@@ -296,7 +299,8 @@ export const TicketRequest = z
   .strictObject({
     db_id: z.string().min(1),
     action: z.enum(["sync", "doc.read"]).meta({
-      description: "`sync` is for sync sockets and gives what the token may read and write; `doc.read` is for feeds.",
+      description:
+        "`sync` is for sync sockets and gives what the token may read and write; `doc.read` is for feeds.",
     }),
     expires_in: z
       .int()
@@ -309,9 +313,7 @@ export const TicketRequest = z
       .meta({ description: "For clients that connect again with the same URL; by default one use." }),
   })
   .meta({ id: "TicketRequest" });
-export const TicketMade = z
-  .object({ ticket: z.string(), expires_at: Time })
-  .meta({ id: "TicketMade" });
+export const TicketMade = z.object({ ticket: z.string(), expires_at: Time }).meta({ id: "TicketMade" });
 export const TokenInfo = z
   .object({
     id: z.string(),

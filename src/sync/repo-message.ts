@@ -74,7 +74,7 @@ export interface StorageHeads {
 
 export const PROTOCOL_VERSION = "1";
 
-const { levels, items, idCharacters, storages } = LIMITS.sync;
+const { levels, items, idCharacters, storages } = LIMITS.repo;
 
 /** Reads one message. Throws BAD_CBOR. */
 export function decodeRepoMessage(bytes: Uint8Array): RepoMessage {

@@ -9,6 +9,7 @@ import { verifyLines } from "../../src/db/verify.ts";
 import { isSkaldError } from "../../src/errors.ts";
 import { createHttpServer } from "../../src/http/server.ts";
 import { SERVICE_FILE } from "../../src/store/sqlite-registry.ts";
+import { SyncHubs } from "../../src/sync/hub.ts";
 import type { World } from "../../src/world.ts";
 import { packerOf, Threads, type ThreadFaults } from "./document-thread.ts";
 import { Connection, type Weather } from "./network.ts";
@@ -76,6 +77,8 @@ export class Server {
       {
         engine: this.engine,
         tokens: this.tokens,
+        sync: new SyncHubs({ failed: (error) => this.#failed(error, "in sync"), refused: () => {} }),
+        syncRoot: undefined,
         tickets: new Tickets(this.tokens, world),
         version: "0",
         automerge: "0",
