@@ -27,9 +27,16 @@ function putText(at: number, text: string): number {
   return at + 4 + length;
 }
 
-/** The Automerge documentId (16 bytes) of `collection/key` in the db with this 16-byte uid. */
+/**
+ * The Automerge documentId (16 bytes) of `collection/key` in the db with this 16-byte uid. It is a UUID made of a
+ * name (version 5 of RFC 9562, of which it takes the bits and not the hash): automerge-repo 2.0 takes only ids
+ * that are UUIDs of the versions 1 to 5.
+ */
 export function documentIdOf(uid: Uint8Array, collection: string, key: string): Uint8Array {
-  return derive("skald/document-id/1", uid, collection, key);
+  const id = derive("skald/document-id/1", uid, collection, key);
+  id[6] = ((id[6] as number) & 0x0f) | 0x50;
+  id[8] = ((id[8] as number) & 0x3f) | 0x80;
+  return id;
 }
 
 /**

@@ -204,6 +204,6 @@ describe("what is no message", () => {
       Array.from({ length: 100 }, (_, n) => [`s${n}`, { heads: [], timestamp: 1 }]),
     );
     const read = decodeRepoMessage(of({ type: "remote-heads-changed", senderId, documentId, newHeads }));
-    expect((read as { newHeads: unknown[] }).newHeads).toHaveLength(LIMITS.repo.storages.value);
+    expect((read as unknown as { newHeads: unknown[] }).newHeads).toHaveLength(LIMITS.repo.storages.value);
   });
 });

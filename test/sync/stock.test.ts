@@ -1,8 +1,10 @@
 import { jest } from "@jest/globals";
+import { automergeUrl } from "../../src/log/automerge-ids.ts";
 import { API, startHttp } from "../http/fixture.ts";
 import {
   MemoryStorage,
   VERSIONS,
+  found,
   stockClient,
   until,
   type Handle,
@@ -44,7 +46,7 @@ describe.each(VERSIONS)("a stock client of automerge-repo %s", (version) => {
     const one = stockClient(version, root);
     const two = stockClient(other(version), root);
     const mine = one.repo.create<Note>({ title: "first", list: [] });
-    const theirs = await two.repo.find<Note>(mine.url);
+    const theirs = await found<Note>(two, mine.url);
     expect(theirs.doc()).toMatchObject({ title: "first" });
     for (let i = 0; i < 5; i += 1) {
       mine.change((doc) => void doc.list?.push(`a${i}`));
@@ -86,26 +88,15 @@ describe.each(VERSIONS)("a stock client of automerge-repo %s", (version) => {
   });
 
   test("hears at once that a document is missing, and gets it when it appears", async () => {
-    const writer = stockClient(version, root);
-    const made = writer.repo.create<Note>({ title: "later" });
     const client = stockClient(version, root);
     await client.connected;
     const name = `late/${version}`;
     const { uid } = (await ask("GET", `${API}/db/open`)).json as { uid: string };
-    expect(uid).toMatch(/./);
-    const probe = await ask("PUT", `${DOCS}/late/probe-${version}`, { body: {} });
-    expect(probe.status).toBe(201);
     // A named document's id is known before there is one: this one is asked for, and made after.
-    const { automergeUrl } = await import("../../src/log/automerge-ids.ts");
     const url = automergeUrl(Buffer.from(uid, "hex"), name);
     await expect(client.repo.find<Note>(url as never)).rejects.toThrow(/unavailable/i);
     await ask("PUT", `${DOCS}/${name}`, { body: { title: "there" } });
-    await until(async () => {
-      const found = await client.repo.find<Note>(url as never).catch(() => undefined);
-      return found?.doc()?.title === "there";
-    }, "the document to appear");
-    made.delete();
-    writer.close();
+    expect((await found<Note>(client, url)).doc()).toEqual({ title: "there" });
     client.close();
   });
 
@@ -113,7 +104,7 @@ describe.each(VERSIONS)("a stock client of automerge-repo %s", (version) => {
     const one = stockClient(version, root);
     const two = stockClient(other(version), root);
     const mine = one.repo.create<Note>({ title: "together" });
-    const theirs = await two.repo.find<Note>(mine.url);
+    const theirs = await found<Note>(two, mine.url);
     const heard: unknown[] = [];
     const back: unknown[] = [];
     theirs.on("ephemeral-message", ({ message }) => void heard.push(message));
@@ -138,7 +129,7 @@ describe.each(VERSIONS)("a stock client of automerge-repo %s", (version) => {
         (await json(keyOf(made))) && (await ask("GET", `${DOCS}/automerge/${keyOf(made)}`)).status === 200,
     );
     const reader = stockClient(version, await syncUrl(["open:sync", "open:doc.read"], `reader-${version}`));
-    const read = await reader.repo.find<Note>(made.url);
+    const read = await found<Note>(reader, made.url);
     read.change((doc) => void (doc.title = "not mine to change"));
     made.change((doc) => void (doc.n = 1));
     await until(() => read.doc().n === 1, "the reader to be fed");
@@ -172,15 +163,17 @@ describe.each(VERSIONS)("a stock client of automerge-repo %s", (version) => {
     const idle = client.repo.create<Note>({ n: 7 });
     for (let i = 1; i <= 20; i += 1) handle.change((doc) => void (doc.n = i));
     const third = stockClient(version, `ws://127.0.0.1:${port}/`);
-    await until(async () => (await third.repo.find<Note>(handle.url)).doc().n === 20);
+    const seen = await found<Note>(third, handle.url);
+    await until(() => seen.doc().n === 20, "twenty changes");
     third.close();
     await first.stop("SIGKILL");
     for (let i = 21; i <= 30; i += 1) handle.change((doc) => void (doc.n = i));
     const second = await startServer(dir, { args: ["--sync-root", "open", "--port", port] });
     expect(second.url).toBe(first.url);
     const late = stockClient(other(version), `ws://127.0.0.1:${port}/`);
-    await until(async () => (await late.repo.find<Note>(handle.url)).doc().n === 30, "the rest to arrive");
-    expect((await late.repo.find<Note>(idle.url)).doc()).toEqual({ n: 7 });
+    const rest = await found<Note>(late, handle.url);
+    await until(() => rest.doc().n === 30, "the rest to arrive");
+    expect((await found<Note>(late, idle.url)).doc()).toEqual({ n: 7 });
     client.close();
     late.close();
     await second.stop();
@@ -196,7 +189,7 @@ test("with gossip a client learns when what it wrote is durable, and what others
   const twos = (await two.repo.storageId()) as never;
   one.repo.subscribeToRemotes([server, twos]);
   const mine = one.repo.create<Note>({ n: 0 });
-  const theirs = await two.repo.find<Note>(mine.url);
+  const theirs = await found<Note>(two, mine.url);
   for (let i = 1; i <= 5; i += 1) mine.change((doc) => void (doc.n = i));
   await until(() => mine.getSyncInfo(server)?.lastHeads.join() === mine.heads().join(), "the server's heads");
   expect(((await json(keyOf(mine))) as Note).n).toBe(5);
@@ -218,9 +211,8 @@ test("a thousand documents of one client are found by another that knows only th
   await Promise.all(
     Array.from({ length: 16 }, async () => {
       for (let i = next++; i < made.length; i = next++) {
-        const url = (made[i] as Handle<Note>).url;
-        const found = await until(() => two.repo.find<Note>(url).catch(() => undefined), url);
-        if (found?.doc().n !== i) wrong.push(i);
+        const there = await found<Note>(two, (made[i] as Handle<Note>).url);
+        if (there.doc().n !== i) wrong.push(i);
       }
     }),
   );
