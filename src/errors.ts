@@ -149,6 +149,32 @@ export const ERROR_CODES = {
   },
   // import
   IMPORT_INVALID: { status: 422, hint: "The detail says which record; nothing after it was read." },
+  // subscriptions
+  SUBSCRIPTION_NOT_FOUND: {
+    status: 404,
+    hint: "PUT …/subscriptions/<name> makes it; GET …/subscriptions lists them.",
+  },
+  SUBSCRIPTION_EXISTS: {
+    status: 409,
+    hint: "One of this name is there and is another; choose a name of its own, or delete that one first.",
+  },
+  SUBSCRIPTION_TAKEN: {
+    status: 409,
+    hint: "A newer consumer has the subscription; come again to take it back.",
+  },
+  SUBSCRIPTION_DELETED: { status: 410, hint: "The subscription was deleted while you were consuming it." },
+  SUBSCRIPTION_LIMIT: {
+    status: 409,
+    hint: "The detail names the limit; delete, acknowledge or leave something first.",
+  },
+  SUBSCRIPTION_DIVERGED: {
+    status: 409,
+    hint: "Its position is of another life of this db. Delete it and make it anew from a cursor that you trust.",
+  },
+  SUBSCRIPTIONS_DAMAGED: {
+    status: 503,
+    hint: "Put subscriptions.sqlite back from a backup, or move it away and make the subscriptions anew from cursors that you know. Documents are not concerned.",
+  },
   // tokens
   TOKEN_NOT_FOUND: { status: 404, hint: "`skald token list` shows the ids." },
   SCOPE_INVALID: { status: 400, hint: "A scope is db:action[:prefix]; see specs/07-auth.md." },

@@ -78,6 +78,7 @@ export class Db {
   readonly #packer: () => Packer;
   readonly #write: WriteContext;
   readonly #onError: (error: unknown) => void;
+  readonly #closers: (() => void)[] = [];
   #compacting: Promise<Compacted> | undefined;
 
   constructor(parts: DbParts) {
@@ -287,7 +288,19 @@ export class Db {
     return this.#compacting;
   }
 
+  /** Has `work` run when the db closes, before its log does: for what stands on it and has files of its own. */
+  onClose(work: () => void): void {
+    this.#closers.push(work);
+  }
+
   async close(): Promise<void> {
+    for (const work of this.#closers) {
+      try {
+        work();
+      } catch (error) {
+        this.#onError(error);
+      }
+    }
     await this.#compacting?.catch(() => {});
     await this.projection.close();
     try {

@@ -211,3 +211,25 @@ export interface CatalogBatch {
   readonly addresses: readonly (readonly [prefix: number, seq: number])[];
   readonly receipts: readonly (readonly [principal: string, clientTxId: string, seq: number])[];
 }
+
+/**
+ * Where the durable subscriptions of a db are kept. Operational: it cannot be derived, and is not part of the
+ * log. `write` is all or nothing and durable when it returns. Rows that are not as they were written, or of
+ * which one is missing, are never served: opening throws SUBSCRIPTIONS_DAMAGED.
+ */
+export interface SubscriptionTable {
+  /** All there are, by name. */
+  readonly stored: ReadonlyMap<string, StoredSubscription>;
+
+  /** Puts rows and removes others, together. Throws STORAGE_FULL (nothing kept), STORAGE_FAILED. */
+  write(puts: readonly StoredSubscription[], removes: readonly string[]): void;
+
+  close(): void;
+}
+
+export interface StoredSubscription {
+  readonly name: string;
+  /** JSON text. */
+  readonly definition: string;
+  readonly state: Uint8Array;
+}

@@ -20,6 +20,7 @@ const KINDS = {
   catalog: { applicationId: 0x536b6c43, synchronous: "NORMAL", autocheckpoint: 1000 },
   views: { applicationId: 0x536b6c56, synchronous: "NORMAL", autocheckpoint: 1000 },
   service: { applicationId: 0x536b6c53, synchronous: "FULL", autocheckpoint: 1000 },
+  subscriptions: { applicationId: 0x536b6c55, synchronous: "FULL", autocheckpoint: 0 },
 } as const;
 export type FileKind = keyof typeof KINDS;
 
