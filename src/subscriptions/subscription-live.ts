@@ -1,5 +1,5 @@
 import type { Db } from "../db/db.ts";
-import { SkaldError } from "../errors.ts";
+import { SkaldError, isSkaldError } from "../errors.ts";
 import { blake3 } from "../ids/hash.ts";
 import { LIMITS } from "../limits.ts";
 import { floorOf } from "./cursor.ts";
@@ -82,13 +82,15 @@ export class LiveSubscription {
     const machine = this.#machine;
     if (machine.consumers.size >= mostConsumers.value && !machine.consumers.has(id) && this.#isShared)
       throw new SkaldError("SUBSCRIPTION_LIMIT", `${this.name} has ${mostConsumers.value} consumers.`);
-    this.#consumers.get(id)?.end(taken(this.name));
-    if (!(polls && this.#isShared && machine.attach(id))) {
-      for (const gone of machine.join(id, this.#now)) {
-        this.#consumers.get(gone)?.end(taken(this.name));
-        this.#consumers.delete(gone);
-        this.#keep.soon(this);
-      }
+    const stays = polls && this.#isShared;
+    for (const other of [...this.#consumers.values()]) {
+      if (this.#isShared && other.id !== id) continue;
+      if (stays) other.end(taken(this.name));
+      else this.#leave(other, false);
+    }
+    if (!(stays && machine.attach(id))) {
+      // Those that are not connected, and have something still.
+      if (machine.join(id, this.#now).length > 0) this.#keep.soon(this);
     }
     this.#consumers.set(id, consumer);
     this.#stopCommits ??= this.#db.log.onCommit(() => this.#pump());
@@ -154,21 +156,34 @@ export class LiveSubscription {
 
   /** How far it is. */
   progress(): Progress {
-    const { position, counts, consumers } = this.#machine;
-    const { log } = this.#db;
-    const head = log.head().seq;
-    const lag = Math.max(0, head - position);
-    const oldest = lag > 0 && !this.#diverged ? log.commit(position + 1)?.commit.time : undefined;
+    const machine = this.#machine;
+    machine.tick(this.#now);
+    const { position, counts, consumers } = machine;
     return {
       position,
-      head,
-      lag,
-      ageMs: oldest === undefined ? 0 : Math.max(0, log.world.now() - oldest),
+      head: this.#db.log.head().seq,
+      lag: this.lag,
       counts,
-      waits: this.#machine.room === 0,
+      full: machine.room === 0,
       consumers: [...consumers].map(([id, { out, here }]) => ({ id, out, here })),
       problem: this.#diverged,
     };
+  }
+
+  /** Commits after the position, whether they are for this subscription or not. */
+  get lag(): number {
+    return Math.max(0, this.#db.log.head().seq - this.#machine.position);
+  }
+
+  /** Milliseconds since the oldest of these; undefined when there are none. */
+  age(): number | undefined {
+    const { log } = this.#db;
+    const oldest = this.lag > 0 && !this.#diverged ? log.commit(this.#machine.position + 1) : undefined;
+    return oldest && Math.max(0, log.world.now() - oldest.commit.time);
+  }
+
+  get consumers(): number {
+    return this.#consumers.size;
   }
 
   /** Ends every consumer, for good. */
@@ -217,10 +232,12 @@ export class LiveSubscription {
     // One that was replaced has left already.
     if (this.#consumers.get(consumer.id) !== consumer) return;
     this.#consumers.delete(consumer.id);
+    consumer.onRoom = () => {};
+    const unsent = new Set(consumer.take().map(({ event }) => event.seq));
     consumer.end(taken(this.name));
     if (keeps) this.#machine.detach(consumer.id);
     else {
-      this.#machine.leave(consumer.id, this.#now);
+      this.#machine.leave(consumer.id, this.#now, unsent);
       this.#keep.soon(this);
     }
     if (this.#consumers.size === 0) {
@@ -246,9 +263,10 @@ export class LiveSubscription {
       }
     } catch (error) {
       this.#keep.failed(error);
-      const known = SkaldError.prototype.isPrototypeOf(error as object) ? (error as SkaldError) : undefined;
-      for (const consumer of this.#consumers.values())
-        consumer.end(known ?? new SkaldError("INTERNAL", "The subscription could not be read."));
+      const known = isSkaldError(error)
+        ? error
+        : new SkaldError("INTERNAL", "The subscription could not be read.");
+      for (const consumer of this.#consumers.values()) consumer.end(known);
     } finally {
       this.#pumping = undefined;
       this.#arm();
@@ -349,13 +367,10 @@ export interface Keeper {
 export interface Progress {
   readonly position: number;
   readonly head: number;
-  /** Commits after the position, whether they are for this subscription or not. */
   readonly lag: number;
-  /** Of the oldest of these commits. */
-  readonly ageMs: number;
   readonly counts: Subscription["counts"];
-  /** As many events are open as may be: nothing new is read. */
-  readonly waits: boolean;
+  /** As many events are open as may be: nothing new is read before some are acknowledged. */
+  readonly full: boolean;
   readonly consumers: readonly { readonly id: string; readonly out: number; readonly here: boolean }[];
   readonly problem: SkaldError | undefined;
 }

@@ -151,15 +151,15 @@ export class Subscription {
     if (consumer.out === 0) this.#consumers.delete(id);
   }
 
-  /** It goes, and what it has goes back. */
-  leave(id: string, now: number): void {
+  /** It goes, and what it has goes back: as a delivery that came to nothing, but for what never reached it. */
+  leave(id: string, now: number, unsent: ReadonlySet<number> = NONE): void {
     const has = [...this.#out.values()]
       .filter(({ consumer }) => consumer === id)
       .sort((a, b) => a.seq - b.seq);
     has.forEach((event, i) => {
       this.#recall(event);
       // In order, what comes after the first was not its consumer's to fail at.
-      if (this.#rules.mode === "single" && i > 0) this.#wait(event);
+      if ((this.#rules.mode === "single" && i > 0) || unsent.has(event.seq)) this.#wait(event);
       else this.#fail(event, "gone", now, now);
     });
     this.#consumers.delete(id);
@@ -476,6 +476,7 @@ interface Consumer {
 }
 
 const NO_KEYS: readonly number[] = [];
+const NONE: ReadonlySet<number> = new Set();
 
 /** Where the event of `seq` stands, or would. */
 function placeOf(events: readonly Open[], seq: number): number {

@@ -1,4 +1,3 @@
-import path from "node:path";
 import type { Db } from "../db/db.ts";
 import type { Engine } from "../db/engine.ts";
 import { SkaldError } from "../errors.ts";
@@ -6,7 +5,7 @@ import { LIMITS } from "../limits.ts";
 import type { SubscriptionTable } from "../store/contract.ts";
 import { openSqliteSubscriptions } from "../store/sqlite-subscriptions.ts";
 import { isSame, TUNABLE, type Definition } from "./subscription-definition.ts";
-import { LiveSubscription, markOf, type Keeper, type Progress } from "./subscription-live.ts";
+import { LiveSubscription, markOf, type Keeper } from "./subscription-live.ts";
 import { decodeState, encodeState } from "./subscription-state.ts";
 
 /** How the file of a db's subscriptions is opened; undefined when there is none and none is to be made. */
@@ -171,16 +170,14 @@ export class DbSubscriptions implements Keeper {
   }
 
   totals(): SubscriptionTotals {
-    const all = [...this.#live.values()].map((one) => one.progress());
-    const lags = all.map(({ lag }) => lag);
-    const consumersOf = ({ consumers }: Progress): number => consumers.filter(({ here }) => here).length;
-    return {
-      subscriptions: all.length,
-      consumers: all.reduce((sum, one) => sum + consumersOf(one), 0),
-      lag: lags.reduce((sum, lag) => sum + lag, 0),
-      worst: Math.max(0, ...lags),
-      parked: all.reduce((sum, { counts }) => sum + counts.parked, 0),
-    };
+    let [consumers, lag, worst, parked] = [0, 0, 0, 0];
+    for (const one of this.#live.values()) {
+      consumers += one.consumers;
+      lag += one.lag;
+      worst = Math.max(worst, one.lag);
+      parked += one.parked.length;
+    }
+    return { subscriptions: this.#live.size, consumers, lag, worst, parked };
   }
 
   now(subscription: LiveSubscription): Promise<void> {
@@ -219,7 +216,7 @@ export class DbSubscriptions implements Keeper {
     this.#stopTimer = undefined;
     const waiting = this.#waiting;
     this.#waiting = [];
-    const changed = [...this.#changed].filter(({ name }) => this.#live.has(name));
+    const changed = [...this.#changed].filter((one) => this.#live.get(one.name) === one);
     try {
       if (this.#closed) throw new SkaldError("UNAVAILABLE", "The db is closing.");
       if (changed.length > 0)
@@ -247,7 +244,7 @@ export class DbSubscriptions implements Keeper {
     } catch (error) {
       throw new SkaldError("SUBSCRIPTIONS_DAMAGED", `The subscription ${name} does not read.`, {
         cause: error,
-        details: { file: path.basename(name) },
+        details: { subscription: name },
       });
     }
   }
