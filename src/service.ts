@@ -18,6 +18,7 @@ import type { ServerLimits } from "./http/load.ts";
 import type { RequestLog } from "./http/dispatch.ts";
 import { createHttpServer, openApiDocument } from "./http/server.ts";
 import type { Services } from "./http/route.ts";
+import { Subscriptions, type SubscriptionTotals } from "./subscriptions/subscriptions.ts";
 import { SERVICE_FILE } from "./store/sqlite-registry.ts";
 import { SyncHubs } from "./sync/hub.ts";
 import { realWorld } from "./world.ts";
@@ -69,6 +70,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     throw error;
   });
   const version = skaldVersion();
+  const subscriptions = new Subscriptions({ engine, onError });
   const scrub = new Scrub({ engine, days: options.listen ? config.scrubDays : 0, onFinding: onError });
   const feeds = new FeedTally();
   const sync = new SyncHubs({
@@ -83,6 +85,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     tickets: new Tickets(tokens),
     sync,
     syncRoot: config.syncRoot,
+    subscriptions,
     version,
     automerge: AUTOMERGE_VERSION,
     world: realWorld,
@@ -137,6 +140,28 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     "skald_scrub_last_pass_seconds",
     "When the scrub last was through, in seconds since 1970; 0 before.",
     () => (scrub.status().lastPass ?? 0) / 1000,
+  );
+
+  const durable = (read: (totals: SubscriptionTotals) => number) => () => read(subscriptions.totals());
+  events.gauge(
+    "skald_subscriptions",
+    "Durable subscriptions of dbs that were open since the start.",
+    durable((totals) => totals.subscriptions),
+  );
+  events.gauge(
+    "skald_subscription_consumers",
+    "Consumers of durable subscriptions, connected now.",
+    durable((totals) => totals.consumers),
+  );
+  events.gauge(
+    "skald_subscription_worst_lag",
+    "Commits that the durable subscription furthest behind has not acknowledged.",
+    durable((totals) => totals.worst),
+  );
+  events.gauge(
+    "skald_subscription_parked",
+    "Events of durable subscriptions that came to nothing too often.",
+    durable((totals) => totals.parked),
   );
 
   const limits = { connections: config.connections, ...options.limits };

@@ -6,6 +6,7 @@ import type { Tokens } from "../auth/tokens.ts";
 import type { Db } from "../db/db.ts";
 import type { Engine } from "../db/engine.ts";
 import type { SyncHubs } from "../sync/hub.ts";
+import type { Subscriptions } from "../subscriptions/subscriptions.ts";
 import type { World } from "../world.ts";
 import type { FeedTally } from "./feed-tally.ts";
 import type { ServerLimits } from "./load.ts";
@@ -63,6 +64,7 @@ export interface Services {
   readonly sync: SyncHubs;
   /** The db that is synced at `/`, also without a credential; undefined: none. */
   readonly syncRoot: string | undefined;
+  readonly subscriptions: Subscriptions;
   readonly version: string;
   readonly automerge: string;
   readonly world: World;

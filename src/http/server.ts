@@ -22,6 +22,7 @@ import { openApiOf } from "./openapi.ts";
 import { opsRoutes } from "./ops-routes.ts";
 import type { Route, Services } from "./route.ts";
 import { ticketRoutes } from "./ticket-routes.ts";
+import { subscriptionRoutes } from "./subscription-routes.ts";
 import { tokenRoutes } from "./token-routes.ts";
 import { txRoute } from "./tx-routes.ts";
 import { acceptSockets } from "./upgrade.ts";
@@ -42,6 +43,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       txRoute,
       ...logRoutes,
       ...feedRoutes,
+      ...subscriptionRoutes,
       ...verifyRoutes,
       ...tokenRoutes,
       ...ticketRoutes,

@@ -18,6 +18,8 @@ export interface SocketRoute {
   readonly root?: true;
   /** Bytes of a frame; a larger one closes the socket with 1009. */
   readonly maxFrame: number;
+  /** Refuses what the socket would have no use for, while that can still be answered with a problem. */
+  readonly check?: (parts: SocketParts, context: DispatchContext) => void;
   /** Takes an open socket over; it must release `parts.held` when it has closed and its work is done. */
   readonly open?: (ws: WebSocket, parts: SocketParts, context: DispatchContext) => OpenSocket;
   /** In its place: looks at what is asked for while it can be refused, by throwing, and gives what takes it over. */
@@ -32,6 +34,8 @@ export interface SocketParts {
   /** Whether what the client came with still holds: to be asked now and then. */
   readonly alive: () => boolean;
   readonly db: string;
+  /** What the pattern's second group found, if it has one. */
+  readonly name?: string;
   readonly held: HeldDb;
   /** Aborted when the db is wanted back: to be deleted, rebuilt or closed. */
   readonly wanted: AbortSignal;

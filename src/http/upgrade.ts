@@ -9,11 +9,18 @@ import { checkDbId } from "../ids/names.ts";
 import { feedSocketRoute } from "./feed-socket.ts";
 import { requestIdOf, withoutTicket, type DispatchContext } from "./dispatch.ts";
 import type { OpenSocket, SocketParts, SocketRoute } from "./socket-route.ts";
+import { subscriptionSocketRoute } from "./subscription-socket.ts";
 import { anonymousOn, syncRootRoute, syncSocketRoute } from "./sync-socket.ts";
 import { txSocketRoute } from "./tx-socket.ts";
 import { checkHead, refuseOn } from "./unread.ts";
 
-const SOCKETS: readonly SocketRoute[] = [txSocketRoute, feedSocketRoute, syncSocketRoute, syncRootRoute];
+const SOCKETS: readonly SocketRoute[] = [
+  txSocketRoute,
+  feedSocketRoute,
+  subscriptionSocketRoute,
+  syncSocketRoute,
+  syncRootRoute,
+];
 
 /** A peer that is gone without a word is noticed by the kernel after some minutes of these. */
 const KEEP_ALIVE_MS = 30_000;
@@ -116,9 +123,11 @@ async function admit(
     const held = hold() ?? (await services.engine.use(db, hold));
     if (!held) throw new SkaldError("UNAVAILABLE", "The db is closing.");
     const query = new URLSearchParams(asked.search);
-    const parts = { principal, token, alive, db, held, wanted: wanted.signal, query };
-    const { open, prepare } = offered.route;
+    const name = match[2] === undefined ? {} : { name: decoded(match[2]) };
+    const parts = { principal, token, alive, db, held, wanted: wanted.signal, query, ...name };
+    const { open, prepare, check } = offered.route;
     try {
+      check?.(parts, context);
       const takeOver = prepare
         ? await prepare(parts)
         : (ws: WebSocket, context: DispatchContext) => (open as Opens)(ws, parts, context);

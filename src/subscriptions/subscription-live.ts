@@ -77,11 +77,9 @@ export class LiveSubscription {
    * Throws SUBSCRIPTION_LIMIT, SUBSCRIPTION_DIVERGED, SUBSCRIPTION_DELETED.
    */
   enter(consumer: Consumer, polls: boolean): (keeps?: boolean) => void {
-    this.#check();
     const { id } = consumer;
     const machine = this.#machine;
-    if (machine.consumers.size >= mostConsumers.value && !machine.consumers.has(id) && this.#isShared)
-      throw new SkaldError("SUBSCRIPTION_LIMIT", `${this.name} has ${mostConsumers.value} consumers.`);
+    this.checkRoom(id);
     const stays = polls && this.#isShared;
     for (const other of [...this.#consumers.values()]) {
       if (this.#isShared && other.id !== id) continue;
@@ -97,6 +95,14 @@ export class LiveSubscription {
     consumer.onRoom = () => this.#pump();
     this.#pump();
     return (keeps = false) => this.#leave(consumer, keeps);
+  }
+
+  /** Throws what `enter` would throw. */
+  checkRoom(id: string): void {
+    this.#check();
+    const { consumers } = this.#machine;
+    if (this.#isShared && consumers.size >= mostConsumers.value && !consumers.has(id))
+      throw new SkaldError("SUBSCRIPTION_LIMIT", `${this.name} has ${mostConsumers.value} consumers.`);
   }
 
   /** Resolves when all that can be given now is given. */

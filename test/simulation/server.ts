@@ -7,7 +7,9 @@ import { Engine } from "../../src/db/engine.ts";
 import { Scrub } from "../../src/db/scrub.ts";
 import { verifyLines } from "../../src/db/verify.ts";
 import { isSkaldError } from "../../src/errors.ts";
+import { FeedTally } from "../../src/http/feed-tally.ts";
 import { createHttpServer } from "../../src/http/server.ts";
+import { Subscriptions } from "../../src/subscriptions/subscriptions.ts";
 import { SERVICE_FILE } from "../../src/store/sqlite-registry.ts";
 import { SyncHubs } from "../../src/sync/hub.ts";
 import type { World } from "../../src/world.ts";
@@ -79,7 +81,12 @@ export class Server {
         tokens: this.tokens,
         sync: new SyncHubs({ failed: (error) => this.#failed(error, "in sync"), refused: () => {} }),
         syncRoot: undefined,
+        feeds: new FeedTally(),
         tickets: new Tickets(this.tokens, world),
+        subscriptions: new Subscriptions({
+          engine: this.engine,
+          onError: (error) => this.#failed(error, "in a subscription"),
+        }),
         version: "0",
         automerge: "0",
         world,
