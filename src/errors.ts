@@ -173,7 +173,7 @@ export const ERROR_CODES = {
   },
   SUBSCRIPTIONS_DAMAGED: {
     status: 503,
-    hint: "Put subscriptions.sqlite back from a backup, or move it away and make the subscriptions anew from cursors that you know. Documents are not concerned.",
+    hint: "Put the file back from a backup, or move it away and make the subscriptions anew from cursors that you know. Documents are not concerned.",
   },
   // tokens
   TOKEN_NOT_FOUND: { status: 404, hint: "`skald token list` shows the ids." },

@@ -197,7 +197,6 @@ export const LIMITS = {
     ahead: limit(8192, "items", "SUBSCRIPTION_LIMIT", "ranges acknowledged ahead of the position"),
     parked: limit(1000, "items", "ignored", "parked events; further ones are delivered again instead"),
     ids: limit(4096, "items", "TOO_LARGE", "`ids` of an ack, a nack, a retry or a drop"),
-    waitMs: limit(60_000, "ms", "BAD_REQUEST", "`wait_ms` of a long poll"),
     frameBytes: limit(64 * KIB, "bytes", "1009", "frame of a subscription's socket"),
     queueBytes: limit(MIB, "bytes", "waits", "events that a consumer has not taken"),
   },

@@ -15,7 +15,7 @@ import { checkBranchIsMain, pointQuery } from "./point.ts";
 const { query: bounds, feed: limits } = LIMITS;
 
 /** A whole number of a query, from `least` to `most`. */
-function whole(least: number, most: number, description: string) {
+export function whole(least: number, most: number, description: string) {
   return z
     .string()
     .regex(/^\d{1,7}$/, "expected a whole number")
@@ -97,7 +97,7 @@ export function filterOf(query: FeedQuery, principal: Principal, dbId: string): 
 }
 
 /** The kind that a request asks for: EventSource says so by what it accepts. */
-export function kindOf(query: FeedQuery, accept: string | undefined): FeedKind {
+export function kindOf(query: { readonly feed?: FeedKind }, accept: string | undefined): FeedKind {
   return query.feed ?? (accept?.toLowerCase().includes(SSE) === true ? "sse" : "normal");
 }
 

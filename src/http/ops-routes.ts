@@ -61,6 +61,7 @@ export const opsRoutes: readonly Route[] = [
         uptime_seconds: Math.round((services.world.monotonic() - services.started) / 1000),
         dbs: services.engine.stats(),
         workers: { ...services.engine.documents.stats() },
+        subscriptions: services.subscriptions.totals(),
         limits: TOLD,
         memory: { rss: process.memoryUsage.rss() },
         scrub: {

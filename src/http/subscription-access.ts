@@ -1,6 +1,5 @@
 import { allows, prefixesFor, type Principal } from "../auth/policy.ts";
 import type { Db } from "../db/db.ts";
-import type { HeldDb } from "../db/engine.ts";
 import { SkaldError } from "../errors.ts";
 import type { Definition } from "../subscriptions/subscription-definition.ts";
 import type { LiveSubscription } from "../subscriptions/subscription-live.ts";
@@ -42,12 +41,4 @@ export function ownSubscription(
       details: { action: "db.admin", db: db.id },
     });
   return found;
-}
-
-/** The db, held for longer than a call; `leave` is called when it is wanted back. */
-export async function holdDb(services: Services, db: string, leave: () => void): Promise<HeldDb> {
-  const hold = (): HeldDb | undefined => services.engine.hold(db, leave);
-  const held = hold() ?? (await services.engine.use(db, hold));
-  if (!held) throw new SkaldError("UNAVAILABLE", "The db is closing.");
-  return held;
 }

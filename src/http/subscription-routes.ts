@@ -23,6 +23,7 @@ import {
 import type { LiveSubscription } from "../subscriptions/subscription-live.ts";
 import { iso, nameCursor, nameOfCursor, nextLink, pageQuery } from "./point.ts";
 import { json, type Call, type Route } from "./route.ts";
+import { subscriptionEventsRoute } from "./subscription-events.ts";
 import { checkMayRead, mayRead, ownSubscription } from "./subscription-access.ts";
 
 const tag = "subscriptions";
@@ -116,6 +117,7 @@ export const subscriptionRoutes: readonly Route[] = [
         return { status: 204 };
       }),
   },
+  subscriptionEventsRoute,
   {
     method: "POST",
     path: `${one}/ack`,

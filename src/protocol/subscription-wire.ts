@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { LIMITS } from "../limits.ts";
-import { CursorText, DocRef, Time } from "./wire.ts";
+import { ChangeEvent, CursorText, DocRef, Time } from "./wire.ts";
 
 const { subscription: limits, query } = LIMITS;
 
@@ -138,3 +138,16 @@ export const ParkedRequest = z
 export const ParkedAnswer = z.object({
   count: z.int().meta({ description: "How many of them are parked." }),
 });
+
+export const DeliveryPage = z
+  .object({
+    events: z.array(
+      ChangeEvent.extend({ attempt: z.int().min(1).meta({ description: "1 for the first time." }) }).meta({
+        id: "Delivery",
+      }),
+    ),
+    consumer: Consumer,
+    seq: Seq.meta({ description: "Everything up to this commit is acknowledged." }),
+    cursor: CursorText,
+  })
+  .meta({ id: "DeliveryPage" });

@@ -269,6 +269,15 @@ export const Status = z
     uptime_seconds: z.number(),
     dbs: z.object({ known: z.int(), open: z.int() }),
     workers: z.looseObject({}),
+    subscriptions: z
+      .object({
+        subscriptions: z.int(),
+        consumers: z.int().meta({ description: "Connected now." }),
+        lag: z.int().meta({ description: "Commits that are not acknowledged, summed." }),
+        worst: z.int().meta({ description: "Of the one that is furthest behind." }),
+        parked: z.int().meta({ description: "Events that came to nothing too often." }),
+      })
+      .meta({ description: "Durable subscriptions of dbs that were open since the start." }),
     memory: z.object({ rss: z.int() }),
     limits: z
       .record(z.string(), z.int())

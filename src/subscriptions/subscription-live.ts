@@ -241,7 +241,7 @@ export class LiveSubscription {
     consumer.onRoom = () => {};
     const unsent = new Set(consumer.take().map(({ event }) => event.seq));
     consumer.end(taken(this.name));
-    if (keeps) this.#machine.detach(consumer.id);
+    if (keeps) this.#machine.detach(consumer.id, unsent);
     else {
       this.#machine.leave(consumer.id, this.#now, unsent);
       this.#keep.soon(this);

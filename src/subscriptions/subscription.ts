@@ -143,10 +143,16 @@ export class Subscription {
     return consumer !== undefined;
   }
 
-  /** It goes and keeps what it has, until the time of that is up. */
-  detach(id: string): void {
+  /** It goes and keeps what it has, until the time of that is up, but for what never reached it. */
+  detach(id: string, unsent: ReadonlySet<number> = NONE): void {
     const consumer = this.#consumers.get(id);
     if (!consumer) return;
+    for (const seq of unsent) {
+      const event = this.#out.get(seq);
+      if (event?.consumer !== id) continue;
+      this.#recall(event);
+      this.#wait(event);
+    }
     consumer.here = false;
     if (consumer.out === 0) this.#consumers.delete(id);
   }
