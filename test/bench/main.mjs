@@ -24,6 +24,10 @@ const SUBJECTS = [
   "memory",
   "trace",
   "peers",
+  "stock-clients",
+  "live-updates",
+  "idle-memory",
+  "feed",
 ];
 
 const { values } = parseArgs({

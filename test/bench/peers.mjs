@@ -210,7 +210,7 @@ async function automergeRepo(dir, closing) {
     kinds: ["create", "change"],
     program,
     client: async (index) => {
-      const client = (clients[index] ??= await RepoClient.open(Number(program.match[1])));
+      const client = (clients[index] ??= await RepoClient.open(`ws://127.0.0.1:${program.match[1]}`));
       return {
         prepare: async (kind) => {
           if (kind !== "change") return undefined;

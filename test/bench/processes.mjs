@@ -39,6 +39,7 @@ export async function startProgram(args, { ready, env, cwd } = {}) {
   return {
     pid: child.pid,
     match,
+    said: () => said,
     cpuMs: () => cpuMs(child.pid),
     memory: () => memory(child.pid),
     /** Asks it to end, and ends it when it has not done so in `ms`. */
@@ -52,9 +53,10 @@ export async function startProgram(args, { ready, env, cwd } = {}) {
 }
 
 /** `token` is the one of an earlier start: only the first start of a directory tells one. */
-export async function startSkald({ dir, token, flags = [], profile, env = {} }) {
+export async function startSkald({ dir, token, flags = [], nodeFlags = [], profile, env = {} }) {
   const program = await startProgram(
     [
+      ...nodeFlags,
       ...(profile ? ["--cpu-prof", `--cpu-prof-dir=${profile}`] : []),
       SKALD,
       "serve",

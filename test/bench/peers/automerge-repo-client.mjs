@@ -15,9 +15,11 @@ export class RepoClient {
   #name;
   #waiting = new Map();
 
-  static async open(port) {
+  #server;
+
+  static async open(url) {
     const name = `client-${randomBytes(8).toString("hex")}`;
-    const socket = new WebSocket(`ws://127.0.0.1:${port}`);
+    const socket = new WebSocket(url);
     await new Promise((resolve, reject) => {
       socket.once("open", resolve);
       socket.once("error", reject);
@@ -30,7 +32,7 @@ export class RepoClient {
       peerMetadata: { isEphemeral: true },
       supportedProtocolVersions: ["1"],
     });
-    await joined;
+    client.#server = (await joined).senderId;
     return client;
   }
 
@@ -74,7 +76,7 @@ export class RepoClient {
           this.#send({
             type: "sync",
             senderId: this.#name,
-            targetId: "bench-server",
+            targetId: this.#server,
             documentId: held.documentId,
             data: bytes,
           });
@@ -85,6 +87,36 @@ export class RepoClient {
       this.#socket.once("error", reject);
       step();
       this.#socket.off("error", reject);
+    });
+  }
+
+  /** The document as the server has it; rejects when it says that it has none. */
+  find(documentId, ms = 10_000) {
+    return new Promise((resolve, reject) => {
+      let doc = A.init();
+      let state = A.initSyncState();
+      let theirs;
+      const timer = setTimeout(() => reject(new Error(`${documentId} did not come`)), ms);
+      const end = (settle) => {
+        clearTimeout(timer);
+        this.#waiting.delete(documentId);
+        settle();
+      };
+      const step = (message) => {
+        if (message?.type === "doc-unavailable") return end(() => reject(new Error(`${documentId} is not there`)));
+        if (message?.data) {
+          theirs = A.decodeSyncMessage(message.data).heads.join();
+          [doc, state] = A.receiveSyncMessage(doc, state, message.data);
+          if (theirs !== "" && theirs === A.getHeads(doc).join()) return end(() => resolve(doc));
+        }
+        const [after, data] = A.generateSyncMessage(doc, state);
+        state = after;
+        const type = theirs === undefined ? "request" : "sync";
+        if (data) this.#send({ type, senderId: this.#name, targetId: this.#server, documentId, data });
+        return undefined;
+      };
+      this.#waiting.set(documentId, step);
+      step();
     });
   }
 
