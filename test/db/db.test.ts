@@ -215,7 +215,7 @@ describe("verify", () => {
     expect(alone.at(-1)).toMatchObject({ verdict: "sound", stages: ["log"], commit: receipts[0]?.commit });
     expect(alone.at(-1)).not.toHaveProperty("receipts");
     const wrong = [
-      { seq: 6, commit: receipts[0]?.commit.replace(/.$/, "a") },
+      { seq: 6, commit: receipts[0]?.commit.replace(/.$/, (last) => (last === "a" ? "i" : "a")) },
       ...receipts,
       { seq: 7, commit: "b" },
     ];

@@ -243,6 +243,8 @@ export function acceptsAsLogStorage(name: string, fixture: () => StorageFixture)
       expect(reader.page(1, 10)).toHaveLength(3);
       writer.tidy();
       expect(reader.page(1, 10)).toHaveLength(3);
+      expect([reader.last(), text(reader.read(3)), reader.read(4)]).toEqual([3, "record 3", undefined]);
+      for (const seq of [0, -1, 1.5, Number.NaN]) expect(reader.read(seq)).toBeUndefined();
       reader.close();
       writer.close();
     });

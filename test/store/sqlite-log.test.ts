@@ -1,8 +1,18 @@
-import { cpSync, existsSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import Database from "better-sqlite3";
 import { blake3 } from "../../src/ids/hash.ts";
-import { createSqliteLog, openSqliteLog } from "../../src/store/sqlite-log.ts";
+import { createSqliteLog, forgetClosed, openSqliteLog } from "../../src/store/sqlite-log.ts";
+import { descriptorsIn } from "../support/harness-checks.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { acceptsAsLogStorage } from "./acceptance.ts";
 
@@ -105,6 +115,50 @@ describe("a log file", () => {
     opened.close();
     openSqliteLog(left, "notes", { known: known(99) }).close();
     expect(asked).toEqual(["4", "3"]);
+    expect(descriptorsIn(left)).toEqual([]);
+  });
+
+  test("refuses writes before the disk is full, and keeps nothing of them", async () => {
+    const folder = place();
+    const storage = createSqliteLog(folder, "notes", { reserve: Number.MAX_SAFE_INTEGER });
+    for (const _ of [1, 2])
+      await expect(storage.append([{ seq: 1, body }])).rejects.toMatchObject({
+        code: "STORAGE_FULL",
+        details: { reserve_bytes: Number.MAX_SAFE_INTEGER },
+      });
+    expect([storage.last(), storage.page(1, 10)]).toEqual([0, []]);
+    storage.close();
+    const roomy = openSqliteLog(folder, "notes", { reserve: 0 });
+    await roomy.append([{ seq: 1, body }]);
+    expect(roomy.last()).toBe(1);
+    roomy.close();
+  });
+
+  test("of which a write failed answers nothing else to any other, and reads on", async () => {
+    const folder = place();
+    const storage = createSqliteLog(folder, "notes");
+    await storage.append([{ seq: 1, body }]);
+    storage.close();
+    // SQLite refuses this connection every write.
+    const failing = openSqliteLog(folder, "notes", { readonly: true, reserve: 0 });
+    const failed = { code: "STORAGE_FAILED" };
+    await expect(failing.append([{ seq: 2, body }])).rejects.toMatchObject(failed);
+    for (const seq of [2, 9]) await expect(failing.append([{ seq, body }])).rejects.toMatchObject(failed);
+    await expect(failing.replace(5, 9, body)).rejects.toMatchObject(failed);
+    expect(code(() => failing.tidy())).toBe("STORAGE_FAILED");
+    expect([failing.last(), failing.read(1)]).toEqual([1, Buffer.from(body)]);
+    failing.close();
+    expect(descriptorsIn(folder)).toEqual([]);
+  });
+
+  test("whose folder was removed under it is let go without a word", async () => {
+    const folder = place();
+    const storage = createSqliteLog(folder, "notes");
+    await storage.append([{ seq: 1, body }]);
+    rmSync(folder, { recursive: true });
+    storage.tidy();
+    storage.close();
+    expect(existsSync(folder)).toBe(false);
   });
 
   test("is never made anew by opening it", () => {
@@ -219,5 +273,126 @@ describe("a log file", () => {
     expect(largest).toBeLessThan(300 * 4000 * 2 + 1_000_000);
     storage.close();
     expect(existsSync(path.join(folder, "log.sqlite-wal"))).toBe(false);
+  });
+});
+
+describe("a log beside the note of its closing", () => {
+  const NOTE = "log.sqlite.closed";
+  const bodyOf = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
+
+  /** The log of `from` (a new one without it) after `work`, closed, in a folder of its own. */
+  async function after(
+    from: string | undefined,
+    work: (storage: ReturnType<typeof openSqliteLog>) => Promise<void> | void,
+  ): Promise<string> {
+    const folder = place();
+    if (from === undefined) createSqliteLog(folder, "notes").close();
+    else cpSync(from, folder, { recursive: true });
+    const storage = openSqliteLog(folder, "notes");
+    await work(storage);
+    storage.tidy();
+    storage.close();
+    return folder;
+  }
+
+  async function logs() {
+    const empty = await after(undefined, () => {});
+    const two = await after(empty, (storage) =>
+      storage.append([1, 2].map((seq) => ({ seq, body: bodyOf(`${seq}`) }))),
+    );
+    const three = await after(two, (storage) => storage.append([{ seq: 3, body: bodyOf("3") }]));
+    const five = await after(three, (storage) =>
+      storage.append([4, 5].map((seq) => ({ seq, body: bodyOf(`${seq}`) }))),
+    );
+    return {
+      empty,
+      two,
+      three,
+      five,
+      bundled: await after(five, (storage) => storage.replace(2, 5, bodyOf("2 to 5"))),
+      packed: await after(three, (storage) => storage.replace(2, 3, bodyOf("2 and 3"))),
+      other: await after(two, (storage) => storage.append([{ seq: 3, body: bodyOf("another") }])),
+      further: await after(two, (storage) =>
+        storage.append([3, 4].map((seq) => ({ seq, body: bodyOf(`another ${seq}`) }))),
+      ),
+    };
+  }
+
+  /** The log of one folder beside the note of another. */
+  function combined(log: string, note: string): string {
+    const folder = place();
+    mkdirSync(folder);
+    cpSync(path.join(log, "log.sqlite"), path.join(folder, "log.sqlite"));
+    cpSync(path.join(note, NOTE), path.join(folder, NOTE));
+    return folder;
+  }
+
+  test("is taken when it is that one or has gone on from there, and else refused", async () => {
+    const all = await logs();
+    const opens = (log: keyof typeof all, note: keyof typeof all): unknown => {
+      const folder = combined(all[log], all[note]);
+      try {
+        const storage = openSqliteLog(folder, "notes");
+        storage.close();
+        return storage.last();
+      } catch (error) {
+        const { code: why, details } = error as { code: string; details: Record<string, unknown> };
+        // What was refused is as it was found, and who only reads it is not stopped.
+        expect(readFileSync(path.join(folder, NOTE))).toEqual(readFileSync(path.join(all[note], NOTE)));
+        openSqliteLog(folder, "notes", { readonly: true }).close();
+        expect(descriptorsIn(folder)).toEqual([]);
+        return [why, details["log_seq"], details["known_seq"]];
+      }
+    };
+    expect(opens("empty", "empty")).toBe(0);
+    expect(opens("five", "empty")).toBe(5);
+    expect(opens("three", "three")).toBe(3);
+    expect(opens("five", "three")).toBe(5);
+    expect(opens("bundled", "three")).toBe(5);
+    expect(opens("bundled", "bundled")).toBe(5);
+    expect(opens("two", "three")).toEqual(["DB_DAMAGED", 2, 3]);
+    expect(opens("empty", "three")).toEqual(["DB_DAMAGED", 0, 3]);
+    expect(opens("three", "five")).toEqual(["DB_DAMAGED", 3, 5]);
+    expect(opens("other", "three")).toEqual(["DB_DAMAGED", 3, 3]);
+    expect(opens("further", "three")).toEqual(["DB_DAMAGED", 4, 3]);
+    // One that goes no further must have exactly that last record.
+    expect(opens("packed", "three")).toEqual(["DB_DAMAGED", 3, 3]);
+  });
+
+  test("has none while it is written, and keeps it while it is only read", async () => {
+    const { three } = await logs();
+    const note = readFileSync(path.join(three, NOTE));
+    const reader = openSqliteLog(three, "notes");
+    reader.tidy();
+    expect(reader.page(1, 9)).toHaveLength(3);
+    reader.close();
+    expect(readFileSync(path.join(three, NOTE))).toEqual(note);
+    const writer = openSqliteLog(three, "notes");
+    await writer.append([{ seq: 4, body }]);
+    expect(existsSync(path.join(three, NOTE))).toBe(false);
+    // Not everything is in the file, so nothing is said of it.
+    writer.close();
+    expect(existsSync(path.join(three, NOTE))).toBe(false);
+    const tidied = openSqliteLog(three, "notes");
+    tidied.tidy();
+    tidied.close();
+    expect(readFileSync(path.join(three, NOTE), "utf8")).toMatch(/^4 [0-9a-f]{32} [0-9a-f]{32}\n$/);
+  });
+
+  test("and beside a write-ahead log that it was closed without is refused, and nothing touched", async () => {
+    const { three, five } = await logs();
+    const crashed = openSqliteLog(five, "notes");
+    await crashed.append([{ seq: 6, body }]);
+    cpSync(path.join(five, "log.sqlite-wal"), path.join(three, "log.sqlite-wal"));
+    crashed.close();
+    const files = ["log.sqlite", "log.sqlite-wal", NOTE].map((name) => path.join(three, name));
+    const before = files.map((file) => readFileSync(file));
+    expect(code(() => openSqliteLog(three, "notes"))).toBe("DB_DAMAGED");
+    expect(code(() => forgetClosed(three))).toBe("DB_DAMAGED");
+    expect(files.map((file) => readFileSync(file))).toEqual(before);
+    rmSync(path.join(three, "log.sqlite-wal"));
+    forgetClosed(three);
+    expect(existsSync(path.join(three, NOTE))).toBe(false);
+    openSqliteLog(three, "notes").close();
   });
 });
