@@ -88,6 +88,13 @@ export const LIMITS = {
     frameItems: limit(2048, "items", "1009", "transactions of a frame"),
     levels: limit(8, "levels", "1007", "nesting of a CBOR item"),
     mapEntries: limit(16, "items", "1007", "entries of a CBOR map"),
+    // Taking these in holds every other request up, for 20 to 40 ms; a frame full of transactions has two thirds.
+    cborItems: limit(
+      2 ** 17,
+      "items",
+      "1007",
+      "CBOR items of a frame; a map and each of its entries count as three more",
+    ),
     inFlight: limit(2048, "items", "waits", "transactions that wait for their commit"),
     inFlightBytes: limit(32 * MIB, "bytes", "waits", "frames with such transactions"),
     unreadBytes: limit(MIB, "bytes", "waits", "answers that the client has not taken"),

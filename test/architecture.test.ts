@@ -101,7 +101,6 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "cli/import-record.ts MAX_LEVELS": "keeps the stack of the command line; the server takes fewer",
   "documents/json-patch.ts MAX_PATH": "how much of a path an error repeats",
   "documents/json-value.ts MAX_POINTER": "how much of a pointer an error repeats",
-  "ids/cbor.ts MAX_SEQUENCE_ITEMS": "work of one frame; a frame's bytes and transactions are limited first",
   "ids/document-id.ts MAX_LETTERS": "four times what an id has; longer text is none",
   "auth/tokens.ts KNOWN_MAX": "cache of checked tokens",
   "auth/tokens.ts USES_EVERY_MS": "pause between writes of when tokens were used",

@@ -15,6 +15,7 @@ const TOLD: Readonly<Record<string, number>> = valuesOf({
   "tx.changes": LIMITS.tx.changes,
   "socket.frameBytes": LIMITS.socket.frameBytes,
   "socket.frameItems": LIMITS.socket.frameItems,
+  "socket.cborItems": LIMITS.socket.cborItems,
   "document.levels": LIMITS.document.levels,
   "change.inflatedBytes": LIMITS.change.inflatedBytes,
   "change.ops": LIMITS.change.ops,

@@ -1,5 +1,6 @@
 import * as dagCbor from "@ipld/dag-cbor";
 import { SkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 
 /**
  * Canonical bytes. `CborWriter` writes deterministic DAG-CBOR (RFC 8949 section 4.2 with the DAG-CBOR
@@ -258,24 +259,24 @@ export class CborReader {
   }
 }
 
-/** Items of one sequence, maps and their keys counted as MAP_COST each: 16 MiB of empty maps would take 23 s. */
-export const MAX_SEQUENCE_ITEMS = 2 ** 18;
-const MAP_COST = 4;
+/** What a map costs more than another item, and each of its entries: 16 MiB of empty maps would take 23 s. */
+const MAP_COST = 3;
 
 /**
  * Reads a CBOR sequence (RFC 8742) of plain items from a peer: integers up to 2^53 - 1 on either side of
  * zero, byte strings, text, arrays, maps with text keys, booleans and null, in any valid encoding of
  * definite length. Maps come as objects without a prototype; a repeated key is refused, one with more
- * entries than `maxEntries`, and more than MAX_SEQUENCE_ITEMS in all. Throws BAD_CBOR.
+ * entries than `maxEntries`, and more than `maxItems` in all. Throws BAD_CBOR.
  */
 export function* decodeCborSequence(
   bytes: Uint8Array,
   maxDepth = 8,
   maxEntries = Infinity,
+  maxItems: number = LIMITS.socket.cborItems.value,
 ): Generator<unknown> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
-  let left = MAX_SEQUENCE_ITEMS;
+  let left = maxItems;
   const length = (info: number): number => {
     if (info < 24) return info;
     const size = info > 27 ? 0 : 1 << (info - 24);
@@ -307,7 +308,7 @@ export function* decodeCborSequence(
     const first = bytes[at++];
     if (first === undefined) throw badCbor("the bytes end within an item");
     const major = first >> 5;
-    if (major === 5) left -= MAP_COST - 1;
+    if (major === 5) left -= MAP_COST;
     if (left < 0) throw badCbor("there are too many items");
     if (major === 7) {
       if (first === 0xf4) return false;
@@ -330,7 +331,7 @@ export function* decodeCborSequence(
       return items;
     }
     if (size > maxEntries) throw badCbor("a map has too many entries");
-    left -= (MAP_COST - 1) * size;
+    left -= MAP_COST * size;
     const map = Object.create(null) as Record<string, unknown>;
     for (let i = 0; i < size; i += 1) {
       const key = item(depth + 1);

@@ -128,8 +128,7 @@ export class Log extends LogReader {
     let bundles = 0;
     while (from <= upTo && !options.signal?.aborted) {
       const commits = this.records.range(from, Math.min(upTo, from + BUNDLE_COMMITS - 1));
-      const last = commits.at(-1)?.commit.seq;
-      if (last === undefined) break;
+      const last = (commits.at(-1) as StoredCommit).commit.seq;
       if (last > from) {
         const body = await pack(this.identity.uid, commits);
         await this.#storage.replace(from, last, body);

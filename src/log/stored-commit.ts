@@ -41,14 +41,14 @@ export function addressesOf(commit: Commit): Uint8Array[] {
 
 /** A block of a commit, by its place in `addressesOf`. Throws DB_DAMAGED when it does not hash to its address. */
 export function checkedBlock(stored: StoredCommit, at: number): Uint8Array {
-  return checkBlock(stored, at, addressesOf(stored.commit)[at]);
+  return checkBlock(stored, at, addressesOf(stored.commit)[at] as Uint8Array);
 }
 
-function checkBlock(stored: StoredCommit, at: number, address: Uint8Array | undefined): Uint8Array {
+function checkBlock(stored: StoredCommit, at: number, address: Uint8Array): Uint8Array {
   const block = stored.blocks[at];
-  if (!block || !address || Buffer.compare(cidOf(CODEC_RAW, block), address) !== 0) {
+  if (!block || Buffer.compare(cidOf(CODEC_RAW, block), address) !== 0) {
     throw new SkaldError("DB_DAMAGED", `A block of commit ${stored.commit.seq} does not match its address.`, {
-      details: { seq: stored.commit.seq, block: address && cidToString(address) },
+      details: { seq: stored.commit.seq, block: cidToString(address) },
     });
   }
   return block;

@@ -401,7 +401,6 @@ class SqliteLog implements LogStorage {
 
   /** Whether the log goes on from what was noted. One that has gone further is a newer one that was put here. */
   #has({ seq, hash }: LogNote): boolean {
-    if (this.#last < seq) return false;
     const row = this.#read.get(seq) as { body: unknown; first: number; seq: number } | undefined;
     // A bundle of a newer log says the same in other bytes.
     if (seq === 0 || (this.#last > seq && row?.seq !== row?.first)) return true;

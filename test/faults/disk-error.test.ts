@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { startWriter } from "../support/fault-process.ts";
 import { FailingDisk, type ShimOptions } from "../support/io-shim.ts";
@@ -120,6 +121,23 @@ requires("cc")("a disk that is full", () => {
     expect(await writer.tell({ do: "tidy" })).toEqual([{ tidied: true }]);
     await writer.kill();
     expect(check()).toHaveLength(4);
+  });
+
+  test("when the emptying of the write-ahead log is synced leaves no note that the log was closed with it", async () => {
+    const { dir, disk, writer, check } = await begun({
+      file: "/log.sqlite-wal",
+      call: "fsync",
+      error: "ENOSPC",
+    });
+    // SQLite's own sync comes first, before it moves anything.
+    disk.fail(1);
+    expect(await writer.tell({ do: "tidy" })).toEqual([{ failed: "STORAGE_FULL" }]);
+    expect(await writer.tell({ do: "close" })).toEqual([
+      expect.objectContaining({ closed: false, code: "STORAGE_FULL" }),
+    ]);
+    await writer.kill();
+    expect(existsSync(path.join(dir, "dbs", "faults", "log.sqlite.closed"))).toBe(false);
+    expect(check()).toHaveLength(3);
   });
 
   test("but for the reserve refuses writes before the disk does", async () => {

@@ -1,12 +1,7 @@
 import { readFileSync } from "node:fs";
 import { brotliCompressSync, brotliDecompressSync } from "node:zlib";
-import {
-  CborReader,
-  CborWriter,
-  MAX_SEQUENCE_ITEMS,
-  decodeCborSequence,
-  encodeCbor,
-} from "../../src/ids/cbor.ts";
+import { CborReader, CborWriter, decodeCborSequence, encodeCbor } from "../../src/ids/cbor.ts";
+import { LIMITS } from "../../src/limits.ts";
 import { CODEC_DAG_CBOR, cidDigest, cidFromDigest, cidOf } from "../../src/ids/cid.ts";
 import { blake3, fromHex, toHex } from "../../src/ids/hash.ts";
 import { packBundle, unpackBundle } from "../../src/log/bundle.ts";
@@ -130,7 +125,7 @@ const sequence: Target = {
     arrayOf(4_000_000, 0x00),
     arrayOf(4_000_000, 0x80),
     arrayOf(4_000_000, 0xa0),
-    arrayOf(MAX_SEQUENCE_ITEMS / 2, 0x60),
+    arrayOf(LIMITS.socket.cborItems.value / 2, 0x60),
     // Came out as a TypeError.
     Uint8Array.of(0x61, 0xff),
     Uint8Array.of(0x3b, 0x00, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff),

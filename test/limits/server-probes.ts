@@ -432,6 +432,11 @@ export const socketProbes: Readonly<Record<string, ProbeSpec>> = {
       return frame(encodeCbor({ id: 1, ...more }));
     },
   },
+  cborItems: {
+    cheap: true,
+    // A map, its two entries with their keys and values, and what is in the list.
+    run: (n) => frame(encodeCbor({ id: 1, x: Array.from({ length: n - (4 + 2 * (3 + 2)) }, () => 0) })),
+  },
   // The last of `n` is read when those before it leave room.
   inFlight: {
     run: (n) => throttled([Buffer.concat(Array.from({ length: n - 1 }, (_, id) => item(id)))], n - 1),

@@ -113,6 +113,27 @@ describe("writers that come together", () => {
     await log.close();
   });
 
+  test("who add nothing cost no append, and nobody hears of them", async () => {
+    const { log, storage } = watchedLog();
+    const change = first(log, "notes/a", AA);
+    await log.write(tx(write("notes/a", [change])));
+    const heard: number[] = [];
+    const stop = log.onCommit((seq) => heard.push(seq));
+    expect((await log.write(tx(write("notes/a", [change])))).duplicate).toBe(true);
+    expect(await refusal(log.write(tx(write("notes/a", [forge(change, { seq: 9 })]))))).toMatchObject({
+      code: "CHANGE_SEQ",
+    });
+    expect([storage.appends, heard]).toEqual([[1], []]);
+    await log.write(tx(write("notes/b", [first(log, "notes/b", AA)])));
+    stop();
+    const last = log.write(tx(write("notes/c", [first(log, "notes/c", AA)])));
+    expect(log.writing).toBe(true);
+    await last;
+    await log.settled();
+    expect([storage.appends, heard, log.writing]).toEqual([[1, 1, 1], [2], false]);
+    await log.close();
+  });
+
   test("are not held up by a listener that fails", async () => {
     const failures: unknown[] = [];
     const { log } = createLog(root, { onError: (error) => failures.push(error) });
@@ -144,9 +165,11 @@ describe("a full disk", () => {
         tx(write("notes/a", [lastChange(set(A.clone(begun, { actor: BB }), { n: 2 }))], { base: heads })),
       );
     const repeat = () => log.write(tx(write("notes/a", [lastChange(begun)]), { clientTxId: "zero" }));
-    const answers = await Promise.all([one(), one(), rival(), repeat()].map(refusalOr));
-    // The rival was refused for heads that never came to be: it hears what became of them instead.
-    expect(answers).toEqual(["STORAGE_FULL", "STORAGE_FULL", "STORAGE_FULL", 1]);
+    const bad = () => log.write(tx(write("notes/b", [forge(first(log, "notes/b", AA), { seq: 2 })])));
+    const answers = await Promise.all([bad(), one(), one(), rival(), repeat()].map(refusalOr));
+    // Who was refused for what was there before hears that; the rival was refused for heads that never came to
+    // be, and hears what became of them instead.
+    expect(answers).toEqual(["CHANGE_SEQ", "STORAGE_FULL", "STORAGE_FULL", "STORAGE_FULL", 1]);
     expect([log.head().seq, storage.last(), log.counts().documents]).toEqual([1, 1, 1]);
     expect(log.state("notes/a")?.changes).toBe(1);
     storage.refuse = undefined;
@@ -183,6 +206,8 @@ describe("the catalog", () => {
     expect([log.head().seq, writes]).toEqual([1023, []]);
     for (let n = 1023; n < 1030; n += 1) await one(n);
     expect([log.head().seq, writes]).toEqual([1030, [1024]]);
+    for (const _ of [1, 2]) log.tidy();
+    expect(writes).toEqual([1024, 1030]);
     // Why a change is refused is looked up a thousand commits back and no further.
     const rival = lastChange(set(copyOf(log, "notes/a", AA), { rival: 1 }));
     expect(await refusal(log.write(tx(write("notes/a", [rival]))))).toMatchObject({
@@ -194,14 +219,16 @@ describe("the catalog", () => {
   });
 
   test("that is made anew is written to its table on the way, not only at the end", async () => {
+    let watched: Watched | undefined;
     const made = createLog(root, {}, (inner) => {
       inner.close();
-      return memoryLog(inner.identity);
+      return (watched = new Watched(memoryLog(inner.identity)));
     });
     const bytes = first(made.log, "notes/a", AA);
     const one = (n: number) =>
       made.log.write(tx(write("notes/a", n === 0 ? [bytes] : [], { deleted: n % 2 === 1 })));
     await Promise.all(Array.from({ length: 1500 }, (_, n) => one(n)));
+    expect(watched?.appends).toEqual([512, 512, 476]);
     const folder = path.join(tempDir(), "db");
     createSqliteLog(folder, "notes").close();
     const table = openSqliteCatalog(folder);
@@ -232,6 +259,31 @@ describe("the catalog", () => {
     full = false;
     log.tidy();
     expect([told.length, table.head()]).toEqual([1, 1]);
+    await log.close();
+  });
+
+  test("that leads to another's receipt, or to none, is damaged and no answer", async () => {
+    const folder = path.join(tempDir(), "db");
+    const storage = createSqliteLog(folder, "notes");
+    let seq = 1;
+    const table = new (class extends CatalogAround {
+      override receipt(): number | undefined {
+        return seq;
+      }
+    })(openSqliteCatalog(folder));
+    const sent = (author: string, clientTxId: string) =>
+      refusal(log.write(tx(write("notes/a", [first(log, "notes/a", BB)]), { author, clientTxId })));
+    const log = new Log(storage, table);
+    seq = undefined as never;
+    await log.write(tx(write("notes/a", [first(log, "notes/a", AA)]), { clientTxId: "one" }));
+    log.tidy();
+    seq = 1;
+    expect(await sent("ann", "one")).toMatchObject({ code: "none" });
+    expect(await sent("ann", "two")).toMatchObject({ code: "DERIVED_DAMAGED" });
+    expect(await sent("bob", "one")).toMatchObject({ code: "DERIVED_DAMAGED" });
+    seq = 7;
+    expect(await sent("ann", "one")).toMatchObject({ code: "DB_DAMAGED", details: { seq: 7 } });
+    expect(log.head().seq).toBe(1);
     await log.close();
   });
 
@@ -292,6 +344,7 @@ describe("the catalog", () => {
       expect(log.counts()).toEqual({ documents: 4, deleted: 1 });
       expect(names("", "", 10)).toEqual(["notes/b", "notes/c", "notes/d", "other/e"]);
       expect(names("", "", 10, true)).toEqual(["notes/a", "notes/b", "notes/c", "notes/d", "other/e"]);
+      expect(names("", "", 5, true)).toEqual(["notes/a", "notes/b", "notes/c", "notes/d", "other/e"]);
       expect(names("notes/", "notes/b", 10)).toEqual(["notes/c", "notes/d"]);
       expect(names("notes/", "notes/b", 1)).toEqual(["notes/c"]);
       expect(names("notes/", "notes/d", 10)).toEqual([]);

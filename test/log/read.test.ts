@@ -69,6 +69,7 @@ describe("the log", () => {
       expect(held.history("notes/a", 3, 1)).toEqual([3]);
       expect(held.history("notes/none", 3, 1)).toEqual([]);
       expect(held.changes("notes/a", 1, 4)).toHaveLength(2);
+      expect(held.changes("notes/none", 0, 4)).toEqual([]);
       expect(held.commits(2, 2).map(({ commit }) => commit.seq)).toEqual([2, 3]);
       expect(held.commit(5)).toBeUndefined();
       expect(held.touchedSince(3, 10)).toEqual(["notes/a"]);
@@ -161,12 +162,15 @@ describe("the log", () => {
     expect(prefixOf("8000000000000abcd")).toBe(2 ** 51);
   });
 
-  test("refuses to show a block that is not what its commit names", async () => {
+  test.each<[string, (block: Uint8Array) => Uint8Array[]]>([
+    ["is not what its commit names", (block) => [block.map((byte, i) => (i === 20 ? byte ^ 1 : byte))]],
+    ["is missing", () => []],
+  ])("refuses to show a block that %s", async (_, spoil) => {
     const { log, folder } = await withFour([1, 2, 3, 4]);
     await log.close();
     const storage = openSqliteLog(folder, "notes");
     const record = decodeRecord(storage.read(1) as Uint8Array, 1);
-    const blocks = record.blocks.map((block) => block.map((byte, i) => (i === 20 ? byte ^ 1 : byte)));
+    const blocks = record.blocks.flatMap(spoil);
     await storage.replace(1, 1, encodeRecord({ ...record, blocks }));
     storage.close();
     const again = openLog(folder);

@@ -1,4 +1,5 @@
-// A copy of the project that plain node runs: sources and tests as JavaScript, everything else linked.
+// A copy of the project that plain node runs: sources and tests as JavaScript, the sources in `dist` as well,
+// which threads and child processes start from; everything else linked.
 import { transformSync } from "@swc/core";
 import {
   existsSync,
@@ -20,7 +21,6 @@ const LINKED = [
   "migrations",
   "specs",
   "bin",
-  "dist",
   "package.json",
   "README.md",
   "CHANGELOG.md",
@@ -36,6 +36,15 @@ export function compiled(source) {
   return code.replace(/((?:from|import)\s*\(?\s*"\.[^"]*)\.ts"/g, '$1.js"');
 }
 
+/** Puts the JavaScript of a TypeScript file of the project into a copy, wherever it runs from. */
+export function put(dir, file, code) {
+  const script = `${file.slice(0, -3)}.js`;
+  for (const to of file.startsWith("src/") ? [script, script.replace("src/", "dist/")] : [script]) {
+    mkdirSync(path.dirname(path.join(dir, to)), { recursive: true });
+    writeFileSync(path.join(dir, to), code);
+  }
+}
+
 /** Makes the copy in a new folder and gives its path. */
 export function sandbox() {
   // In memory where there is such a place: nothing here is about the disk, and most of a run would wait for it.
@@ -45,11 +54,10 @@ export function sandbox() {
     for (const name of readdirSync(path.join(ROOT, folder), { recursive: true, withFileTypes: true })) {
       if (!name.isFile() || name.parentPath.includes("node_modules")) continue;
       const from = path.join(name.parentPath, name.name);
-      const to = path.join(dir, path.relative(ROOT, from));
-      mkdirSync(path.dirname(to), { recursive: true });
-      if (name.name.endsWith(".ts"))
-        writeFileSync(`${to.slice(0, -3)}.js`, compiled(readFileSync(from, "utf8")));
-      else copyFileSync(from, to);
+      const to = path.relative(ROOT, from);
+      mkdirSync(path.dirname(path.join(dir, to)), { recursive: true });
+      if (name.name.endsWith(".ts")) put(dir, to, compiled(readFileSync(from, "utf8")));
+      else copyFileSync(from, path.join(dir, to));
     }
   }
   mkdirSync(path.join(dir, "tmp"));

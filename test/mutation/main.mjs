@@ -5,11 +5,13 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { compiled, sandbox } from "./build.mjs";
+import { compiled, put, sandbox } from "./build.mjs";
 import { EQUIVALENT, fits, reasonOf } from "./equivalent.mjs";
 import { applied, mutantsOf } from "./mutators.mjs";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
+
+const results = [];
 
 /** A test file; with a `#`, those of its tests whose names match what follows. */
 const MODEL = "log/model#as its model|verifies";
@@ -32,7 +34,13 @@ const SUBJECTS = {
   "src/log/recover.ts": ["log/read", ...LOG],
   "src/log/records.ts": ["log/records", ...LOG],
   "src/db/write.ts": ["db/write", "db/engine#a principal", "db/model#as its model"],
-  "src/store/sqlite-log.ts": ["store/sqlite-log", "log/write"],
+  // What is synced only a whole process shows, with a disk around it that is watched or fails.
+  "src/store/sqlite-log.ts": [
+    "store/sqlite-log",
+    "log/write",
+    "faults/syncs",
+    "faults/disk-error#on a sync|is tidied|write-ahead log is synced",
+  ],
 };
 
 const { values: options } = parseArgs({
@@ -68,6 +76,43 @@ function seeded(seed) {
   };
 }
 
+/** Process groups of tests that run, and the folders they run in: neither outlives this process. */
+const groups = new Set();
+const sandboxes = new Set();
+
+function endGroup(pid) {
+  groups.delete(pid);
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // It has ended by itself, and everything it started.
+  }
+}
+
+function opened() {
+  const dir = sandbox();
+  sandboxes.add(dir);
+  return dir;
+}
+
+function removed(dir) {
+  sandboxes.delete(dir);
+  rmSync(dir, { recursive: true, force: true });
+}
+
+for (const [signal, code] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+  ["SIGHUP", 129],
+]) {
+  process.on(signal, () => {
+    for (const pid of groups) endGroup(pid);
+    for (const dir of sandboxes) removed(dir);
+    process.stdout.write(`ended by ${signal}; so far ${score(results)}\n`);
+    process.exit(code);
+  });
+}
+
 /** Runs the tests in a sandbox until the first that fails. Gives "passed", "failed" or "hung". */
 function runTests(dir, tests, says = false) {
   return new Promise((resolve) => {
@@ -92,23 +137,18 @@ function runTests(dir, tests, says = false) {
         },
       },
     );
-    const stop = () => {
-      try {
-        process.kill(-Number(child.pid), "SIGKILL");
-      } catch {
-        // It has ended by itself, and everything it started.
-      }
-    };
+    const pid = Number(child.pid);
+    groups.add(pid);
     const timer = setTimeout(
       () => {
-        stop();
+        endGroup(pid);
         resolve("hung");
       },
       Number(options.seconds) * 1000,
     );
     child.on("exit", (code) => {
       clearTimeout(timer);
-      stop();
+      endGroup(pid);
       rmSync(path.join(dir, "tmp"), { recursive: true, force: true });
       mkdirSync(path.join(dir, "tmp"));
       resolve(code === 0 ? "passed" : "failed");
@@ -141,10 +181,8 @@ process.stdout.write(
   `${all.length} mutants in ${files.length} files, ${queue.length} to try (seed ${options.seed})\n`,
 );
 
-const results = [];
-
 async function work() {
-  const dir = sandbox();
+  const dir = opened();
   try {
     for (let mutant = queue.shift(); mutant; mutant = queue.shift()) {
       const { file, line, what, reason } = mutant;
@@ -154,10 +192,9 @@ async function work() {
       results.push(result);
       if (reason !== undefined && !options.equivalent) continue;
       result.outcome = "running";
-      const target = path.join(dir, `${file.slice(0, -3)}.js`);
-      writeFileSync(target, compiled(applied(source, mutant)));
+      put(dir, file, compiled(applied(source, mutant)));
       result.outcome = await runTests(dir, SUBJECTS[file]);
-      writeFileSync(target, compiled(source));
+      put(dir, file, compiled(source));
       const where = `${file}:${line}  ${what}: ${was}`;
       if (result.outcome === "passed" && reason === undefined) process.stdout.write(`unnoticed  ${where}\n`);
       if (result.outcome !== "passed" && reason !== undefined)
@@ -165,7 +202,7 @@ async function work() {
       if (results.length % 25 === 0) process.stdout.write(`${score(results)}\n`);
     }
   } finally {
-    rmSync(dir, { recursive: true, force: true });
+    removed(dir);
   }
 }
 
@@ -183,9 +220,9 @@ function score(some) {
 }
 
 // A suite that fails without any mutant would notice everything.
-const first = sandbox();
+const first = opened();
 const sound = await runTests(first, [...new Set(files.flatMap((file) => SUBJECTS[file]))], true);
-rmSync(first, { recursive: true, force: true });
+removed(first);
 if (sound !== "passed") throw new Error(`the tests ${sound} without any mutant`);
 
 await Promise.all(Array.from({ length: Number(options.workers) }, work));

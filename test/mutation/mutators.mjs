@@ -40,7 +40,7 @@ const CALLS = {
 
 /**
  * Edits of a TypeScript source: `{ start, end, text, what, line }`, offsets in characters of `source`.
- * Types, imports, error texts and comments are left alone.
+ * Types, imports, where exports come from, error texts and comments are left alone.
  */
 export function mutantsOf(source) {
   const tree = parse(source, { sourceType: "module", plugins: ["typescript"] });
@@ -106,7 +106,10 @@ export function mutantsOf(source) {
       if (node.elements.length > 0) add(node, "[]", "an empty list");
     },
     ReturnStatement(node) {
-      if (node.argument && node.argument.type !== "Identifier")
+      const { argument } = node;
+      // Whoever asks for false takes nothing for the same.
+      const isFalse = argument?.type === "BooleanLiteral" && !argument.value;
+      if (argument && argument.type !== "Identifier" && !isFalse)
         add(node, "return undefined as never;", "returns nothing");
     },
     ThrowStatement(node) {
@@ -160,8 +163,7 @@ export function mutantsOf(source) {
     }
     visitors[node.type]?.(node);
     for (const [key, value] of Object.entries(node)) {
-      if (key === "typeAnnotation" || key === "typeParameters" || key === "returnType" || key === "loc")
-        continue;
+      if (NOT_RUN.has(key)) continue;
       for (const child of Array.isArray(value) ? value : [value]) {
         if (child && typeof child.type === "string" && typeof child.start === "number") visit(child, node);
       }
@@ -171,6 +173,9 @@ export function mutantsOf(source) {
   visit(tree.program, undefined);
   return found;
 }
+
+/** Parts of a node that say what it is and not what it does; `source` is where an export comes from. */
+const NOT_RUN = new Set(["typeAnnotation", "typeParameters", "returnType", "loc", "source"]);
 
 export function applied(source, { start, end, text }) {
   return source.slice(0, start) + text + source.slice(end);
