@@ -35,6 +35,11 @@ describe("a transaction", () => {
       expect(await refusal(tx(db, [put("c/a", {})], { clientTxId: "x".repeat(10_000) }))).not.toMatchObject({
         code: "none",
       });
+      const change = lastChange(set(copyOf(db.log, "c/a", ACTORS[0]), { n: 1 }));
+      const writes = [{ doc: "c/a", changes: [change] }];
+      for (const clientTxId of ["", " ", "x".repeat(LIMITS.names.txIdCharacters.value + 1)])
+        for (const some of [writes, [put("c/a", {})]])
+          expect(await refusal(tx(db, some, { clientTxId }))).toMatchObject({ code: "NAME_INVALID" });
       const message = "m".repeat(LIMITS.tx.messageCharacters.value);
       expect(await refusal(tx(db, [put("c/a", {})], { message: `${message}m` }))).toMatchObject({
         code: "BAD_REQUEST",

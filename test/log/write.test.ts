@@ -497,6 +497,24 @@ describe("changes made at an older point", () => {
   });
 });
 
+test("a change may follow its actor's change before over one of another without operations", async () => {
+  const { log, doc } = await withOne();
+  const [before] = A.getHeads(doc) as [string];
+  const { startOp } = A.decodeChange(lastChange(set(doc, { c: 1 })));
+  const empty = forge(lastChange(doc), { actor: BB, ops: [], startOp, deps: [before] });
+  const next = forge(lastChange(set(doc, { c: 1 })), { deps: [hashOf(empty)] });
+  await log.write(tx(write(DOC, [empty]), { author: "bob" }));
+  expect(await log.write(tx(write(DOC, [next])))).toMatchObject({ seq: 3, heads: { [DOC]: [hashOf(next)] } });
+  // Also when both come together, where nothing says that the one before was alone.
+  const { log: other, doc: same } = await withOne();
+  const first = A.getHeads(same) as [string];
+  const between = forge(lastChange(same), { actor: BB, ops: [], startOp, deps: first });
+  const later = forge(lastChange(set(same, { c: 1 })), { deps: [hashOf(between)] });
+  await other.write(tx(write(DOC, [between, later]), { anyActor: true }));
+  expect(other.head().seq).toBe(2);
+  await Promise.all([log.close(), other.close()]);
+});
+
 describe("addresses", () => {
   test("lead to the bytes of commits and changes, from memory and from disk", async () => {
     const { log, folder, doc, receipt } = await withOne();

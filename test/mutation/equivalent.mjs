@@ -1,8 +1,7 @@
 // Mutants that no test can notice, each with why: they change what something costs, or nothing. An entry
 // names a line of a source by its text (trimmed), or by how that begins, and, where not all of its edits are
-// meant, the edits.
-// One that fits nothing any more fails the run; `--equivalent` tries them too and names those that a test
-// noticed after all.
+// meant, the edits. One that fits nothing any more fails the run; `--equivalent` tries them too and names those
+// that a test noticed after all.
 const LOG = "src/log/log.ts";
 const RECORDS = "src/log/records.ts";
 const WRITE = "src/db/write.ts";
@@ -45,10 +44,99 @@ export const EQUIVALENT = [
     reason: "a length that is no multiple is refused after it, however much of it was read",
   })),
   {
-    file: "src/log/recover.ts",
-    line: 'throw commitsMissing(storage.last(), at, "its catalog");',
-    what: ["an empty text"],
-    reason: WORDS,
+    file: TRANSACTION,
+    line: "if (fresh.length > 0) checkGrowth(write.doc, fresh, state);",
+    what: ["> becomes >="],
+    reason: "spares a count: without changes nothing grows",
+  },
+  {
+    file: TRANSACTION,
+    line: /^const (?:actors|before) = state\?\.\w+\.size \?\? 0;$/,
+    what: ["becomes 1"],
+    reason: "spares a count, and one too many is counted again",
+  },
+  ...[
+    "if (write.changes.length === 1 && isNext(write.changes[0] as ChangeHeader, state, tx, write))",
+    "if (state.refused.size > 0) return false;",
+    "if (known.principal !== tx.author && !tx.anyActor && !write.authored) return false;",
+    "if (change.deps.length !== state.heads.size) return false;",
+    "if (maxOp === undefined) return false;",
+  ].map((line, i) => ({
+    file: TRANSACTION,
+    line,
+    what: i === 0 ? ["if (false)"] : ["if (true)", "> becomes >="],
+    reason: "the common case in short: the long way says the same",
+  })),
+  {
+    file: TRANSACTION,
+    line: "const found = within.has(hash) ? undefined : find(hash);",
+    what: ["the second of two"],
+    reason: "spares a look: what comes with it is not there yet",
+  },
+  {
+    file: TRANSACTION,
+    line: "if (!seen.has(dep)) {",
+    what: ["if (true)"],
+    reason: "spares looking at a change twice",
+  },
+  {
+    file: TRANSACTION,
+    line: "seen.add(dep);",
+    what: ["is left out"],
+    reason: "spares looking at a change twice",
+  },
+  {
+    file: GROUP,
+    line: "if (found.has(hash)) continue;",
+    what: ["if (false)", "does not continue"],
+    reason: "spares reading a commit again",
+  },
+  {
+    file: GROUP,
+    line: "const stored = seen.has(seq) ? undefined : read(seq);",
+    what: ["the second of two"],
+    reason: "spares reading a commit again",
+  },
+  {
+    file: GROUP,
+    line: "seen.add(seq);",
+    what: ["is left out"],
+    reason: "spares reading a commit again",
+  },
+  {
+    file: GROUP,
+    line: "if (hashes.every((hash) => found.has(hash))) break;",
+    what: ["if (false)", "does not break"],
+    reason: "spares reading bundles that hold nothing more of it",
+  },
+  {
+    file: LOG,
+    line: "if (group.records.length > 0) {",
+    what: ["if (true)", "> becomes >="],
+    reason: "an empty group ends where it began",
+  },
+  {
+    file: WRITE,
+    line: "if (request.clientTxId !== undefined) checkTxId(request.clientTxId);",
+    what: ["if (true)"],
+    reason: "no id passes for one",
+  },
+  {
+    file: CATALOG,
+    line: /^(?:if \(clean\) \{|this\.#clean\.(?:delete|set)\((?:name, clean|name|oldest|state\.name, state)\);)$/,
+    what: ["if (false)", "is left out"],
+    reason: "what is kept of the table's rows, or for how long",
+  },
+  {
+    file: "src/log/doc-state.ts",
+    line: "last: 0,",
+    reason: "set before anybody asks: a state is made with its first commit",
+  },
+  {
+    file: STORAGE,
+    line: "const left = walBytes(file) > 0;",
+    what: ["becomes 1"],
+    reason: "a write-ahead log begins with 32 bytes",
   },
   { file: STORAGE, line: "let bytes = 0;", what: ["becomes 1"], reason: BUDGET },
   {
@@ -165,12 +253,6 @@ export const EQUIVALENT = [
     line: "if (actors + fresh.length > mostActors.value) {",
     what: ["> becomes >=", "if (true)"],
     reason: "spares a count",
-  },
-  {
-    file: "src/log/record.ts",
-    line: 'if (check[i] !== body[end + i]) throw damaged(seq, "its bytes do not match their check");',
-    what: ["an empty text"],
-    reason: WORDS,
   },
   {
     file: TRANSACTION,

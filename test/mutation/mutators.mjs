@@ -49,10 +49,14 @@ export function mutantsOf(source) {
     found.push({ start: node.start, end: node.end, text, what, line: node.loc.start.line });
   const textOf = (node) => source.slice(node.start, node.end);
 
+  /** Comparisons where it is all one what two of the same size lead to. */
+  const evenIsEither = new WeakSet();
+
   function operator(node) {
     const between = source.slice(node.left.end, node.right.start);
     const at = node.left.end + between.indexOf(node.operator);
     for (const other of OPERATORS[node.operator] ?? []) {
+      if (other === `${node.operator}=` && evenIsEither.has(node)) continue;
       found.push({
         start: at,
         end: at + node.operator.length,
@@ -68,12 +72,13 @@ export function mutantsOf(source) {
     LogicalExpression: operator,
     AssignmentExpression: operator,
     IfStatement(node) {
+      if (takesLarger(node)) evenIsEither.add(node.test);
       add(node.test, "true", "if (true)");
       add(node.test, "false", "if (false)");
     },
     ConditionalExpression(node) {
       add(node.test, "true", "the first of two");
-      add(node.test, "false", "the second of two");
+      if (!leavesOut(node)) add(node.test, "false", "the second of two");
     },
     WhileStatement(node) {
       add(node.test, "false", "while (false)");
@@ -100,7 +105,7 @@ export function mutantsOf(source) {
       add(node, String(node.value + 1), `becomes ${node.value + 1}`);
     },
     StringLiteral(node) {
-      if (node.value !== "") add(node, '""', "an empty text");
+      if (node.value !== "" && !(throwing > 0 && node.value.includes(" "))) add(node, '""', "an empty text");
     },
     ArrayExpression(node) {
       if (node.elements.length > 0) add(node, "[]", "an empty list");
@@ -152,7 +157,16 @@ export function mutantsOf(source) {
     return parent?.type === "ObjectProperty" && node === parent.key;
   }
 
+  /** Depth of `throw`: a text of several words below it is what a message says. */
+  let throwing = 0;
+
   function visit(node, parent) {
+    if (node.type === "ThrowStatement") throwing += 1;
+    visitWithin(node, parent);
+    if (node.type === "ThrowStatement") throwing -= 1;
+  }
+
+  function visitWithin(node, parent) {
     const left = isLeftAlone(node, parent);
     if (left === true) return;
     if (left === "error") {
@@ -172,6 +186,41 @@ export function mutantsOf(source) {
 
   visit(tree.program, undefined);
   return found;
+}
+
+/** `if (a > most) most = a;`, or the same with less. */
+function takesLarger({ test, consequent, alternate }) {
+  const { type, operator, left, right } = consequent.expression ?? {};
+  return (
+    !alternate &&
+    type === "AssignmentExpression" &&
+    operator === "=" &&
+    test.type === "BinaryExpression" &&
+    /^[<>]$/.test(test.operator) &&
+    same(test.left, right) &&
+    same(test.right, left)
+  );
+}
+
+/** Whether two names, or chains of names, are the same. */
+function same(a, b) {
+  if (a.type !== b.type) return false;
+  if (a.type === "Identifier") return a.name === b.name;
+  if (a.type === "ThisExpression") return true;
+  return (
+    a.type === "MemberExpression" && !a.computed && same(a.object, b.object) && same(a.property, b.property)
+  );
+}
+
+/** `x === undefined ? {} : { x }`: with the second of two `x` is undefined instead of not there. */
+function leavesOut({ test, consequent }) {
+  return (
+    test.type === "BinaryExpression" &&
+    test.operator === "===" &&
+    test.right.name === "undefined" &&
+    consequent.type === "ObjectExpression" &&
+    consequent.properties.length === 0
+  );
 }
 
 /** Parts of a node that say what it is and not what it does; `source` is where an export comes from. */
