@@ -141,8 +141,8 @@ export const LIMITS = {
     heartbeatMsMin: limit(100, "ms", "BAD_REQUEST", "`heartbeat`, at least"),
     heartbeatMsMax: limit(60_000, "ms", "BAD_REQUEST", "`heartbeat`, at most"),
     timeoutMs: limit(120_000, "ms", "BAD_REQUEST", "`timeout` of a long poll"),
-    unreadBytes: limit(256 * KIB, "bytes", "waits", "events that a follower has not taken"),
-    unreadMs: limit(30_000, "ms", "READER_SLOW", "more events than that, of which it takes none"),
+    behindBytes: limit(256 * KIB, "bytes", "waits", "events that a follower has not taken"),
+    behindMs: limit(30_000, "ms", "READER_SLOW", "more events than that, of which it takes none"),
     frameBytes: limit(4 * KIB, "bytes", "1009", "frame from a follower, who has nothing to say"),
   },
   document: {

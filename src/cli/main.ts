@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { clientEnvironment } from "../config.ts";
 import { Command, CommanderError } from "commander";
+import { addChanges } from "./changes-command.ts";
 import { addBench } from "./bench-command.ts";
 import { addChecks } from "./db-checks.ts";
 import { addDb } from "./db-commands.ts";
@@ -27,13 +28,25 @@ Examples:
   $ skald import shop items.json                 bring documents in
   $ skald doc get shop items/42                  read one
   $ skald export shop -o shop.ndjson             write all of them to a file
+  $ skald changes shop --since now --follow      print commits as they come
   $ skald verify shop                            check its log and all that is derived of it
   $ skald token create --label app --scope 'shop:*'
 
 Commands other than serve talk to the server at --url, or to whatever runs on the data
 directory, or open that directory themselves when nothing does.`,
 );
-for (const add of [addServe, addDb, addDoc, addImport, addExport, addVerify, addChecks, addToken, addBench])
+for (const add of [
+  addServe,
+  addDb,
+  addDoc,
+  addImport,
+  addExport,
+  addChanges,
+  addVerify,
+  addChecks,
+  addToken,
+  addBench,
+])
   add(program);
 
 try {

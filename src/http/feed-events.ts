@@ -82,7 +82,8 @@ function followTo(
   done: () => void,
 ): FeedFollower {
   const { world, tokens, feeds } = call.services;
-  outlet.write(`retry: ${RETRY}\n\n`);
+  // The id alone: who comes back before the first event goes on from here, also when it asked for `now`.
+  outlet.write(`retry: ${RETRY}\nid: ${cursorAt(db, after)}\n\n`);
   const follower: FeedFollower = new FeedFollower(
     {
       db,
@@ -105,8 +106,8 @@ function followTo(
       cursorAt: (seq) => cursorAt(db, seq),
       valid: stillValid(tokens, call.header("authorization")),
       heartbeat: query.heartbeat ?? HEARTBEAT,
-      unreadBytes: call.limits.unreadFeedBytes,
-      unreadMs: call.limits.unreadFeedMs,
+      unreadBytes: call.limits.behindBytes,
+      unreadMs: call.limits.behindMs,
       sent: (events) => {
         feeds.sent += events;
       },

@@ -3,6 +3,7 @@ import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { cursorAt, resolveSince } from "../subscriptions/cursor.ts";
 import type { FeedWish } from "../subscriptions/feed-chunks.ts";
+import { feedEncoder } from "../subscriptions/feed-encoder.ts";
 import { readQuery } from "./body.ts";
 import type { DispatchContext } from "./dispatch.ts";
 import { FeedFollower } from "./feed-follower.ts";
@@ -69,18 +70,23 @@ class FeedSocket implements OpenSocket {
         if (ws.bufferedAmount === 0) this.#follower.drained();
       });
     };
+    const format = binary ? "cbor" : "lines";
+    // Who comes back before the first event goes on from here, also when it asked for `now`.
+    const start = feedEncoder(db, format, 512);
+    start.progress(after);
+    ws.send(start.take(), { binary });
     this.#follower = new FeedFollower(
       {
         db,
         groups: feedGroups,
         wish,
-        format: binary ? "cbor" : "lines",
+        format,
         world,
         cursorAt: (seq) => cursorAt(db, seq),
         valid: parts.alive,
         heartbeat: query.heartbeat ?? HEARTBEAT,
-        unreadBytes: load.limits.unreadFeedBytes,
-        unreadMs: load.limits.unreadFeedMs,
+        unreadBytes: load.limits.behindBytes,
+        unreadMs: load.limits.behindMs,
         sent: (events) => {
           feeds.sent += events;
         },
@@ -98,7 +104,7 @@ class FeedSocket implements OpenSocket {
             return ws.bufferedAmount;
           },
           beat: (progress) => {
-            if (silent !== undefined && world.monotonic() - silent > load.limits.unreadFeedMs) {
+            if (silent !== undefined && world.monotonic() - silent > load.limits.behindMs) {
               ws.terminate();
               return;
             }

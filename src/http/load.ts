@@ -19,8 +19,8 @@ const SERVER = valuesOf({
   socketsPerToken: socket.socketsPerToken,
   streams: feed.streams,
   streamsPerToken: feed.streamsPerToken,
-  unreadFeedBytes: feed.unreadBytes,
-  unreadFeedMs: feed.unreadMs,
+  behindBytes: feed.behindBytes,
+  behindMs: feed.behindMs,
 });
 export type ServerLimits = Readonly<typeof SERVER>;
 
