@@ -7,6 +7,7 @@ import { changeProbes, savedProbes } from "./limits/change-probes.ts";
 import { httpProbes, socketProbes, alive } from "./limits/server-probes.ts";
 import { cliProbes, dbProbes, documentProbes, settingProbes } from "./limits/local-probes.ts";
 import { nameProbes, queryProbes, tokenProbes, txProbes } from "./limits/request-probes.ts";
+import { syncMessageProbes } from "./limits/sync-probes.ts";
 import { holds, type ProbeSpec } from "./limits/probe.ts";
 
 const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
@@ -15,6 +16,7 @@ const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
   query: queryProbes,
   tx: txProbes,
   socket: socketProbes,
+  syncMessage: syncMessageProbes,
   document: documentProbes,
   change: changeProbes,
   saved: savedProbes,

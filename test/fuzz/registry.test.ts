@@ -6,7 +6,13 @@ const SRC = path.resolve(import.meta.dirname, "../../src");
 
 /** Where bytes and text from outside are read. */
 const FOLDERS = ["ids", "protocol", "log", "documents"];
-const FILES = ["cli/import-record.ts", "cli/line-splitter.ts", "cli/json-array-splitter.ts"];
+const FILES = [
+  "sync/sync-message.ts",
+  "sync/parts.ts",
+  "cli/import-record.ts",
+  "cli/line-splitter.ts",
+  "cli/json-array-splitter.ts",
+];
 /** What a decoder's name looks like. */
 const DECODER =
   /^(decode|read|parse|unpack|expand|inflate|load|guard|check|checked|split|name|open|from)[A-Z]\w*$|FromString$|^inflate$/;
