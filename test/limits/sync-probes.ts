@@ -1,12 +1,9 @@
-import { LIMITS } from "../../src/limits.ts";
-import { readChange } from "../../src/log/change.ts";
 import { BloomFilter } from "../../src/sync/bloom.ts";
 import { DocumentSync } from "../../src/sync/document-sync.ts";
 import { Histories } from "../../src/sync/histories.ts";
 import { decodeSyncMessage, encodeSyncMessage, type SyncMessage } from "../../src/sync/sync-message.ts";
 import { createLog } from "../log/fixture.ts";
-import { concat, uleb } from "../support/change-chunks.ts";
-import { setChange } from "../support/plain-change.mjs";
+import { concat, frame, uleb } from "../support/change-chunks.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { outcomeOf, type ProbeSpec } from "./probe.ts";
 
@@ -39,20 +36,36 @@ function waits(count: number, bytes: number): Promise<string> {
   });
 }
 
-/** A change on one that nobody has, of this many bytes. */
+/** A change on one that nobody has, whose value makes it this many bytes (0 for a small one). */
 function orphan(i: number, size: number): Uint8Array {
-  const make = (pad: number) =>
-    setChange({
-      deps: ["cd".repeat(32)],
-      actor: `f${i.toString(16).padStart(31, "0")}`,
-      seq: 1,
-      startOp: 1,
-      key: "k",
-      text: "x".repeat(pad),
-    }).bytes;
-  let pad = Math.max(1, size - 120);
-  for (let made = make(pad); size > 0 && made.length !== size; made = make(pad)) pad += size - made.length;
-  return readChange(make(pad)).bytes;
+  const actor = Buffer.from(i.toString(16).padStart(32, "f").slice(-32), "hex");
+  actor.writeUInt32BE(i);
+  const make = (length: number): Uint8Array => {
+    const columns: [number, Uint8Array][] = [
+      [0x15, concat([0x7f, 1, 0x61])],
+      [0x34, concat([1])],
+      [0x42, concat([0x7f, 1])],
+      [0x56, concat([0x7f], uleb(length * 16 + 7))],
+      [0x57, new Uint8Array(length)],
+      [0x70, concat([0x7f, 0])],
+    ];
+    return frame(
+      concat(
+        [1],
+        new Uint8Array(32).fill(0xcd),
+        [16],
+        actor,
+        // seq, startOp, time, message, other actors
+        [1, 1, 0, 0, 0, columns.length],
+        ...columns.map(([spec, data]) => concat(uleb(spec), uleb(data.length))),
+        ...columns.map(([, data]) => data),
+      ),
+    );
+  };
+  let length = Math.max(1, size - 130);
+  for (let made = make(length); size > 0 && made.length !== size; made = make(length))
+    length += size - made.length;
+  return make(length);
 }
 
 export const syncMessageProbes: Readonly<Record<string, ProbeSpec>> = {
@@ -100,5 +113,5 @@ export const syncMessageProbes: Readonly<Record<string, ProbeSpec>> = {
   },
   capabilities: { cheap: true, run: (n) => decodes({ capabilities: new Uint8Array(n) }) },
   waiting: { run: (n) => waits(n, 0) },
-  waitingBytes: { made: LIMITS.syncMessage.waitingBytes.value, run: (n) => waits(24, n) },
+  waitingBytes: { run: (n) => waits(24, n) },
 };
