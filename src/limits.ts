@@ -107,14 +107,13 @@ export const LIMITS = {
     items: limit(4096, "items", "1007", "CBOR items of such a message"),
     idCharacters: limit(256, "characters", "1007", "ids of peers, sessions and storages"),
     storages: limit(64, "items", "ignored", "storages whose heads a peer follows, or tells of at once"),
-    documents: limit(20_000, "items", "ignored", "documents that one socket has open or has asked for"),
+    documents: limit(10_000, "items", "ignored", "documents that one socket has open or has asked for"),
     ephemeralBytes: limit(64 * KIB, "bytes", "ignored", "ephemeral message"),
-    sessions: limit(64, "items", "ignored", "sessions of ephemeral messages of one socket"),
     queued: limit(256, "items", "waits", "messages of a socket that are not worked off"),
     queuedBytes: limit(MIB, "bytes", "waits", "bytes of such messages"),
     unreadBytes: limit(MIB, "bytes", "waits", "what a peer has not taken; nothing is made for it beyond"),
     joinMs: limit(10_000, "ms", "closed", "from the socket's opening to `join`"),
-    pingMs: limit(5000, "ms", "closed", "from a ping to its pong"),
+    silentMs: limit(15_000, "ms", "closed", "a peer that answers no pings, one every third of this"),
   },
   syncMessage: {
     messageBytes: limit(16 * MIB, "bytes", "TOO_LARGE", "Automerge sync message"),
@@ -131,7 +130,6 @@ export const LIMITS = {
   ticket: {
     onceSeconds: limit(300, "number", "BAD_REQUEST", "`expires_in` of a ticket of one use"),
     reusableSeconds: limit(30 * 86_400, "number", "BAD_REQUEST", "`expires_in` of a reusable ticket"),
-    characters: limit(1024, "characters", "TICKET_INVALID", "`ticket` in a URL"),
   },
   feed: {
     streams: limit(8192, "items", "UNAVAILABLE", "feeds that wait or follow, of one server"),

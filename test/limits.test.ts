@@ -8,6 +8,7 @@ import { httpProbes, socketProbes, alive } from "./limits/server-probes.ts";
 import { cliProbes, dbProbes, documentProbes, settingProbes } from "./limits/local-probes.ts";
 import { nameProbes, queryProbes, tokenProbes, txProbes } from "./limits/request-probes.ts";
 import { syncMessageProbes } from "./limits/sync-probes.ts";
+import { repoProbes, ticketProbes } from "./limits/repo-probes.ts";
 import { holds, type ProbeSpec } from "./limits/probe.ts";
 
 const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
@@ -17,6 +18,8 @@ const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
   tx: txProbes,
   socket: socketProbes,
   syncMessage: syncMessageProbes,
+  repo: repoProbes,
+  ticket: ticketProbes,
   document: documentProbes,
   change: changeProbes,
   saved: savedProbes,

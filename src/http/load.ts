@@ -1,7 +1,7 @@
 import { SkaldError } from "../errors.ts";
 import { LIMITS, valuesOf } from "../limits.ts";
 
-const { http, socket, feed } = LIMITS;
+const { http, repo, socket, feed } = LIMITS;
 
 /** The numbers of `LIMITS` that a server can be made with others than. */
 const SERVER = valuesOf({
@@ -21,6 +21,8 @@ const SERVER = valuesOf({
   streamsPerToken: feed.streamsPerToken,
   behindBytes: feed.behindBytes,
   behindMs: feed.behindMs,
+  joinMs: repo.joinMs,
+  silentMs: repo.silentMs,
 });
 export type ServerLimits = Readonly<typeof SERVER>;
 

@@ -6,22 +6,23 @@ import { SyncSession } from "../sync/session.ts";
 import type { DispatchContext } from "./dispatch.ts";
 import type { OpenSocket, SocketParts, SocketRoute } from "./socket-route.ts";
 
-const { frameBytes, joinMs, pingMs } = LIMITS.repo;
+const { frameBytes } = LIMITS.repo;
 const { closeMs } = LIMITS.socket;
 
 /**
  * The socket of an automerge-repo peer: `…/sync`, or `/` on a server that was started with a sync root. No
  * subprotocol; each message is one binary frame.
  *
- * Invariants: the db is held until what the peer sent is written; a peer from which nothing is heard between two
- * pings, and which takes nothing of what it is sent, is gone.
+ * Invariants: the db is held until what the peer sent is written; a peer from which nothing is heard for some pings,
+ * and which takes nothing of what it is sent, is gone. (One missed ping says little: a client that loads a thousand
+ * documents answers nothing for seconds, and would begin anew for being cut off.)
  */
 class SyncSocket implements OpenSocket, PeerLine {
   readonly #ws: WebSocket;
   readonly #context: DispatchContext;
   readonly #session: SyncSession;
-  /** Something came, or went, since the last ping. */
-  #alive = true;
+  /** Pings since something came, or went. */
+  #missed = 0;
   #unread = 0;
   #closing = false;
   #stopClock: () => void = () => {};
@@ -33,7 +34,7 @@ class SyncSocket implements OpenSocket, PeerLine {
     const hub = context.services.sync.of(held.db);
     this.#session = new SyncSession(hub, this, rightsOf(parts));
     ws.on("message", (data: Buffer, isBinary: boolean) => {
-      this.#alive = true;
+      this.#missed = 0;
       if (!isBinary) return this.end(1003, "frames are binary");
       try {
         this.#session.receive(data);
@@ -42,7 +43,7 @@ class SyncSocket implements OpenSocket, PeerLine {
         this.end(1011, "INTERNAL");
       }
     });
-    ws.on("pong", () => (this.#alive = true));
+    ws.on("pong", () => (this.#missed = 0));
     // ws closes by itself after a breach of the protocol (1002, 1007, 1009); this sees to the end of it.
     ws.on("error", () => this.end(1002, "protocol error"));
     ws.on("close", () => {
@@ -50,7 +51,7 @@ class SyncSocket implements OpenSocket, PeerLine {
       this.#session.closed();
       void this.#session.settled().then(() => held.release());
     });
-    this.#stopClock = context.services.world.timer(joinMs.value, () => {
+    this.#stopClock = context.services.world.timer(context.load.limits.joinMs, () => {
       if (!this.#session.joined) this.end(1008, "no join");
       else this.#ping();
     });
@@ -94,17 +95,22 @@ class SyncSocket implements OpenSocket, PeerLine {
   #ping(): void {
     const unread = this.#ws.bufferedAmount;
     // One that is not read from, or that takes what was sent before the ping, cannot answer it yet.
-    if (!this.#alive && !this.#ws.isPaused && (unread === 0 || unread >= this.#unread)) {
+    if (this.#ws.isPaused || (unread > 0 && unread < this.#unread)) this.#missed = 0;
+    if (this.#missed >= PINGS) {
       this.#ws.terminate();
       return;
     }
     if (!this.#session.stillAllowed()) return this.end(1008, "UNAUTHENTICATED");
-    this.#alive = false;
+    this.#missed += 1;
     this.#unread = unread;
     this.#ws.ping();
-    this.#stopClock = this.#context.services.world.timer(pingMs.value, () => this.#ping());
+    this.#stopClock = this.#context.services.world.timer(this.#context.load.limits.silentMs / PINGS, () =>
+      this.#ping(),
+    );
   }
 }
+
+const PINGS = 3;
 
 function rightsOf({ principal, db, alive }: SocketParts): PeerRights {
   const may = (action: "doc.read" | "doc.write") => (doc: string) => allows(principal, action, db, doc);

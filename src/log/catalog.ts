@@ -17,6 +17,8 @@ export class Catalog {
   readonly #clean = new Map<string, DocState>();
   readonly #cleanMax: number;
   #addresses = new AddressMap();
+  /** Names that are certainly not there: whoever makes a document asks for it some ten times before. */
+  readonly #absent = new Set<string>();
   /** Names by the start of their Automerge ids, of documents that the table does not have yet. */
   readonly #named = new Map<number, string[]>();
   readonly #receipts = new Map<string, number>();
@@ -60,8 +62,13 @@ export class Catalog {
       this.#clean.set(name, clean);
       return clean;
     }
+    if (this.#absent.has(name)) return undefined;
     const row = this.#table.doc(name);
-    if (!row) return undefined;
+    if (!row) {
+      if (this.#absent.size >= this.#cleanMax) this.#absent.clear();
+      this.#absent.add(name);
+      return undefined;
+    }
     const state = decodeDocState(row);
     this.#keep(state);
     return state;
@@ -159,6 +166,7 @@ export class Catalog {
         touched.touches.push(...staged.touches);
       } else {
         this.#clean.delete(name);
+        this.#absent.delete(name);
         if (stage.flushes !== this.#flushes) {
           try {
             staged.state.id ??= this.#table.doc(name)?.id;

@@ -1,6 +1,5 @@
-import { LIMITS } from "../limits.ts";
-
-const { sessions } = LIMITS.repo;
+/** Sessions of one peer that are remembered: a client has one until it is loaded anew. */
+const SESSIONS_MAX = 64;
 
 /**
  * Which ephemeral messages of one sender are new. Clients count them up within a session, and the same one may
@@ -15,7 +14,7 @@ export class EphemeralCounts {
     const known = this.#counts.get(sessionId);
     if (known !== undefined && !(count > known)) return false;
     this.#counts.delete(sessionId);
-    if (this.#counts.size >= sessions.value) {
+    if (this.#counts.size >= SESSIONS_MAX) {
       for (const oldest of this.#counts.keys()) {
         this.#counts.delete(oldest);
         break;
