@@ -57,6 +57,7 @@ export function addChecks(program: Command): void {
           automerge: status.automerge,
           uptime: `${status.uptime_seconds} s`,
           dbs: `${status.dbs.known}, ${status.dbs.open} of them open`,
+          subscriptions: subscriptionsText(status.subscriptions),
           memory: `${Math.round(status.memory.rss / 2 ** 20)} MiB`,
           scrub:
             status.scrub.findings > 0
@@ -83,4 +84,10 @@ async function longTask<T = unknown>(connection: Connection, path: string): Prom
     progress.end();
   }
   throw new CliError("FAILED", "The server ended the task without a result.", { hint: "Its log says why." });
+}
+
+function subscriptionsText(totals: z.infer<typeof Status>["subscriptions"]): string {
+  const { subscriptions, consumers, worst, parked } = totals;
+  if (subscriptions === 0) return "none";
+  return `${subscriptions}, ${consumers} consumers, at most ${worst} commits behind, ${parked} events parked`;
 }

@@ -11,6 +11,7 @@ import { EXIT, asCliError, failureText } from "./failure.ts";
 import { addImport } from "./import-command.ts";
 import { ReaderGone, note } from "./output.ts";
 import { addServe } from "./serve.ts";
+import { addSubscriptions } from "./subscription-commands.ts";
 import { addToken } from "./token-commands.ts";
 import { addVerify } from "./verify-command.ts";
 
@@ -44,6 +45,7 @@ for (const add of [
   addChanges,
   addVerify,
   addChecks,
+  addSubscriptions,
   addToken,
   addBench,
 ])

@@ -195,11 +195,15 @@ function own(call: Call, db: Db): LiveSubscription {
 export async function acknowledge(
   db: Db,
   found: LiveSubscription,
-  { seq, cursor, ids }: z.infer<typeof AckRequest>,
+  { seq, cursor, through, ids }: z.infer<typeof AckRequest>,
 ): Promise<void> {
-  if ([seq, cursor, ids].filter((part) => part !== undefined).length !== 1)
-    throw new SkaldError("BAD_REQUEST", "An acknowledgement has one of `seq`, `cursor` and `ids`.");
+  if ([seq, cursor, through, ids].filter((part) => part !== undefined).length !== 1)
+    throw new SkaldError(
+      "BAD_REQUEST",
+      "An acknowledgement has one of `seq`, `cursor`, `through` and `ids`.",
+    );
   if (cursor !== undefined) return found.ackThrough(seqOfCursor(db, cursor));
+  if (through !== undefined) return found.ackThrough(through);
   if (seq !== undefined) return found.ack([seq]);
   checkIds(ids as number[]);
   if (found.definition.mode === "single")

@@ -91,9 +91,10 @@ export const AckRequest = z
       .max(query.cursorCharacters.value)
       .optional()
       .meta({ description: "Everything up to it, whatever the mode." }),
+    through: Seq.optional().meta({ description: "The same, by its seq." }),
     ids: Ids.optional().meta({ description: "`shared`: these events." }),
   })
-  .meta({ id: "AckRequest", description: "One of the three." });
+  .meta({ id: "AckRequest", description: "One of the four." });
 
 export const AckAnswer = z
   .object({
