@@ -159,6 +159,8 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "projections/documents.ts LAG_MS": "how far the projection may lag",
   "projections/documents.ts PAUSE_MS": "how long writers must pause",
   "service.ts DRAIN_MS": "a stop's share for requests under way",
+  "http/subscription-socket.ts CHECK_MS": "how often a silent socket is looked at",
+  "store/sqlite-subscriptions.ts TIDY_BYTES": "write-ahead log that is moved into its file",
   "store/seal.ts SEAL_MAX": "derived files that are sealed",
   "store/sqlite.ts CHECK_MAX": "files gone through when they are opened",
 };

@@ -9,6 +9,7 @@ import { cliProbes, dbProbes, documentProbes, settingProbes } from "./limits/loc
 import { nameProbes, queryProbes, tokenProbes, txProbes } from "./limits/request-probes.ts";
 import { syncMessageProbes } from "./limits/sync-probes.ts";
 import { repoProbes, ticketProbes } from "./limits/repo-probes.ts";
+import { subscriptionProbes } from "./limits/subscription-probes.ts";
 import { holds, type ProbeSpec } from "./limits/probe.ts";
 
 const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
@@ -25,6 +26,7 @@ const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
   saved: savedProbes,
   token: tokenProbes,
   db: dbProbes,
+  subscription: subscriptionProbes,
   cli: cliProbes,
   setting: settingProbes,
 };

@@ -33,7 +33,7 @@ export class Consumer {
   }
 
   get room(): number {
-    return this.#ended || this.#bytes >= queueBytes.value ? 0 : this.#most - this.#queue.length;
+    return this.#ended || this.#bytes > queueBytes.value ? 0 : this.#most - this.#queue.length;
   }
 
   put(events: readonly Delivered[]): void {

@@ -81,7 +81,7 @@ export class LiveSubscription {
     const machine = this.#machine;
     this.checkRoom(id);
     const stays = polls && this.#isShared;
-    for (const other of [...this.#consumers.values()]) {
+    for (const other of this.#consumers.values()) {
       if (this.#isShared && other.id !== id) continue;
       if (stays) other.end(taken(this.name));
       else this.#leave(other, false);

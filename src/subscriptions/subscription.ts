@@ -225,7 +225,7 @@ export class Subscription {
       this.#parked.delete(seq);
       return;
     }
-    for (const event of [...this.#open.values()]) if (event.seq <= seq && !event.retried) this.#done(event);
+    for (const event of this.#open.values()) if (event.seq <= seq && !event.retried) this.#done(event);
     for (const failed of this.#failures.keys()) if (failed <= seq) this.#failures.delete(failed);
     this.#settled.add(this.#position + 1, seq);
     this.#read = Math.max(this.#read, seq);

@@ -21,7 +21,7 @@ class Ledger {
 
 interface Life {
   readonly server: SkaldServer;
-  ask(method: string, path: string, body?: object): Promise<Record<string, unknown>>;
+  readonly ask: (method: string, path: string, body?: object) => Promise<Record<string, unknown>>;
 }
 
 async function begin(dir: string, token: string | undefined): Promise<Life & { token: string }> {

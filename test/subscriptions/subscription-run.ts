@@ -377,7 +377,7 @@ export class Run {
   #end(): void {
     const sub = this.#sub;
     sub.retry(sub.parked.map(({ seq }) => seq));
-    for (const gone of [...sub.consumers.keys()]) {
+    for (const gone of sub.consumers.keys()) {
       sub.leave(gone, this.#now);
       this.#gone(gone);
       this.#check();
