@@ -86,6 +86,10 @@ describe("a transaction", () => {
       expect(db.log.head().seq).toBe(1);
       expect(await value(db, "c/a")).toEqual({ n: 1 });
       expect(await refusal(() => db.read("c/b"))).toMatchObject({ code: "DOC_NOT_FOUND" });
+      // What the next commit is, it is for everybody.
+      const foreign = lastChange(set(copyOf(db.log, "c/a", ACTORS[0]), { m: 1 }));
+      expect((await tx(db, [{ doc: "c/a", changes: [foreign] }])).seq).toBe(2);
+      expect(await value(db, "c/a")).toEqual({ n: 1, m: 1 });
       expect(await refusal(tx(db, [{ doc: "c/x", delete: true }], { dryRun: true }))).toMatchObject({
         code: "DOC_NOT_FOUND",
       });

@@ -106,12 +106,14 @@ for (const [signal, code] of [
   ["SIGHUP", 129],
 ]) {
   process.on(signal, () => {
-    for (const pid of groups) endGroup(pid);
-    for (const dir of sandboxes) removed(dir);
     process.stdout.write(`ended by ${signal}; so far ${score(results)}\n`);
     process.exit(code);
   });
 }
+process.on("exit", () => {
+  for (const pid of groups) endGroup(pid);
+  for (const dir of sandboxes) removed(dir);
+});
 
 /** Runs the tests in a sandbox until the first that fails. Gives "passed", "failed" or "hung". */
 function runTests(dir, tests, says = false) {
