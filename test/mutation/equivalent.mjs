@@ -229,7 +229,12 @@ export const EQUIVALENT = [
     what: ["some becomes every"],
     reason: "spares tries that end in the same refusal",
   },
-  { file: CATALOG, line: "constructor(table: CatalogTable, cachedDocs = 10_000) {", reason: BUDGET },
+  {
+    file: CATALOG,
+    line: "constructor(table: CatalogTable, uid: Uint8Array, cachedDocs = 10_000) {",
+    what: ["becomes 10001"],
+    reason: BUDGET,
+  },
   {
     file: TRANSACTION,
     line: "if (change.seq <= 2 && isGenesis(write.doc, change, lookup) && state.changes + fresh.length > 0) continue;",
