@@ -147,6 +147,23 @@ export const ERROR_CODES = {
     status: 410,
     hint: "The db was restored. Both lives agree up to `last_common_seq`: go on from `cursor`, which is there.",
   },
+  // replication
+  SYNC_OTHER_DB: {
+    status: 409,
+    hint: "Two dbs of one name: give the copy another name with --as, or delete the one that is not meant.",
+  },
+  SYNC_DIVERGED: {
+    status: 409,
+    hint: "Both sides have commits that the other lacks: `skald pull` merges them, then push again.",
+  },
+  SYNC_INVALID: {
+    status: 422,
+    hint: "The other server's log is damaged or made up; `skald verify` there says which. Nothing of it was kept.",
+  },
+  SYNC_EQUIVOCATION: {
+    status: 409,
+    hint: "An actor has two different changes under one number, so the copies can never agree; delete one and clone it again.",
+  },
   // import
   IMPORT_INVALID: { status: 422, hint: "The detail says which record; nothing after it was read." },
   // subscriptions

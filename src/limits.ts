@@ -179,6 +179,11 @@ export const LIMITS = {
     actors: limit(65_536, "items", "CHANGE_TOO_LARGE", "actors"),
     heads: limit(1024, "items", "CHANGE_TOO_LARGE", "heads"),
   },
+  sync: {
+    places: limit(256, "items", "BAD_REQUEST", "commits that one comparison names"),
+    pageBytes: limit(256 * MIB, "bytes", "TOO_LARGE", "body of a push, which holds one record at least"),
+    urlCharacters: limit(2048, "characters", "BAD_REQUEST", "URL of the server that a copy was cloned from"),
+  },
   token: {
     labelCharacters: limit(128, "characters", "NAME_INVALID", "label, subject"),
     scopes: limit(256, "items", "SCOPE_INVALID", "scopes of a token"),

@@ -6,7 +6,7 @@ import { LIMITS, type Limit } from "../src/limits.ts";
 import { changeProbes, savedProbes } from "./limits/change-probes.ts";
 import { httpProbes, socketProbes, alive } from "./limits/server-probes.ts";
 import { cliProbes, dbProbes, documentProbes, settingProbes } from "./limits/local-probes.ts";
-import { nameProbes, queryProbes, tokenProbes, txProbes } from "./limits/request-probes.ts";
+import { nameProbes, queryProbes, syncProbes, tokenProbes, txProbes } from "./limits/request-probes.ts";
 import { syncMessageProbes } from "./limits/sync-probes.ts";
 import { repoProbes, ticketProbes } from "./limits/repo-probes.ts";
 import { subscriptionProbes } from "./limits/subscription-probes.ts";
@@ -24,6 +24,7 @@ const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
   document: documentProbes,
   change: changeProbes,
   saved: savedProbes,
+  sync: syncProbes,
   token: tokenProbes,
   db: dbProbes,
   subscription: subscriptionProbes,

@@ -10,6 +10,7 @@ import { addExport } from "./export-command.ts";
 import { EXIT, asCliError, failureText } from "./failure.ts";
 import { addImport } from "./import-command.ts";
 import { ReaderGone, note } from "./output.ts";
+import { addReplication } from "./replication-commands.ts";
 import { addServe } from "./serve.ts";
 import { addSubscriptions } from "./subscription-commands.ts";
 import { addToken } from "./token-commands.ts";
@@ -30,6 +31,7 @@ Examples:
   $ skald doc get shop items/42                  read one
   $ skald export shop -o shop.ndjson             write all of them to a file
   $ skald changes shop --since now --follow      print commits as they come
+  $ skald clone https://skald.example shop       copy a db of another server
   $ skald verify shop                            check its log and all that is derived of it
   $ skald token create --label app --scope 'shop:*'
 
@@ -46,6 +48,7 @@ for (const add of [
   addVerify,
   addChecks,
   addSubscriptions,
+  addReplication,
   addToken,
   addBench,
 ])

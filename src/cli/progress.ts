@@ -9,7 +9,8 @@ export interface Progress {
 const TERMINAL_MS = 100;
 const PLAIN_MS = 5_000;
 
-export function startProgress(what: string, quiet: boolean): Progress {
+/** `more` gives what else belongs into the line. */
+export function startProgress(what: string, quiet: boolean, more?: () => string): Progress {
   if (quiet) return { update: () => {}, end: () => {} };
   const live = process.stderr.isTTY;
   const started = performance.now();
@@ -21,7 +22,8 @@ export function startProgress(what: string, quiet: boolean): Progress {
       const now = performance.now();
       if (now < next) return;
       next = now + pause;
-      const line = lineOf(what, count, done, (now - started) / 1000);
+      const said = lineOf(what, count, done, (now - started) / 1000);
+      const line = more ? `${said}, ${more()}` : said;
       process.stderr.write(live ? `\r\u001B[K${line}` : `${line}\n`);
       shown = live;
     },

@@ -73,6 +73,8 @@ export class Db {
   readonly projection: DocumentsProjection;
   /** The Automerge workers, shared by all dbs. */
   readonly documents: Documents;
+  /** Of this copy in its present life: another copy of the db may be open here, and have other commits under its seqs. */
+  readonly #name: string;
   readonly #cache: JsonCache;
   readonly #proofs: Proofs;
   readonly #packer: () => Packer;
@@ -84,6 +86,7 @@ export class Db {
   constructor(parts: DbParts) {
     this.storage = parts.storage;
     this.log = new Log(parts.storage, parts.catalog, { ...parts.log, onError: parts.onError });
+    this.#name = `${toHex(this.log.identity.actor)}-${this.log.epoch}`;
     this.views = parts.views;
     this.documents = parts.documents;
     this.#cache = parts.cache;
@@ -124,7 +127,7 @@ export class Db {
   /** Names a document across dbs: for workers and caches. Setting changes aside starts a new life of it. */
   docRef(doc: string): string {
     const refused = this.log.state(doc)?.refused.size ?? 0;
-    return `${toHex(this.log.identity.uid)}${refused > 0 ? `.${refused}` : ""}/${doc}`;
+    return `${this.#name}${refused > 0 ? `.${refused}` : ""}/${doc}`;
   }
 
   /** Writes a transaction; resolves when it is durable. Throws what refuses it; then nothing was kept. */

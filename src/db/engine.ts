@@ -88,8 +88,9 @@ export class Engine {
   /**
    * Makes a db. Gives false when it is there already. Throws NAME_INVALID, STORAGE_FULL, STORAGE_FAILED,
    * DB_EXISTS when its folder is there but nobody registered it, UNAVAILABLE while it is being deleted.
+   * `uid` makes it the copy of a db that another server has.
    */
-  async create(dbId: string): Promise<boolean> {
+  async create(dbId: string, uid?: Uint8Array): Promise<boolean> {
     checkDbId(dbId);
     while (this.#closing.has(dbId)) await this.#closing.get(dbId);
     if (this.#ending) throw new SkaldError("UNAVAILABLE", "The server is closing.");
@@ -107,7 +108,8 @@ export class Engine {
     }
     this.#table.put(row);
     try {
-      this.#files.createLog(this.#folder(row), dbId, this.#storageOptions()).close();
+      const options = { ...this.#storageOptions(), ...(uid ? { uid } : {}) };
+      this.#files.createLog(this.#folder(row), dbId, options).close();
       this.#table.put({ ...row, state: "ready" });
     } catch (error) {
       // Once the list failed it may say "ready" when it is opened anew: then the folder must be there.
@@ -155,6 +157,15 @@ export class Engine {
 
   has(dbId: string): boolean {
     return this.#table.get(dbId)?.state === "ready";
+  }
+
+  /** Where a db was cloned from. Throws DB_NOT_FOUND. */
+  remoteOf(dbId: string): string | undefined {
+    return this.#table.remote(this.#row(dbId).dbId);
+  }
+
+  setRemote(dbId: string, url: string): void {
+    this.#table.putRemote(this.#row(dbId).dbId, url);
   }
 
   /** Dbs in id order after `after`. */

@@ -3,7 +3,7 @@ import type { Documents, Edit, SourceCallback } from "../documents/documents.ts"
 import { LIMITS } from "../limits.ts";
 import { checkTxId, parseDocName } from "../ids/names.ts";
 import { readChange, type ChangeHeader } from "../log/change.ts";
-import { DEFAULT_CHANGE_LIMITS, type ChangeLimits } from "../log/guard.ts";
+import { AUTHORED_LIMITS } from "../log/guard.ts";
 import { headsOf } from "../log/doc-state.ts";
 import { genesisOf } from "../log/genesis.ts";
 import type { Log, Receipt } from "../log/log.ts";
@@ -178,15 +178,12 @@ async function author(
 /** The guard on a change that was made here: what it does not take is in the value, not in the bytes. */
 function readAuthored(change: Uint8Array): ChangeHeader {
   try {
-    return readChange(change, OWN_LIMITS);
+    return readChange(change, AUTHORED_LIMITS);
   } catch (error) {
     if (!isSkaldError(error) || error.code !== "CHANGE_MALFORMED") throw error;
     throw new SkaldError("VALUE_INVALID", `${error.message}.`, { cause: error });
   }
 }
-
-/** What replaces a value names everyone who wrote in it, and a document may have more of them than a sender may name. */
-const OWN_LIMITS: ChangeLimits = { ...DEFAULT_CHANGE_LIMITS, otherActors: LIMITS.document.actors.value };
 
 function commit(context: WriteContext, request: TxRequest, writes: readonly DocWrite[]): Promise<Receipt> {
   const tx: Transaction = {

@@ -3,8 +3,9 @@ import { allows, prefixesFor } from "../auth/policy.ts";
 import type { Db } from "../db/db.ts";
 import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
-import { toHex } from "../ids/hash.ts";
+import { fromHex, toHex } from "../ids/hash.ts";
 import { DbInfo, DbList } from "../protocol/wire.ts";
+import { otherDb } from "../replication/serve.ts";
 import { cursorAt, iso, nameCursor, nameOfCursor, nextLink, pageQuery, pointHeaders } from "./point.ts";
 import { json, type Call, type Route } from "./route.ts";
 
@@ -46,15 +47,27 @@ export const dbRoutes: readonly Route[] = [
     summary: "Make a db",
     tag,
     access: "db.admin",
+    query: z.strictObject({
+      uid: z
+        .string()
+        .regex(/^[0-9a-f]{32}$/, "expected 32 hex digits")
+        .optional()
+        .meta({ description: "Makes it a copy of the db with this uid, to be filled by a clone." }),
+    }),
     answers: {
       200: { description: "It was there.", types: { "application/json": DbInfo } },
       201: { description: "Made.", types: { "application/json": DbInfo } },
     },
     handle: async (call) => {
       const dbId = call.params["db"] as string;
-      const made = await call.services.engine.create(dbId);
+      const { uid } = call.query as { uid?: string };
+      const made = await call.services.engine.create(dbId, uid === undefined ? undefined : fromHex(uid));
       if (made) call.services.tokens.audit({ principal: call.principal.id, action: "db.create", db: dbId });
-      return call.db((db) => json(made ? 201 : 200, info(db), pointHeaders(db, db.log.head().seq)));
+      return call.db((db) => {
+        const own = toHex(db.log.identity.uid);
+        if (uid !== undefined && uid !== own) throw otherDb(dbId, own, uid);
+        return json(made ? 201 : 200, info(db), pointHeaders(db, db.log.head().seq));
+      });
     },
   },
   {

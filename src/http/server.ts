@@ -20,6 +20,7 @@ import { feedRoutes } from "./feed-routes.ts";
 import { logRoutes } from "./log-routes.ts";
 import { openApiOf } from "./openapi.ts";
 import { opsRoutes } from "./ops-routes.ts";
+import { replicationRoutes } from "./replication-routes.ts";
 import type { Route, Services } from "./route.ts";
 import { ticketRoutes } from "./ticket-routes.ts";
 import { subscriptionRoutes } from "./subscription-routes.ts";
@@ -45,6 +46,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...feedRoutes,
       ...subscriptionRoutes,
       ...verifyRoutes,
+      ...replicationRoutes,
       ...tokenRoutes,
       ...ticketRoutes,
     ],

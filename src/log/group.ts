@@ -1,15 +1,22 @@
-import { SkaldError } from "../errors.ts";
-import { CODEC_DAG_CBOR, cidFromDigest, cidToString } from "../ids/cid.ts";
+import { SkaldError, isSkaldError } from "../errors.ts";
+import { CODEC_DAG_CBOR, cidDigest, cidFromDigest, cidToString } from "../ids/cid.ts";
 import { blake3, toHex } from "../ids/hash.ts";
 import type { DbIdentity, StoredRecord } from "../store/contract.ts";
 import type { World } from "../world.ts";
-import { Stage, prefixOf, type Catalog } from "./catalog.ts";
-import type { ChangeHeader } from "./change.ts";
-import { encodeCommit, type Commit } from "./commit.ts";
+import { prefixOf, type Stage } from "./catalog.ts";
+import { readTrustedHeader, type ChangeHeader } from "./change.ts";
+import { encodeCommit, type Commit, type CommitEntry } from "./commit.ts";
 import { headsOf } from "./doc-state.ts";
+import { checkSetAside, openReceived, receivedInvalid, writesOf } from "./received.ts";
 import { writeRecord } from "./record.ts";
 import { headersIn, type StoredCommit } from "./stored-commit.ts";
-import { planTransaction, stageWrites, type FoundChange, type Transaction } from "./transaction.ts";
+import {
+  planTransaction,
+  stageWrites,
+  type FoundChange,
+  type LogLookup,
+  type Transaction,
+} from "./transaction.ts";
 
 export interface LogHead {
   readonly seq: number;
@@ -52,22 +59,17 @@ export class Group {
   readonly #world: World;
   readonly #stored: (seq: number) => StoredCommit | undefined;
   readonly #archive: Archive;
+  readonly #changes: (doc: string) => readonly Uint8Array[];
   readonly #own = new Map<number, StoredCommit>();
 
-  constructor(
-    identity: DbIdentity,
-    catalog: Catalog,
-    head: LogHead,
-    world: World,
-    stored: (seq: number) => StoredCommit | undefined,
-    archive: Archive,
-  ) {
+  constructor({ identity, stage, head, world, stored, archive, changes }: GroupParts) {
     this.#identity = identity;
-    this.stage = new Stage(catalog);
+    this.stage = stage;
     this.head = head;
     this.#world = world;
     this.#stored = stored;
     this.#archive = archive;
+    this.#changes = changes;
   }
 
   add(tx: Transaction): Added {
@@ -75,14 +77,7 @@ export class Group {
       const seq = this.stage.receipt(tx.author, tx.clientTxId);
       if (seq !== undefined) return this.#repeat(tx, seq);
     }
-    const planned = planTransaction(tx, this.stage, {
-      uid: this.#identity.uid,
-      seq: this.head.seq,
-      findChange: (doc, hash, seqs) => this.#findChange(doc, hash, seqs),
-      findByActor: (doc, actor, seq) => this.#findByActor(doc, actor, seq),
-      findHeaders: (doc, hashes) =>
-        findHeaders(doc, hashes, this.stage, (seq) => this.#commit(seq), this.#archive),
-    });
+    const planned = planTransaction(tx, this.stage, this.#lookup());
     if (planned.length === 0) return this.#unchanged(tx);
 
     const seq = this.head.seq + 1;
@@ -113,6 +108,71 @@ export class Group {
     this.#own.set(seq, { cid, bytes, commit, blocks, clientTxId: tx.clientTxId });
     this.head = { seq, cid, time: commit.time };
     return { cid, seq, time: commit.time, entries: commit.entries, duplicate: false, bytes: body.length };
+  }
+
+  /**
+   * Takes over the commit in a record of another server, which must be the next one here. It goes through the
+   * same checks as a write, and what comes of them must be its bytes. Throws SYNC_INVALID; then the group is
+   * no good any more.
+   */
+  take(body: Uint8Array): void {
+    const seq = this.head.seq + 1;
+    const stored = openReceived(body, seq);
+    const { commit, cid, clientTxId } = stored;
+    if (Buffer.compare(commit.db, this.#identity.uid) !== 0)
+      throw receivedInvalid(seq, "it is of another db");
+    if (commit.time < this.head.time) throw receivedInvalid(seq, "it is older than the commit before it");
+    const parents = this.head.cid ? [this.head.cid] : [];
+    if (commit.parents.length !== parents.length || !sameCids(commit.parents, parents))
+      throw receivedInvalid(seq, "it does not name the commit before it as its parent");
+    if (clientTxId !== "" && this.stage.receipt(commit.author, clientTxId) !== undefined)
+      throw receivedInvalid(seq, `its client_tx_id ${clientTxId} has another commit`);
+    let entries: readonly CommitEntry[];
+    try {
+      entries = this.#replay(stored, seq);
+    } catch (error) {
+      if (!isSkaldError(error) || error.code === "SYNC_INVALID" || !BLAMES_THE_SENDER(error.status))
+        throw error;
+      throw receivedInvalid(seq, `it writes what the guard refuses: ${error.message}`, error);
+    }
+    if (Buffer.compare(encodeCommit({ ...commit, entries }), stored.bytes) !== 0)
+      throw receivedInvalid(seq, "its entries are not what follows from its changes");
+    this.stage.addresses.add(prefixOf(toHex(cidDigest(cid))), seq);
+    if (clientTxId !== "") this.stage.addReceipt(commit.author, clientTxId, seq);
+    this.records.push({ seq, body });
+    this.#own.set(seq, stored);
+    this.head = { seq, cid, time: commit.time };
+  }
+
+  #replay(stored: StoredCommit, seq: number): readonly CommitEntry[] {
+    const { author, entries } = stored.commit;
+    for (const entry of entries) {
+      if (!entry.refused) continue;
+      if (entry.changes.length > 0) throw receivedInvalid(seq, "it writes and sets aside in one");
+      checkSetAside(seq, entry, this.#counting(entry.doc));
+    }
+    const tx = { author, clientTxId: "", writes: writesOf(stored), anyActor: true };
+    const planned = planTransaction(tx, this.stage, this.#lookup());
+    if (planned.length !== entries.length) throw receivedInvalid(seq, "it has entries that do nothing");
+    return stageWrites(planned, author, seq, this.stage);
+  }
+
+  /** The changes that count in a document, those of this group included. */
+  #counting(doc: string): ChangeHeader[] {
+    const refused = this.stage.doc(doc)?.refused;
+    const own = [...this.#own.values()].flatMap((stored) => headersIn(stored, doc));
+    return [...this.#changes(doc).map(readTrustedHeader), ...own].filter(({ hash }) => !refused?.has(hash));
+  }
+
+  #lookup(): LogLookup {
+    return {
+      uid: this.#identity.uid,
+      seq: this.head.seq,
+      findChange: (doc, hash, seqs) => this.#findChange(doc, hash, seqs),
+      findByActor: (doc, actor, seq) => this.#findByActor(doc, actor, seq),
+      findHeaders: (doc, hashes) =>
+        findHeaders(doc, hashes, this.stage, (seq) => this.#commit(seq), this.#archive),
+    };
   }
 
   #commit(seq: number): StoredCommit {
@@ -180,6 +240,24 @@ export class Group {
     }
     return undefined;
   }
+}
+
+export interface GroupParts {
+  readonly identity: DbIdentity;
+  readonly stage: Stage;
+  readonly head: LogHead;
+  readonly world: World;
+  readonly stored: (seq: number) => StoredCommit | undefined;
+  readonly archive: Archive;
+  /** The changes of a document up to the head that count. */
+  readonly changes: (doc: string) => readonly Uint8Array[];
+}
+
+/** What is refused for a fault of the bytes, and not because this server is busy, full or damaged. */
+const BLAMES_THE_SENDER = (status: number): boolean => status < 500;
+
+function sameCids(a: readonly Uint8Array[], b: readonly Uint8Array[]): boolean {
+  return a.every((cid, i) => Buffer.compare(cid, b[i] as Uint8Array) === 0);
 }
 
 export function receiptOf({ cid, seq, time, entries, duplicate }: Added): Receipt {

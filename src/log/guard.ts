@@ -52,3 +52,9 @@ export interface ChangeLimits {
  *   document, and whoever has it must check that.
  */
 export const DEFAULT_CHANGE_LIMITS: Readonly<ChangeLimits> = valuesOf(LIMITS.change);
+
+/** For what a server authored: its change on a value names everyone who wrote in it, more than a sender may name. */
+export const AUTHORED_LIMITS: Readonly<ChangeLimits> = {
+  ...DEFAULT_CHANGE_LIMITS,
+  otherActors: LIMITS.document.actors.value,
+};

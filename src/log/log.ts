@@ -1,18 +1,19 @@
 import { SkaldError } from "../errors.ts";
+import { cidToString } from "../ids/cid.ts";
 import type { CatalogTable, LogStorage } from "../store/contract.ts";
 import { nextTurn, realWorld, type World } from "../world.ts";
 import { WritersArchive } from "./archive.ts";
 import { BUNDLE_COMMITS } from "./bundle.ts";
-import { Catalog } from "./catalog.ts";
-import { Group, receiptOf, type Added, type Receipt } from "./group.ts";
-import { LogReader } from "./reader.ts";
+import { Catalog, Stage } from "./catalog.ts";
+import { Group, receiptOf, type Added, type LogHead, type Receipt } from "./group.ts";
+import { LogReader, type Place } from "./reader.ts";
 import { Records } from "./records.ts";
 import { CATALOG_BATCH, noteBundles, recover } from "./recover.ts";
 import { documentsOf, type StoredCommit } from "./stored-commit.ts";
 import type { Transaction } from "./transaction.ts";
 
 export type { LogHead, Receipt } from "./group.ts";
-export type { DocPoint } from "./reader.ts";
+export type { DocPoint, Place } from "./reader.ts";
 export type { StoredCommit } from "./stored-commit.ts";
 export { CommitScan, HASH_STEP, type EntryScan, type RawCommit } from "./commit-scan.ts";
 
@@ -32,7 +33,7 @@ export class Log extends LogReader {
   readonly #archive: WritersArchive;
   readonly #onError: (error: unknown) => void;
   readonly #listeners = new Set<(seq: number) => void>();
-  #waiting: Waiting[] = [];
+  #waiting: (Waiting | Receiving)[] = [];
   #running: Promise<void> | undefined;
   #closed = false;
 
@@ -70,6 +71,18 @@ export class Log extends LogReader {
     if (this.#closed) return Promise.reject(new SkaldError("UNAVAILABLE", "The db is closing."));
     return new Promise((resolve, reject) => {
       this.#waiting.push({ tx, resolve, reject });
+      this.#running ??= this.#run();
+    });
+  }
+
+  /**
+   * Takes over records of another server's that follow `after`, which must be the head; resolves once they are
+   * durable. All of them or none. Throws SYNC_DIVERGED, SYNC_INVALID, and what `write` throws.
+   */
+  receive(after: Place, bodies: readonly Uint8Array[]): Promise<LogHead> {
+    if (this.#closed) return Promise.reject(new SkaldError("UNAVAILABLE", "The db is closing."));
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ after, bodies, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -183,13 +196,21 @@ export class Log extends LogReader {
     // Writers that arrive in the same turn of the event loop belong into one group.
     await nextTurn(this.world);
     while (this.#waiting.length > 0) {
+      const [first] = this.#waiting;
+      if (first && "bodies" in first) {
+        this.#waiting.shift();
+        await this.#take(first);
+        continue;
+      }
       const group = this.#openGroup();
       const members: { waiting: Waiting; added: Added }[] = [];
       const refused: { waiting: Waiting; error: unknown; after: number }[] = [];
       let bytes = 0;
       let taken = 0;
       while (taken < this.#waiting.length && taken < GROUP_MAX && bytes < GROUP_BYTES) {
-        const waiting = this.#waiting[taken++] as Waiting;
+        const waiting = this.#waiting[taken] as Waiting | Receiving;
+        if ("bodies" in waiting) break;
+        taken += 1;
         try {
           const added = group.add(waiting.tx);
           bytes += added.bytes;
@@ -223,6 +244,31 @@ export class Log extends LogReader {
     this.#running = undefined;
   }
 
+  /** A group of its own, with room for others while it is checked: nobody else moves the head meanwhile. */
+  async #take({ after, bodies, resolve, reject }: Receiving): Promise<void> {
+    const group = this.#openGroup();
+    try {
+      checkIsAt(after, this.current);
+      let slice = this.world.monotonic();
+      for (const body of bodies) {
+        group.take(body);
+        if (this.world.monotonic() - slice < SLICE_MS) continue;
+        await nextTurn(this.world);
+        slice = this.world.monotonic();
+      }
+      if (group.records.length > 0) await this.#storage.append(group.records);
+    } catch (error) {
+      reject(error);
+      return;
+    }
+    this.current = group.head;
+    const failure = this.catalog.absorb(group.stage, group.head.seq, group.head.cid);
+    if (failure !== undefined) this.#onError(failure);
+    resolve(group.head);
+    if (group.records.length > 0) this.#afterAppend();
+    await nextTurn(this.world);
+  }
+
   /** What follows a durable append; its failures must not reach writers whose commits are safe. */
   #afterAppend(): void {
     const calls = [...this.#listeners].map((listener) => () => listener(this.current.seq));
@@ -238,14 +284,15 @@ export class Log extends LogReader {
   }
 
   #openGroup(): Group {
-    return new Group(
-      this.identity,
-      this.catalog,
-      this.current,
-      this.world,
-      (seq) => this.commit(seq),
-      (doc) => this.#archive.of(doc),
-    );
+    return new Group({
+      identity: this.identity,
+      stage: new Stage(this.catalog),
+      head: this.current,
+      world: this.world,
+      stored: (seq) => this.commit(seq),
+      archive: (doc) => this.#archive.of(doc),
+      changes: (doc) => this.changes(doc, 0, this.current.seq),
+    });
   }
 }
 
@@ -294,5 +341,26 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
+interface Receiving {
+  readonly after: Place;
+  readonly bodies: readonly Uint8Array[];
+  readonly resolve: (head: LogHead) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Throws SYNC_DIVERGED with where the log is. */
+function checkIsAt(after: Place, { seq, cid }: LogHead): void {
+  if (after.seq === seq && (seq === 0 || (after.cid && cid && Buffer.compare(after.cid, cid) === 0))) return;
+  throw new SkaldError(
+    "SYNC_DIVERGED",
+    `The db is at commit ${seq}, and not where these records go on from.`,
+    {
+      details: { seq, commit: cid ? cidToString(cid) : null },
+    },
+  );
+}
+
+/** Between two turns for others. */
+const SLICE_MS = 5;
 const GROUP_MAX = 512;
 const GROUP_BYTES = 8 * 1024 * 1024;

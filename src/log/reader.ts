@@ -3,7 +3,7 @@ import { CODEC_DAG_CBOR, cidCodec, cidDigest, cidToString } from "../ids/cid.ts"
 import { toBase58Check } from "../ids/document-id.ts";
 import { FIRST_EPOCH } from "../ids/cursor.ts";
 import { toHex } from "../ids/hash.ts";
-import type { DbIdentity, Life } from "../store/contract.ts";
+import type { DbIdentity, Life, StoredRecord } from "../store/contract.ts";
 import { nextTurn, type World } from "../world.ts";
 import { archive } from "./archive.ts";
 import { automergeIdOf, drawnName, idPrefix } from "./automerge-ids.ts";
@@ -137,6 +137,45 @@ export class LogReader {
   rawCommits(from: number, limit: number): RawCommit[] {
     const most = Math.min(limit, this.current.seq - from + 1);
     return most > 0 ? this.records.raw(from, most) : [];
+  }
+
+  /** Records from `from` on for another server, at most `limit` and about `bytes` of them. */
+  bodies(from: number, limit: number, bytes: number): StoredRecord[] {
+    const most = Math.min(limit, this.current.seq - from + 1);
+    return most > 0 ? this.records.bodies(from, most, bytes) : [];
+  }
+
+  /**
+   * Places of this line, the newest first: the head and ever wider apart, or at equal distances strictly between two
+   * seqs; at most `limit`. What is in bundles is named by their ends, which cost nothing to look up.
+   */
+  places(limit: number, between?: { readonly low: number; readonly high: number }): Place[] {
+    const { seq: head } = this.current;
+    const wanted = between
+      ? evenly(between.low, Math.min(between.high, head + 1), limit)
+      : fading(head, limit);
+    const found = new Map<number, Place>();
+    for (const seq of wanted) {
+      const place = this.records.place(
+        seq,
+        between !== undefined && between.high - between.low <= EXACT_WITHIN,
+      );
+      if (place && !(between && (place.seq <= between.low || place.seq >= between.high)))
+        found.set(place.seq, place);
+    }
+    return [...found.values()].sort((a, b) => b.seq - a.seq);
+  }
+
+  /** The first of these places, newest first, that is on this line; the beginning when none is. */
+  async common(places: readonly Place[]): Promise<Place> {
+    for (const place of places.toSorted((a, b) => b.seq - a.seq)) {
+      if (place.seq < 1 || place.seq > this.current.seq || !place.cid) continue;
+      const near = this.records.place(place.seq, false);
+      const own = near?.seq === place.seq ? near.cid : this.commit(place.seq)?.cid;
+      if (own && Buffer.compare(own, place.cid) === 0) return place;
+      await nextTurn(this.world);
+    }
+    return { seq: 0, cid: undefined };
   }
 
   /**
@@ -317,6 +356,13 @@ class EntryChain {
   }
 }
 
+/** A place in a line of commits: where two logs are compared. */
+export interface Place {
+  readonly seq: number;
+  /** Address of that commit; undefined before the first. */
+  readonly cid: Uint8Array | undefined;
+}
+
 export interface DocPoint {
   readonly seq: number;
   readonly heads: readonly string[];
@@ -343,5 +389,22 @@ function touches(commit: Commit, doc: string): boolean {
   return commit.entries.some((entry) => entry.doc === doc);
 }
 
+/** `head`, and below it seqs 1, 2, 4, 8 … further on. */
+function fading(head: number, limit: number): number[] {
+  const seqs = head > 0 ? [head] : [];
+  for (let step = 1; head - step > 0 && seqs.length < limit; step *= 2) seqs.push(head - step);
+  return seqs;
+}
+
+/** At most `limit` seqs strictly between two others, at equal distances. */
+function evenly(low: number, high: number, limit: number): number[] {
+  const step = Math.max(1, (high - low) / (limit + 1));
+  const seqs: number[] = [];
+  for (let at = low + step; at < high && seqs.length < limit; at += step) seqs.push(Math.floor(at));
+  return seqs;
+}
+
+/** Bundles are opened for places within so many commits, a few of them: each takes a tenth of a second. */
+const EXACT_WITHIN = 2 * 8192;
 const LOCATED_MAX = 1000;
 const LEFT_MAX = 1000;

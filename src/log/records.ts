@@ -1,8 +1,9 @@
 import { SkaldError } from "../errors.ts";
-import type { LogStorage, PackedRecords, SeqRange } from "../store/contract.ts";
+import { CODEC_DAG_CBOR, cidFromDigest } from "../ids/cid.ts";
+import type { LogStorage, PackedRecords, SeqRange, StoredRecord } from "../store/contract.ts";
 import { isBundle, unpackBundle } from "./bundle.ts";
 import { rawOf, rawRecord, type RawCommit } from "./commit-scan.ts";
-import { openRecord, type StoredCommit } from "./stored-commit.ts";
+import { bodyOf, openRecord, type StoredCommit } from "./stored-commit.ts";
 
 /**
  * Commits by their seq, whether they stand alone in the storage or in a bundle. The two bundles read
@@ -77,6 +78,43 @@ export class Records {
     const stored = this.commit(from);
     if (!stored) return [];
     return this.#expandedAt(from) ? this.raw(from, limit) : [rawOf(stored)];
+  }
+
+  /** Where commit `seq` is; for one in a bundle that is not its last, the bundle's end unless `exactly` asks to look inside. */
+  place(seq: number, exactly: boolean): { seq: number; cid: Uint8Array } | undefined {
+    const body = this.#expandedAt(seq) ? undefined : this.#storage.read(seq);
+    if (!exactly && body && isBundle(body)) {
+      const [last] = this.#storage.page(seq, 1);
+      // It vouches for its last commit in its head.
+      if (last) return { seq: last.seq, cid: cidFromDigest(CODEC_DAG_CBOR, body.slice(1, 33)) };
+    }
+    const stored = this.commit(seq);
+    return stored && { seq, cid: stored.cid };
+  }
+
+  /** Records from `from` on as they are kept, at most `limit` and about `bytes` of them, those of bundles made single again. */
+  bodies(from: number, limit: number, bytes: number): StoredRecord[] {
+    const found: StoredRecord[] = [];
+    let size = 0;
+    while (found.length < limit && size < bytes) {
+      const next = from + found.length;
+      const page = this.#storage.page(next, Math.min(BODIES_PAGE, limit - found.length));
+      const [first] = page;
+      if (!first) break;
+      const rows = isBundle(first.body)
+        ? this.page(next, limit - found.length).map((stored) => ({
+            seq: stored.commit.seq,
+            body: bodyOf(stored),
+          }))
+        : page;
+      for (const row of rows) {
+        if (isBundle(row.body) || found.length === limit || size >= bytes) break;
+        if (row.seq !== from + found.length) throw missing(from + found.length);
+        found.push(row);
+        size += row.body.length;
+      }
+    }
+    return found;
   }
 
   /** Commits `from` to `to`, without keeping expanded what is only passed through; at most RANGE_BYTES of them. */
@@ -164,5 +202,8 @@ const EXPANDED_MAX = 2;
 const PAGE = 512;
 /** Bytes that are read as one run. */
 const RAW_BYTES = 512 * 1024;
+
+/** A record may be large: read at once for others. */
+const BODIES_PAGE = 256;
 /** Bytes of commits and changes in one bundle, roughly: expanding it needs a few times as much memory. */
 const RANGE_BYTES = 8 * 1024 * 1024;

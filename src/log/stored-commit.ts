@@ -1,8 +1,8 @@
 import { SkaldError } from "../errors.ts";
-import { CODEC_DAG_CBOR, CODEC_RAW, cidFromDigest, cidOf, cidToString } from "../ids/cid.ts";
+import { CODEC_DAG_CBOR, CODEC_RAW, cidDigest, cidFromDigest, cidOf, cidToString } from "../ids/cid.ts";
 import { readTrustedHeader, type ChangeHeader } from "./change.ts";
 import { decodeCommit, type Commit } from "./commit.ts";
-import { decodeRecord } from "./record.ts";
+import { decodeRecord, encodeRecord } from "./record.ts";
 
 /** A commit as the log holds it, with its blocks. */
 export interface StoredCommit {
@@ -32,6 +32,11 @@ export function openRecord(body: Uint8Array, seq: number): StoredCommit {
     blocks: record.blocks,
     clientTxId: record.clientTxId,
   };
+}
+
+/** The record of a commit: the inverse of `openRecord`. */
+export function bodyOf({ cid, bytes, blocks, clientTxId }: StoredCommit): Uint8Array {
+  return encodeRecord({ digest: cidDigest(cid), commit: bytes, blocks, clientTxId });
 }
 
 /** Addresses of a commit's blocks, in the order the record holds them. */

@@ -9,6 +9,7 @@ import { decodeCommit, type Commit, type CommitEntry } from "./commit.ts";
 import { advance, headsOf, newDocState, type DocState } from "./doc-state.ts";
 import type { LogInvariant } from "./findings.ts";
 import { genesisOf } from "./genesis.ts";
+import { AUTHORED_LIMITS } from "./guard.ts";
 import { decodeRecord } from "./record.ts";
 import type { StoredCommit } from "./stored-commit.ts";
 
@@ -249,7 +250,7 @@ export class LogWalk {
       if (!block || !this.#address(commit.seq, cid, block)) return;
       const where = `change ${cidToString(cid)} of ${doc} in commit ${commit.seq}`;
       try {
-        const change = readChange(block);
+        const change = readChange(block, AUTHORED_LIMITS);
         const missing = change.deps.filter((dep) => nodes.get(dep)?.refused !== false);
         if (missing.length > 0) this.#report("deps", `${where} lacks ${missing.join(", ")}`);
         if (change.seq !== (state.actors.get(change.actor)?.seq ?? 0) + 1) this.#report("actor", where);

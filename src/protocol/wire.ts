@@ -107,12 +107,10 @@ export const DbList = z.object({
   cursor: z.string().nullable(),
 });
 
-const AutomergeUrl = z
-  .string()
-  .meta({
-    description: "Its name for Automerge clients: `repo.find` takes it.",
-    example: "automerge:2akvof…",
-  });
+const AutomergeUrl = z.string().meta({
+  description: "Its name for Automerge clients: `repo.find` takes it.",
+  example: "automerge:2akvof…",
+});
 
 export const DocSummary = z
   .object({
@@ -339,3 +337,57 @@ export const TokenMade = TokenInfo.extend({
   token: z.string().meta({ description: "Shown this once." }),
 }).meta({ id: "TokenMade" });
 export const TokenList = z.object({ tokens: z.array(TokenInfo) });
+
+export const SyncPlace = z
+  .strictObject({ seq: z.int().min(0), commit: Cid.nullable() })
+  .meta({ id: "SyncPlace", description: "A commit of a line; seq 0 and null before the first." });
+
+export const SyncCompareRequest = z
+  .strictObject({
+    have: z
+      .array(SyncPlace)
+      .max(LIMITS.sync.places.value)
+      .default([])
+      .meta({ description: "Commits of another copy: `common` is the newest of them that is on this line." }),
+    between: z
+      .strictObject({ low: z.int().min(0), high: z.int().min(0) })
+      .optional()
+      .meta({ description: "Asks for places strictly between two seqs instead of ever wider apart." }),
+  })
+  .meta({ id: "SyncCompareRequest" });
+
+export const SyncCompare = z
+  .object({
+    db: z.string(),
+    uid: z.string(),
+    seq: z.int(),
+    commit: Cid.nullable(),
+    epoch: z.int(),
+    common: SyncPlace,
+    places: z.array(SyncPlace).meta({ description: "Of this copy, newest first." }),
+  })
+  .meta({ id: "SyncCompare", description: "Where a copy of a db stands, and up to where another agrees." });
+
+export const SyncPullRequest = z
+  .strictObject({
+    after: SyncPlace,
+    up_to: z
+      .int()
+      .min(0)
+      .optional()
+      .meta({ description: "The last seq that is wanted; the head when left out." }),
+  })
+  .meta({ id: "SyncPullRequest", description: "Asks for every record after a commit that both have." });
+
+export const SyncPushed = z
+  .object({ seq: z.int(), commit: Cid.nullable(), cursor: CursorText })
+  .meta({ id: "SyncPushed", description: "Where the db is now; all of it is durable." });
+
+export const SyncRemote = z
+  .strictObject({
+    url: z
+      .string()
+      .max(LIMITS.sync.urlCharacters.value)
+      .meta({ description: "Of the db on the other server, such as https://host/api/v1/db/shop." }),
+  })
+  .meta({ id: "SyncRemote", description: "Where a copy was cloned from." });

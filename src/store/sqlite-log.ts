@@ -32,6 +32,8 @@ export interface SqliteLogOptions {
   /** The write-ahead log is moved into the file once it has grown past this, in bytes. */
   readonly walBytes?: number;
   readonly world?: World;
+  /** The uid of a db that is made as another server's copy: 16 bytes. */
+  readonly uid?: Uint8Array;
 }
 
 /** Makes the storage of a new db in `folder`. Throws DB_EXISTS, STORAGE_FULL, STORAGE_FAILED. */
@@ -40,7 +42,7 @@ export function createSqliteLog(folder: string, dbId: string, options: SqliteLog
   const file = path.join(folder, LOG_FILE);
   const sqlite = openSqlite(file, { kind: "log", create: true, syncsItself: true });
   try {
-    if (!putIdentity(sqlite, dbId, options.world ?? realWorld))
+    if (!putIdentity(sqlite, dbId, options.world ?? realWorld, options.uid))
       throw new SkaldError("DB_EXISTS", `The db ${dbId} exists.`);
     // Closing would do it too, but say nothing when it could not: then what is synced below is not the db.
     sqlite.pragma("wal_checkpoint(TRUNCATE)");
@@ -54,12 +56,12 @@ export function createSqliteLog(folder: string, dbId: string, options: SqliteLog
 }
 
 /** Gives false when the file has one. */
-function putIdentity(sqlite: Sqlite, dbId: string, world: World): boolean {
+function putIdentity(sqlite: Sqlite, dbId: string, world: World, uid?: Uint8Array): boolean {
   const put = sqlite.prepare("INSERT INTO identity VALUES (?, ?) ON CONFLICT DO NOTHING");
   return sqlite.transaction(() => {
     const first = put.run("db_id", Buffer.from(dbId)).changes === 1;
     if (first) {
-      const parts = [world.random(16), world.random(16), Buffer.from(String(world.now()))] as const;
+      const parts = [uid ?? world.random(16), world.random(16), Buffer.from(String(world.now()))] as const;
       put.run("uid", parts[0]);
       put.run("actor", parts[1]);
       put.run("created", parts[2]);

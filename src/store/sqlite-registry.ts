@@ -63,8 +63,28 @@ export class DbTable {
     );
   }
 
+  /** The row, and what is remembered of the db, together. */
   remove(dbId: string): void {
-    this.#write("DELETE FROM db WHERE db_id = ?", [dbId]);
+    this.#gate.run(() =>
+      this.#sqlite
+        .transaction(() => {
+          this.#sqlite.prepare("DELETE FROM remote WHERE db_id = ?").run(dbId);
+          this.#sqlite.prepare("DELETE FROM db WHERE db_id = ?").run(dbId);
+        })
+        .immediate(),
+    );
+  }
+
+  /** Where a db was cloned from; also undefined when what is kept of it is damaged: it can be given again. */
+  remote(dbId: string): string | undefined {
+    const row = this.#read(() =>
+      this.#sqlite.prepare("SELECT url, sum FROM remote WHERE db_id = ?").get(dbId),
+    ) as { url: string; sum: number } | undefined;
+    return row && row.sum === rowSum([dbId, row.url]) ? row.url : undefined;
+  }
+
+  putRemote(dbId: string, url: string): void {
+    this.#write("INSERT OR REPLACE INTO remote VALUES (?, ?, ?)", [dbId, url, rowSum([dbId, url])]);
   }
 
   /** Begins a write and takes it back. Throws STORAGE_FULL, STORAGE_FAILED. */

@@ -5,7 +5,7 @@ import { TARGETS } from "./targets.ts";
 const SRC = path.resolve(import.meta.dirname, "../../src");
 
 /** Where bytes and text from outside are read. */
-const FOLDERS = ["ids", "protocol", "log", "documents"];
+const FOLDERS = ["ids", "protocol", "log", "documents", "replication"];
 const FILES = [
   "sync/sync-message.ts",
   "sync/parts.ts",
@@ -23,6 +23,8 @@ const REQUEST = /Request$/;
 const OTHERS: Readonly<Record<string, string>> = {
   "ids/hash.ts fromHex": "takes hashes that were checked, gives no error",
   "log/reader.ts LogReader": "asks the log, decodes nothing itself",
+  "log/received.ts checkSetAside": "part of a received record, which is fuzzed; needs a document's changes",
+  "replication/peer.ts readJson": "the answer of a server that the user named, to the command line",
   "documents/progress.ts readProgress": "shared memory of our own threads",
   "documents/handle.ts loadChunks": "Automerge, in a worker",
   "documents/handle.ts loadFile": "Automerge, in a worker",

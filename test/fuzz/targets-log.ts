@@ -9,7 +9,23 @@ import { decodeCommit, encodeCommit } from "../../src/log/commit.ts";
 import { decodeDocState, encodeDocState } from "../../src/log/doc-state.ts";
 import { genesisOf } from "../../src/log/genesis.ts";
 import { decodeRecord, encodeRecord, writeRecord, type LogRecord } from "../../src/log/record.ts";
-import { checkedBlock, addressesOf, openRecord, type StoredCommit } from "../../src/log/stored-commit.ts";
+import { openReceived } from "../../src/log/received.ts";
+import {
+  decodePush,
+  encodeEnd,
+  encodeHead,
+  encodeRecords,
+  readEnd,
+  readFrames,
+  readHead,
+} from "../../src/replication/frames.ts";
+import {
+  addressesOf,
+  bodyOf,
+  checkedBlock,
+  openRecord,
+  type StoredCommit,
+} from "../../src/log/stored-commit.ts";
 import { concat } from "../support/change-chunks.ts";
 import type { Random, Target } from "./harness.ts";
 import { spoilt } from "./mutate.ts";
@@ -188,6 +204,118 @@ const record: Target = {
     }),
 };
 
+/** The same bytes as another server sends them: named by seq, and under the address that they have now. */
+const received: Target = {
+  name: "received record",
+  covers: ["log/received.ts openReceived"],
+  runs: 40_000,
+  codes: ["SYNC_INVALID"],
+  make: (random) => {
+    const base = random.pick(records);
+    if (random.chance(0.5)) return checked(spoilt(base, random, [...records, ...commits]), random);
+    const { commit, blocks, clientTxId } = decodeRecord(base, 1);
+    const bytes = spoilt(commit, random, commits);
+    return encodeRecord({ digest: blake3(bytes), commit: bytes, blocks, clientTxId });
+  },
+  run: (bytes) => openReceived(bytes as Uint8Array, seqOf(bytes as Uint8Array)),
+  holds: (bytes: Uint8Array, read: StoredCommit) =>
+    same(bodyOf(read), bytes) && same(encodeCommit(read.commit), read.bytes)
+      ? undefined
+      : "is written again in other bytes",
+};
+
+/** The seq that a record says it has, so that other checks are come to. */
+function seqOf(bytes: Uint8Array): number {
+  try {
+    return decodeCommit(decodeRecord(bytes, 1).commit).seq;
+  } catch {
+    return 1;
+  }
+}
+
+const pages = [0, 1, 3].map((count) =>
+  concat(
+    encodeHead({
+      uid: new Uint8Array(16),
+      after: count * 300,
+      commit: cidOf(CODEC_DAG_CBOR, new Uint8Array(count)),
+    }),
+    encodeRecords(records.slice(0, count)),
+  ),
+);
+
+const push: Target = {
+  name: "push of records",
+  covers: ["replication/frames.ts decodePush", "replication/frames.ts readHead"],
+  runs: 20_000,
+  codes: ["BAD_CBOR"],
+  make: (random) => spoilt(random.pick(pages), random, [...pages, ...records]),
+  run: (bytes) => decodePush(bytes as Uint8Array),
+  holds: (_: Uint8Array, read: ReturnType<typeof decodePush>) => {
+    const again = decodePush(concat(encodeHead(read.head), encodeRecords(read.bodies)));
+    const equal =
+      again.bodies.length === read.bodies.length &&
+      again.bodies.every((body, i) => same(body, read.bodies[i] as Uint8Array));
+    return equal &&
+      readHead({ ...again.head, commit: again.head.commit ?? new Uint8Array(0) }).after === read.head.after
+      ? undefined
+      : "is written again as something else";
+  },
+};
+
+const ends = [0, 5, 2 ** 40].map((end) =>
+  encodeEnd({ end, commit: end === 0 ? undefined : cidOf(CODEC_DAG_CBOR, new Uint8Array(1)) }),
+);
+const streamEnd: Target = {
+  name: "end of a stream of records",
+  covers: ["replication/frames.ts readEnd"],
+  runs: 10_000,
+  codes: ["BAD_CBOR"],
+  make: (random) => spoilt(random.pick(ends), random, [...ends, ...pages]),
+  run: (bytes) => [...decodeCborSequence(bytes as Uint8Array, 2, 8)].map(readEnd),
+  holds: (_: Uint8Array, read: ReturnType<typeof readEnd>[]) =>
+    read.every((end) => end.end >= 0) ? undefined : "has a seq below zero",
+};
+
+/** In pieces of the size that the last byte says. */
+async function* inPieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  const size = ((bytes.at(-1) ?? 0) % 50) + 1;
+  for (let at = 0; at < bytes.length; at += size) {
+    await Promise.resolve();
+    yield bytes.subarray(at, at + size);
+  }
+}
+
+const stream: Target = {
+  name: "stream of records",
+  covers: ["replication/frames.ts readFrames"],
+  runs: 4_000,
+  codes: ["BAD_CBOR"],
+  make: (random) => {
+    const whole = concat(random.pick(pages), random.pick(ends));
+    return random.chance(0.2) ? whole : spoilt(whole, random, [...pages, ...ends]);
+  },
+  run: async (bytes) => {
+    const items: unknown[] = [];
+    for await (const item of readFrames(inPieces(bytes as Uint8Array))) items.push(item);
+    return items;
+  },
+  // A piece that is missing at the end is no item; what came whole is what a plain reader gives.
+  holds: (bytes: Uint8Array, items: unknown[]) => {
+    let size = 0;
+    const plain: unknown[] = [];
+    try {
+      for (const item of decodeCborSequence(bytes, 2, 8)) plain.push(item);
+    } catch {
+      size = plain.length;
+    }
+    const read = writeAgain(items);
+    return same(read, writeAgain(plain.slice(0, items.length))) && (size > 0 || items.length <= plain.length)
+      ? undefined
+      : "is read otherwise than in one piece";
+  },
+};
+
 const uid = new Uint8Array(16).fill(7);
 
 /** A short log as its own writer would have it: each commit has the genesis of a document of its own. */
@@ -314,4 +442,14 @@ const docState: Target = {
     same(encodeDocState(read), bytes) ? undefined : `is written again as ${toHex(encodeDocState(read))}`,
 };
 
-export const logTargets: readonly Target[] = [sequence, commit, record, bundle, docState];
+export const logTargets: readonly Target[] = [
+  sequence,
+  commit,
+  record,
+  received,
+  push,
+  streamEnd,
+  stream,
+  bundle,
+  docState,
+];

@@ -35,7 +35,7 @@ import {
   parseDocName,
   type DocName,
 } from "../../src/ids/names.ts";
-import { TokenRequest, TxRequest } from "../../src/protocol/wire.ts";
+import { SyncCompareRequest, SyncPullRequest, TokenRequest, TxRequest } from "../../src/protocol/wire.ts";
 import type { Random, Target } from "./harness.ts";
 import { spoilt, spoiltText } from "./mutate.ts";
 
@@ -273,7 +273,12 @@ const json: readonly Target[] = [
       '{"label":"l","subject":"s","scopes":["*:*"],"expires":"2026-01-01T00:00:00Z"}',
     ],
     {
-      covers: ["protocol/wire.ts TxRequest", "protocol/wire.ts TokenRequest"],
+      covers: [
+        "protocol/wire.ts TxRequest",
+        "protocol/wire.ts TokenRequest",
+        "protocol/wire.ts SyncCompareRequest",
+        "protocol/wire.ts SyncPullRequest",
+      ],
       codes: [],
       run(text) {
         let value: unknown;
@@ -282,7 +287,9 @@ const json: readonly Target[] = [
         } catch {
           return undefined;
         }
-        return [TxRequest.safeParse(value).success, TokenRequest.safeParse(value).success];
+        return [TxRequest, TokenRequest, SyncCompareRequest, SyncPullRequest].map(
+          (shape) => shape.safeParse(value).success,
+        );
       },
     },
   ),

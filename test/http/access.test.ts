@@ -65,6 +65,8 @@ function bodyOf(route: Route): { headers?: Record<string, string>; body?: string
   const type = Object.keys(route.body.types)[0] as string;
   const bodies: Record<string, string> = {
     "/db/:db/branches/:branch/tx": JSON.stringify({ writes: [{ doc: "notes/a", value: { n: 1 } }] }),
+    "/db/:db/sync/pull": JSON.stringify({ after: { seq: 0, commit: null } }),
+    "/db/:db/sync/remote": JSON.stringify({ url: "https://example.org/api/v1/db/mine" }),
     "/admin/tokens": JSON.stringify({ label: "x", scopes: ["mine:doc.read"] }),
   };
   return { headers: { "content-type": type }, body: bodies[route.path] ?? "{}" };

@@ -246,6 +246,31 @@ export const txProbes: Readonly<Record<string, ProbeSpec>> = {
 const token = (more: object) =>
   ask("POST", `${API}/admin/tokens`, { body: { label: "probe", scopes: ["*:doc.read"], ...more } });
 
+const place = { seq: 0, commit: null };
+export const syncProbes: Readonly<Record<string, ProbeSpec>> = {
+  places: {
+    cheap: true,
+    run: async (n) =>
+      outcomeIn(
+        await ask("POST", `${DB}/sync/compare`, { body: { have: Array.from({ length: n }, () => place) } }),
+      ),
+  },
+  pageBytes: {
+    run: async (n) => {
+      // Bytes of no page: that is found once they are all there.
+      const headers = { "content-type": "application/cbor-seq" };
+      return outcomeIn(await ask("POST", `${DB}/sync/push`, { headers, body: Buffer.alloc(n) }), "BAD_CBOR");
+    },
+  },
+  urlCharacters: {
+    cheap: true,
+    run: async (n) => {
+      const url = "https://example.org/";
+      return outcomeIn(await ask("PUT", `${DB}/sync/remote`, { body: { url: url + x(n - url.length) } }));
+    },
+  },
+};
+
 export const tokenProbes: Readonly<Record<string, ProbeSpec>> = {
   labelCharacters: {
     cheap: true,

@@ -1,0 +1,85 @@
+import type * as z from "zod";
+import { cidFromString, cidToString } from "../ids/cid.ts";
+import { fromHex } from "../ids/hash.ts";
+import type { Place } from "../log/log.ts";
+import type { SyncCompare, SyncPushed } from "../protocol/wire.ts";
+import { encodeHead, encodeRecords } from "./frames.ts";
+
+/** Sends a request to a server and gives its answer's parts. Throws for every answer that is not 2xx. */
+export type Ask = (request: {
+  readonly method: "GET" | "PUT" | "POST";
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string | Uint8Array;
+}) => Promise<AsyncIterable<Uint8Array>>;
+
+export interface Compared {
+  readonly uid: Uint8Array;
+  readonly head: Place;
+  readonly common: Place;
+  readonly places: readonly Place[];
+}
+
+/** A copy of a db on a server, as another copy sees it. */
+export interface Peer {
+  /** For people. */
+  readonly name: string;
+  compare(
+    have: readonly Place[],
+    between?: { readonly low: number; readonly high: number },
+  ): Promise<Compared>;
+  /** The stream of records after a commit up to another; see `frames.ts`. */
+  pull(after: Place, upTo: number): Promise<AsyncIterable<Uint8Array>>;
+  /** Adds records after its head, and gives its new head. */
+  push(uid: Uint8Array, after: Place, bodies: readonly Uint8Array[]): Promise<Place>;
+}
+
+export function httpPeer(ask: Ask, db: string, name: string): Peer {
+  const base = `/api/v1/db/${encodeURIComponent(db)}/sync`;
+  const post = (route: string, value: unknown): ReturnType<Ask> =>
+    ask({
+      method: "POST",
+      path: `${base}/${route}`,
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(value),
+    });
+  return {
+    name,
+    compare: async (have, between) => {
+      const answer = await readJson<z.infer<typeof SyncCompare>>(
+        await post("compare", { have: have.map(placeJson), ...(between ? { between } : {}) }),
+      );
+      return {
+        uid: fromHex(answer.uid),
+        head: placeOf(answer),
+        common: placeOf(answer.common),
+        places: answer.places.map(placeOf),
+      };
+    },
+    pull: (after, upTo) => post("pull", { after: placeJson(after), up_to: upTo }),
+    push: async (uid, after, bodies) => {
+      const head = encodeHead({ uid, after: after.seq, commit: after.cid });
+      const answer = await ask({
+        method: "POST",
+        path: `${base}/push`,
+        headers: { "content-type": "application/cbor-seq" },
+        body: Buffer.concat([head, encodeRecords(bodies)]),
+      });
+      return placeOf(await readJson<z.infer<typeof SyncPushed>>(answer));
+    },
+  };
+}
+
+export async function readJson<T>(parts: AsyncIterable<Uint8Array>): Promise<T> {
+  const all: Uint8Array[] = [];
+  for await (const part of parts) all.push(part);
+  return JSON.parse(Buffer.concat(all).toString("utf8")) as T;
+}
+
+export function placeOf({ seq, commit }: { readonly seq: number; readonly commit: string | null }): Place {
+  return { seq, cid: commit === null ? undefined : cidFromString(commit) };
+}
+
+export function placeJson({ seq, cid }: Place): { seq: number; commit: string | null } {
+  return { seq, commit: cid ? cidToString(cid) : null };
+}

@@ -1,0 +1,88 @@
+import type { Db } from "../db/db.ts";
+import { SkaldError } from "../errors.ts";
+import { toHex } from "../ids/hash.ts";
+import type { LogHead, Place } from "../log/log.ts";
+import { decodePush, encodeEnd, encodeHead, encodeRecords } from "./frames.ts";
+
+/**
+ * What a server does for another copy of one of its dbs. It only ever adds to its line: a push goes on from its
+ * head or is refused, so nobody who may push can take anything away.
+ */
+
+/** Records and bytes of one page of a stream: read in one go, a few milliseconds. */
+const PAGE_RECORDS = 512;
+const PAGE_BYTES = 512 * 1024;
+/** Places of an answer: a thousand million commits apart at the last. */
+const PLACES = 32;
+
+export interface Compared {
+  readonly head: LogHead;
+  readonly common: Place;
+  readonly places: readonly Place[];
+}
+
+/** Where the db is, the newest of `have` that is on its line, and places of its own to ask another copy for. */
+export async function compareLines(
+  db: Db,
+  have: readonly Place[],
+  between?: { readonly low: number; readonly high: number },
+): Promise<Compared> {
+  const { log } = db;
+  return { common: await log.common(have), head: log.head(), places: log.places(PLACES, between) };
+}
+
+/**
+ * The stream of every record after a commit up to the head as it is now. `use` runs work with the db open: it is
+ * held for a page at a time. Throws SYNC_DIVERGED when the commit is not on this line.
+ */
+export async function* streamRecords(
+  use: <T>(work: (db: Db) => T | Promise<T>) => Promise<T>,
+  after: Place,
+  upTo = Infinity,
+): AsyncGenerator<Uint8Array> {
+  const begun = await use(async (db) => {
+    const common = after.seq === 0 ? after : await db.log.common([after]);
+    if (common.seq !== after.seq) throw notHere(after, db.log.head());
+    const { seq } = db.log.head();
+    const head = upTo < seq ? { seq: upTo, cid: db.log.commit(upTo)?.cid } : db.log.head();
+    return { head, epoch: db.log.epoch, uid: db.log.identity.uid };
+  });
+  const { head, epoch, uid } = begun;
+  yield encodeHead({ uid, after: after.seq, commit: after.cid });
+  for (let seq = after.seq; seq < head.seq;) {
+    const from = seq + 1;
+    const page = await use((db) => {
+      // Another line was adopted: what was sent is not the beginning of this one.
+      if (db.log.epoch !== epoch) throw notHere(after, db.log.head());
+      return db.log.bodies(from, Math.min(PAGE_RECORDS, head.seq - seq), PAGE_BYTES);
+    });
+    seq += page.length;
+    yield encodeRecords(page.map(({ body }) => body));
+  }
+  yield encodeEnd({ end: head.seq, commit: head.cid });
+}
+
+/** Takes over what a push brings. Throws BAD_CBOR, SYNC_OTHER_DB, SYNC_DIVERGED, SYNC_INVALID, STORAGE_FULL. */
+export function takePush(db: Db, bytes: Uint8Array): Promise<LogHead> {
+  const { head, bodies } = decodePush(bytes);
+  checkUid(db, head.uid);
+  return db.log.receive({ seq: head.after, cid: head.commit }, bodies);
+}
+
+function checkUid(db: Db, uid: Uint8Array): void {
+  const own = db.log.identity.uid;
+  if (Buffer.compare(own, uid) === 0) return;
+  throw otherDb(db.id, toHex(own), toHex(uid));
+}
+
+export function otherDb(db: string, uid: string, other: string): SkaldError {
+  return new SkaldError("SYNC_OTHER_DB", `The db ${db} is another one: ${uid}, not ${other}.`, {
+    details: { db, uid, other_uid: other },
+  });
+}
+
+function notHere(after: Place, head: LogHead): SkaldError {
+  return new SkaldError("SYNC_DIVERGED", `Commit ${after.seq} of the other copy is not on this line.`, {
+    details: { seq: head.seq },
+  });
+}
