@@ -47,12 +47,17 @@ export function addReplication(program: Command): void {
     program
       .command("push <db-or-url> [db]")
       .usage("[options] [url] <db>")
-      .description("send what the other server lacks of a db that was cloned, or that a URL names"),
+      .description("send what the other server lacks of a db that was cloned, or that a URL names")
+      .option(
+        "--no-merge",
+        "refuse when the other server has commits that are not here, instead of pulling first",
+      ),
     ["skald push shop", "skald push https://skald.example shop"],
-  ).action((first: string, second: string | undefined, flags: Flags) =>
+  ).action((first: string, second: string | undefined, flags: Flags & { merge: boolean }) =>
     together(flags, false, async ({ connect, local, carrying, copies }) => {
       const { name, remote } = await meant(local, first, second);
-      await tell(name, remote, await copies.push(await connect(remote, name, false), carrying), flags);
+      const pair = await connect(remote, name, false);
+      await tell(name, remote, await copies.push(pair, carrying, { merge: flags.merge }), flags);
     }),
   );
 }
@@ -105,6 +110,12 @@ async function tell(name: string, remote: Remote, done: Exchanged, flags: Flags)
   const parts: string[] = [];
   if (received.commits > 0) parts.push(`received ${received.commits} commits (${byteText(received.bytes)})`);
   if (sent.commits > 0) parts.push(`sent ${sent.commits} commits (${byteText(sent.bytes)})`);
+  if (rest.merged) {
+    const [mine, theirs] = rest.merged.heads;
+    parts.push(
+      `merged ${mine?.commit ?? "none"} and ${theirs?.commit ?? "none"}, which had commit ${rest.merged.common} in common`,
+    );
+  }
   if (ahead > 0) parts.push(`${ahead} commits are here alone`);
   if (behind > 0) parts.push(`${behind} commits are there alone`);
   if (parts.length === 0) parts.push("nothing to do");

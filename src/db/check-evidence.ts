@@ -1,6 +1,7 @@
 import { cidToString } from "../ids/cid.ts";
 import { blake3, toHex } from "../ids/hash.ts";
 import { prefixOf } from "../log/catalog.ts";
+import { isMerge, mergedIn } from "../log/merged.ts";
 import { Records } from "../log/records.ts";
 import { headersIn, type StoredCommit } from "../log/stored-commit.ts";
 import type { LogStorage } from "../store/contract.ts";
@@ -36,6 +37,8 @@ export class EvidenceCheck {
   readonly #sent: Sent | undefined;
   /** Addresses by their seq that were not met yet. Two for one seq cannot both be. */
   readonly #held = new Map<number, Set<string>>();
+  /** What was met under a seq of which another receipt is held. */
+  readonly #instead = new Map<number, string>();
   /** The first commit of each pair, by the start of a hash over it. */
   readonly #pairs = new Map<number, number>();
 
@@ -64,21 +67,31 @@ export class EvidenceCheck {
   end(): void {
     const left = [...this.#held].sort(([a], [b]) => a - b);
     for (const [seq, commits] of left) {
-      for (const commit of commits)
-        this.#report("acknowledged", `commit ${seq} (${commit}) is not in the log`);
+      const there = this.#instead.get(seq);
+      for (const commit of commits) {
+        const what =
+          there === undefined
+            ? `(${commit}) is not in the log`
+            : `was acknowledged as ${commit} and is ${there}`;
+        this.#report("acknowledged", `commit ${seq} ${what}`);
+      }
     }
     this.#held.clear();
   }
 
-  #acknowledged({ cid, commit: { seq } }: StoredCommit): void {
+  #acknowledged(stored: StoredCommit): void {
+    this.#found(stored.commit.seq, stored.cid);
+    // What was acknowledged on a line that was merged is there, and its seq is another's.
+    for (const { commit, cid } of mergedIn(stored)) this.#found(commit.seq, cid);
+  }
+
+  #found(seq: number, cid: Uint8Array): void {
     const held = this.#held.get(seq);
     if (!held) return;
     const there = cidToString(cid);
-    for (const commit of held) {
-      if (commit !== there)
-        this.#report("acknowledged", `commit ${seq} was acknowledged as ${commit} and is ${there}`);
-    }
-    this.#held.delete(seq);
+    held.delete(there);
+    if (held.size === 0) this.#held.delete(seq);
+    else if (!this.#instead.has(seq)) this.#instead.set(seq, there);
   }
 
   #once({ commit: { seq, author }, clientTxId }: StoredCommit): void {
@@ -101,6 +114,11 @@ export class EvidenceCheck {
 
 /** Whether somebody sent it. What the server sets aside by itself counts as sent. */
 function wasSent(stored: StoredCommit, { hashes, txIds }: Sent): boolean {
+  const merged = mergedIn(stored);
+  if (merged.length > 0)
+    return merged.every(
+      (within) => isMerge(within.commit) || within.clientTxId === "" || txIds.has(within.clientTxId),
+    );
   const { entries } = stored.commit;
   if (entries.length > 0 && entries.every((entry) => entry.refused !== undefined)) return true;
   if (stored.clientTxId !== "") return txIds.has(stored.clientTxId);

@@ -1,6 +1,7 @@
 import { cidDigest, cidOf, cidToString, CODEC_DAG_CBOR } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
 import { prefixOf } from "../log/catalog.ts";
+import { mergedIn } from "../log/merged.ts";
 import { addressesOf, headersIn, type StoredCommit } from "../log/stored-commit.ts";
 import { guarded } from "./check-catalog.ts";
 import type { Checking, Progress } from "./checking.ts";
@@ -108,6 +109,15 @@ function compareNames({ db, report, records }: Checking, stored: StoredCommit): 
       const given = found === undefined ? "nothing" : `commit ${found}`;
       report("receipts", `commit ${seq}: a repeat of ${author}'s ${clientTxId} finds ${given}`, "rebuild");
     }
+  }
+  for (const { commit: within, clientTxId: id } of mergedIn(stored)) {
+    const found = id === "" ? seq : catalog.receipt(within.author, id);
+    if (found !== undefined && found <= seq) continue;
+    report(
+      "receipts",
+      `commit ${seq}: a repeat of ${within.author}'s ${id}, which it merged, is not found`,
+      "rebuild",
+    );
   }
   if (seq <= catalog.bundledUpTo()) return;
   const hashes = [

@@ -4,6 +4,8 @@ import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { Documents, type DocumentsOptions } from "../documents/documents.ts";
 import { checkDbId, dbFolder } from "../ids/names.ts";
+import { mergeLines, type MergedLine } from "../log/adopt.ts";
+import { Log, type Place } from "../log/log.ts";
 import { commitsMissing, type LogStorage } from "../store/contract.ts";
 import { checkSpace } from "../store/space.ts";
 import { lockDirectory, type DirectoryLock } from "../store/dir-lock.ts";
@@ -265,6 +267,42 @@ export class Engine {
     await this.use(dbId, (db) => db.projection.catchUp(onProgress));
   }
 
+  /**
+   * Puts the staged line of another server in the place of this one's, with this one's commits merged on top of it;
+   * requests to the db wait meanwhile, and everything derived is made anew. `expected` must be the last staged
+   * commit. A crash leaves the db as it was, or as it is after. Throws what `mergeLines` throws, and then nothing
+   * was changed.
+   */
+  async merge(dbId: string, expected: Place, author: string): Promise<MergedLine> {
+    const row = this.#row(dbId);
+    let merged: MergedLine | undefined;
+    await this.#shut(dbId, async () => {
+      merged = await this.#merge(row, expected, author);
+    });
+    return merged as MergedLine;
+  }
+
+  async #merge(row: DbRow, expected: Place, author: string): Promise<MergedLine> {
+    const folder = this.#folder(row);
+    const storage = this.#files.openLog(folder, row.dbId, this.#storageOptions());
+    try {
+      const catalog = this.#files.openCatalog(folder);
+      let merged: MergedLine;
+      try {
+        const log = new Log(storage, catalog, { world: this.world });
+        merged = await mergeLines(log, storage, expected, author);
+      } finally {
+        catalog.close();
+      }
+      // What is derived of the line that goes must not be met beside the one that comes.
+      this.#dropFiles(row);
+      await storage.adopt(merged.line);
+      return merged;
+    } finally {
+      storage.close();
+    }
+  }
+
   /** Where a db's files are. Throws DB_NOT_FOUND. */
   folderOf(dbId: string): string {
     return this.#folder(this.#row(dbId));
@@ -384,7 +422,7 @@ export class Engine {
   }
 
   /** Closes a db once nobody uses it; `then` runs before anyone can open it again. */
-  async #shut(dbId: string, then: () => void = () => {}, damage?: SkaldError): Promise<void> {
+  async #shut(dbId: string, then: () => void | Promise<void> = () => {}, damage?: SkaldError): Promise<void> {
     while (this.#closing.has(dbId)) await this.#closing.get(dbId);
     // No waiting from here on until it is listed as closing, or a second caller gets in between.
     const open = this.#open.get(dbId);
@@ -401,7 +439,7 @@ export class Engine {
       try {
         await open?.db.close();
       } finally {
-        then();
+        await then();
       }
     })().finally(() => this.#closing.delete(dbId));
     this.#closing.set(

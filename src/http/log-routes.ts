@@ -6,6 +6,7 @@ import { CODEC_DAG_CBOR, cidCodec, cidFromString, cidToString } from "../ids/cid
 import { LIMITS } from "../limits.ts";
 import { toHex } from "../ids/hash.ts";
 import type { StoredCommit } from "../log/log.ts";
+import { mergedIn } from "../log/merged.ts";
 import { CommitJson, CommitList } from "../protocol/wire.ts";
 import { notModified } from "./etag.ts";
 import {
@@ -139,10 +140,11 @@ function findCommit(db: Db, text: string): StoredCommit {
   const cid = cidFromString(text);
   const seq = db.log.findCommit(cid);
   const stored = seq === undefined ? undefined : db.log.commit(seq);
-  // The log also finds the commit that holds a change of this address.
-  if (!stored || Buffer.compare(stored.cid, cid) !== 0)
-    throw new SkaldError("COMMIT_NOT_FOUND", `No commit of this db has the address ${text}.`);
-  return stored;
+  if (stored && Buffer.compare(stored.cid, cid) === 0) return stored;
+  // The log also finds the merge that holds it, and the commit that holds a change of this address.
+  const within = stored && mergedIn(stored).find((merged) => Buffer.compare(merged.cid, cid) === 0);
+  if (!within) throw new SkaldError("COMMIT_NOT_FOUND", `No commit of this db has the address ${text}.`);
+  return { ...within, blocks: [] };
 }
 
 export function commitJson({ cid, commit }: StoredCommit): z.infer<typeof CommitJson> {

@@ -47,7 +47,7 @@ export function pointHeaders(db: Db, seq: number): Record<string, string> {
 }
 
 export function cursorAt(db: Db, seq: number): string {
-  return encodeCursor(db.log.identity.uid, { epoch: FIRST_EPOCH, seq });
+  return encodeCursor(db.log.identity.uid, { epoch: db.log.epoch, seq });
 }
 
 /** The seq a cursor names. Throws CURSOR_INVALID, also for a place that this log has not got to. */

@@ -2,17 +2,20 @@ import type * as z from "zod";
 import type { Action } from "../auth/actions.ts";
 import { allows } from "../auth/policy.ts";
 import { SkaldError } from "../errors.ts";
+import { cidToString } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
 import { LIMITS } from "../limits.ts";
 import {
   SyncCompare,
   SyncCompareRequest,
+  SyncMerged,
+  SyncPlace,
   SyncPullRequest,
   SyncPushed,
   SyncRemote,
 } from "../protocol/wire.ts";
 import { placeJson, placeOf } from "../replication/peer.ts";
-import { compareLines, streamRecords, takePush } from "../replication/serve.ts";
+import { compareLines, streamRecords, takePush, takeStaged } from "../replication/serve.ts";
 import { cursorAt } from "./point.ts";
 import { json, type Call, type Route } from "./route.ts";
 
@@ -33,7 +36,7 @@ export const replicationRoutes: readonly Route[] = [
       also(call, "doc.read");
       const { have, between } = call.body.value as z.infer<typeof SyncCompareRequest>;
       return call.db(async (db) => {
-        const { head, common, places } = await compareLines(db, have.map(placeOf), between);
+        const { head, common, places, staged } = await compareLines(db, have.map(placeOf), between);
         const answer: z.infer<typeof SyncCompare> = {
           db: db.id,
           uid: toHex(db.log.identity.uid),
@@ -41,6 +44,7 @@ export const replicationRoutes: readonly Route[] = [
           epoch: db.log.epoch,
           common: placeJson(common),
           places: places.map(placeJson),
+          staged: staged ? placeJson(staged) : null,
         };
         return json(200, answer);
       });
@@ -85,6 +89,49 @@ export const replicationRoutes: readonly Route[] = [
         const answer: z.infer<typeof SyncPushed> = { ...placeJson(head), cursor: cursorAt(db, head.seq) };
         return json(200, answer);
       });
+    },
+  },
+  {
+    method: "POST",
+    path: "/db/:db/sync/stage",
+    summary: "Keep records of another copy's line beside this one, to be merged",
+    description:
+      "A page as a push has it, which follows the last staged record, or begins anew after a commit that both lines have. Nothing of it counts before a merge.",
+    job: true,
+    tag,
+    access: "db.admin",
+    body: { types: { [CBOR_SEQUENCE]: "raw" }, maxBytes: LIMITS.sync.pageBytes.value },
+    answers: {
+      200: { description: "Where that line is, durably.", types: { "application/json": SyncPlace } },
+    },
+    handle: (call) => call.db(async (db) => json(200, placeJson(await takeStaged(db, call.body.bytes)))),
+  },
+  {
+    method: "POST",
+    path: "/db/:db/sync/merge",
+    summary: "Adopt the staged line, with this copy's own commits merged on top of it",
+    description:
+      "The body names the last staged commit. Afterwards this copy has the other's line and merges that hold its own commits since the last common one. The db starts a new life: places after that commit are others.",
+    job: true,
+    tag,
+    access: "db.admin",
+    body: { types: { "application/json": SyncPlace } },
+    answers: { 200: { description: "Merged, durably.", types: { "application/json": SyncMerged } } },
+    handle: async (call) => {
+      const db = call.params["db"] as string;
+      const staged = placeOf(call.body.value as z.infer<typeof SyncPlace>);
+      const merged = await call.services.engine.merge(db, staged, call.principal.subject);
+      call.services.tokens.audit({ principal: call.principal.id, action: "db.merge", db });
+      const { head, common, here, there, line } = merged;
+      const answer: z.infer<typeof SyncMerged> = {
+        seq: head.seq,
+        commit: cidToString(head.cid ?? new Uint8Array(0)),
+        epoch: line.life.epoch,
+        common,
+        heads: [placeJson(here), placeJson(there)],
+        cursor: await call.db((held) => cursorAt(held, head.seq)),
+      };
+      return json(200, answer);
     },
   },
   {

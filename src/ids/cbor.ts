@@ -184,6 +184,11 @@ export class CborReader {
     if (this.#at !== this.#bytes.length) throw new RangeError("bytes are left over");
   }
 
+  /** Whether everything was read. */
+  atEnd(): boolean {
+    return this.#at === this.#bytes.length;
+  }
+
   uint(): number {
     return this.#head(0x00);
   }

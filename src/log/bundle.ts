@@ -1,11 +1,12 @@
 import { brotliCompressSync, brotliDecompressSync, constants } from "node:zlib";
 import { SkaldError } from "../errors.ts";
 import { CborReader, CborWriter } from "../ids/cbor.ts";
-import { CODEC_DAG_CBOR, CODEC_RAW, cidDigest, cidFromDigest, cidOf } from "../ids/cid.ts";
+import { CODEC_DAG_CBOR, CODEC_RAW, cidCodec, cidDigest, cidFromDigest, cidOf } from "../ids/cid.ts";
 import { blake3, fromHex, toHex } from "../ids/hash.ts";
 import { packChanges, unpackChanges } from "./change-pack.ts";
 import { readTrustedHeader } from "./change.ts";
 import { encodeCommit, type Commit, type CommitEntry } from "./commit.ts";
+import { isMerge } from "./merged.ts";
 import type { StoredCommit } from "./stored-commit.ts";
 
 /**
@@ -112,6 +113,7 @@ export function packBundle(uid: Uint8Array, commits: readonly StoredCommit[]): U
   for (const list of explicit) hashes(meta, list);
   meta.array(events.length);
   for (const block of events) meta.bytes(block);
+  putMerges(meta, commits);
 
   const out = new CborWriter(64 * 1024);
   out.raw(Uint8Array.of(BUNDLE_FORMAT));
@@ -188,6 +190,7 @@ function expand(uid: Uint8Array, payload: Uint8Array): StoredCommit[] {
   const txIds = readList(r, (x) => x.text());
   const explicit = readList(r, readHashes);
   const events = readList(r, (x) => x.bytes());
+  const merges = readMerges(r);
   r.end();
 
   const commits: StoredCommit[] = [];
@@ -222,16 +225,17 @@ function expand(uid: Uint8Array, payload: Uint8Array): StoredCommit[] {
     for (let n = nth(eventCounts, i); n > 0; n -= 1) ownEvents.push(nth(events, eventAt++));
     blocks.push(...ownEvents);
     const said = nth(message, i);
+    const merge = merges.get(i);
     const commit: Commit = {
       version: 1,
       db: uid,
       branch: "main",
       seq,
-      parents: parent ? [parent] : [],
+      parents: [...(parent ? [parent] : []), ...(merge ? [merge.parent] : [])],
       time,
       author: nth(authors, nth(author, i)),
       entries,
-      events: ownEvents.map((bytes) => cidOf(CODEC_RAW, bytes)),
+      events: ownEvents.map((bytes, at) => cidOf(merge?.commits.has(at) ? CODEC_DAG_CBOR : CODEC_RAW, bytes)),
       ...(said === 0 ? {} : { message: nth(messages, said - 1) }),
     };
     const bytes = encodeCommit(commit);
@@ -262,6 +266,29 @@ function firstBases(commits: readonly StoredCommit[]): (readonly string[])[] {
     for (const entry of commit.entries) if (!bases.has(entry.doc)) bases.set(entry.doc, entry.base);
   }
   return [...bases.values()];
+}
+
+/** Of merges their second parents, and which of their events are commits. Nothing when there is none. */
+function putMerges(w: CborWriter, commits: readonly StoredCommit[]): void {
+  const merges = commits.flatMap(({ commit }, i) => (isMerge(commit) ? [{ commit, i }] : []));
+  if (merges.length === 0) return;
+  w.array(merges.length);
+  for (const { commit, i } of merges) {
+    w.uint(i);
+    w.bytes(commit.parents[1] ?? NOTHING);
+    numbers(
+      w,
+      commit.events.flatMap((cid, at) => (cidCodec(cid) === CODEC_DAG_CBOR ? [at] : [])),
+    );
+  }
+}
+
+function readMerges(r: CborReader): Map<number, { parent: Uint8Array; commits: ReadonlySet<number> }> {
+  const merges = new Map<number, { parent: Uint8Array; commits: ReadonlySet<number> }>();
+  if (r.atEnd()) return merges;
+  for (let left = r.array(); left > 0; left -= 1)
+    merges.set(r.uint(), { parent: r.bytes(), commits: new Set(readNumbers(r)) });
+  return merges;
 }
 
 class Table {

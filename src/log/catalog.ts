@@ -285,6 +285,9 @@ export class Catalog {
   }
 }
 
+/** What a stage stands on: the catalog, or the catalog as it was. */
+export type StageBase = Pick<Catalog, "doc" | "find" | "receipt" | "flushes">;
+
 interface Touched {
   state: DocState;
   readonly touches: number[];
@@ -296,9 +299,9 @@ export class Stage {
   readonly addresses = new AddressMap();
   readonly receipts = new Map<string, number>();
   readonly flushes: number;
-  readonly #catalog: Catalog;
+  readonly #catalog: StageBase;
 
-  constructor(catalog: Catalog) {
+  constructor(catalog: StageBase) {
     this.#catalog = catalog;
     this.flushes = catalog.flushes();
   }

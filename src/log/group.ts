@@ -7,7 +7,9 @@ import { prefixOf, type Stage } from "./catalog.ts";
 import { readTrustedHeader, type ChangeHeader } from "./change.ts";
 import { encodeCommit, type Commit, type CommitEntry } from "./commit.ts";
 import { headsOf } from "./doc-state.ts";
-import { checkSetAside, openReceived, receivedInvalid, writesOf } from "./received.ts";
+import { broughtBy, planBrought } from "./merge-plan.ts";
+import { bringersOf, brokenLine, eventsOf, isMerge, mergedIn, stageMerged } from "./merged.ts";
+import { checkSetAside, openReceived, readReceived, receivedInvalid, writesOf } from "./received.ts";
 import { writeRecord } from "./record.ts";
 import { headersIn, type StoredCommit } from "./stored-commit.ts";
 import {
@@ -15,6 +17,7 @@ import {
   stageWrites,
   type FoundChange,
   type LogLookup,
+  type PlannedWrite,
   type Transaction,
 } from "./transaction.ts";
 
@@ -123,13 +126,14 @@ export class Group {
       throw receivedInvalid(seq, "it is of another db");
     if (commit.time < this.head.time) throw receivedInvalid(seq, "it is older than the commit before it");
     const parents = this.head.cid ? [this.head.cid] : [];
-    if (commit.parents.length !== parents.length || !sameCids(commit.parents, parents))
+    const named = isMerge(commit) ? commit.parents.slice(0, 1) : commit.parents;
+    if (named.length !== parents.length || !sameCids(named, parents))
       throw receivedInvalid(seq, "it does not name the commit before it as its parent");
     if (clientTxId !== "" && this.stage.receipt(commit.author, clientTxId) !== undefined)
       throw receivedInvalid(seq, `its client_tx_id ${clientTxId} has another commit`);
     let entries: readonly CommitEntry[];
     try {
-      entries = this.#replay(stored, seq);
+      entries = isMerge(commit) ? this.#replayMerge(stored, seq) : this.#replay(stored, seq);
     } catch (error) {
       if (!isSkaldError(error) || error.code === "SYNC_INVALID" || !BLAMES_THE_SENDER(error.status))
         throw error;
@@ -139,9 +143,113 @@ export class Group {
       throw receivedInvalid(seq, "its entries are not what follows from its changes");
     this.stage.addresses.add(prefixOf(toHex(cidDigest(cid))), seq);
     if (clientTxId !== "") this.stage.addReceipt(commit.author, clientTxId, seq);
+    stageMerged(stored, this.stage);
     this.records.push({ seq, body });
     this.#own.set(seq, stored);
     this.head = { seq, cid, time: commit.time };
+  }
+
+  /** Lets go of the commits so far, which `stored` finds from now on. */
+  settle(): void {
+    this.records.length = 0;
+    this.#own.clear();
+  }
+
+  /**
+   * Puts a run of commits of another line into one merge commit. `deleted` says of a document whether it is, by
+   * what that line says. Throws SYNC_EQUIVOCATION, DOC_TOO_LARGE; then the group is no good any more.
+   */
+  merge(
+    run: readonly StoredCommit[],
+    author: string,
+    deleted: (doc: string, there: boolean) => boolean,
+  ): void {
+    const seq = this.head.seq + 1;
+    const planned: PlannedWrite[] = [];
+    for (const brought of broughtBy(run)) {
+      const gone = deleted(brought.doc, brought.deleted);
+      const write = planBrought(brought, gone, this.stage, this.#lookup(), (doc) => this.#counting(doc));
+      if (write) planned.push(write);
+    }
+    const entries = stageWrites(planned, author, seq, this.stage);
+    const { cids, blocks } = eventsOf(run);
+    const commit: Commit = {
+      version: 1,
+      db: this.#identity.uid,
+      branch: "main",
+      seq,
+      parents: [this.head.cid as Uint8Array, (run.at(-1) as StoredCommit).cid],
+      time: Math.max(this.#world.now(), this.head.time),
+      author,
+      entries,
+      events: cids,
+      message: `merged ${run.length} commit${run.length === 1 ? "" : "s"}`,
+    };
+    const bytes = encodeCommit(commit);
+    const digest = blake3(bytes);
+    const cid = cidFromDigest(CODEC_DAG_CBOR, digest);
+    const changes = planned.flatMap((write) => write.fresh.map((change) => change.bytes));
+    const record = writeRecord({ digest, commit: bytes, blocks: [...changes, ...blocks], clientTxId: "" });
+    const stored = { cid, bytes, commit, blocks: record.blocks, clientTxId: "" };
+    this.stage.addresses.add(prefixOf(toHex(digest)), seq);
+    stageMerged(stored, this.stage);
+    this.records.push({ seq, body: record.body });
+    this.#own.set(seq, stored);
+    this.head = { seq, cid, time: commit.time };
+  }
+
+  /** The same steps as `merge`, with what it says of deletions and of changes set aside taken as it is and checked. */
+  #replayMerge(stored: StoredCommit, seq: number): readonly CommitEntry[] {
+    const { commit, blocks } = stored;
+    const merged = mergedIn(stored);
+    const broken = brokenLine(stored, (parent, childSeq) => this.#isBefore(parent, childSeq));
+    if (broken !== undefined) throw receivedInvalid(seq, broken);
+    const bringer = bringersOf(stored);
+    let at = 0;
+    const planned = commit.entries.map((entry) => {
+      const principals = new Map<string, string>();
+      const changes = entry.changes.map((cid) => {
+        const change = readReceived(blocks[at++] as Uint8Array);
+        const principal = bringer(entry.doc, cid);
+        if (principal === undefined)
+          throw receivedInvalid(seq, `it has a change of ${entry.doc} that no commit in it brought`);
+        principals.set(change.hash, principal);
+        return change;
+      });
+      const { doc, deleted = false, refused = [] } = entry;
+      const brought = { doc, changes, principals, refused: new Set(refused), deleted };
+      const write = planBrought(brought, deleted, this.stage, this.#lookup(), (name) => this.#counting(name));
+      if (write?.fresh.length !== changes.length)
+        throw receivedInvalid(seq, `it brings what ${doc} has already`);
+      return write;
+    });
+    const entries = stageWrites(planned, commit.author, seq, this.stage);
+    const fresh = new Set(planned.flatMap((write) => write.fresh.map(({ hash }) => hash)));
+    for (const { commit: within } of merged) {
+      for (const { doc, heads } of within.entries) {
+        const lost = heads.find(
+          (hash) => !fresh.has(hash) && !this.stage.doc(doc)?.heads.has(hash) && !this.#has(doc, hash),
+        );
+        if (lost !== undefined) throw receivedInvalid(seq, `it leaves out ${lost} of ${doc}`);
+      }
+    }
+    return entries;
+  }
+
+  #has(doc: string, hash: string): boolean {
+    return this.#findChange(doc, hash, this.stage.find(prefixOf(hash))) !== undefined;
+  }
+
+  /** Whether a commit came before: on the line right below the one that names it, in the merge before, or in any. */
+  #isBefore(parent: Uint8Array, childSeq: number): boolean {
+    const is = (cid: Uint8Array | undefined): boolean =>
+      cid !== undefined && Buffer.compare(cid, parent) === 0;
+    if (childSeq > 1 && childSeq - 1 <= this.head.seq && is(this.#commit(childSeq - 1).cid)) return true;
+    const { seq } = this.head;
+    if (seq > 0 && this.#commit(seq).commit.parents.some(is)) return true;
+    return this.stage
+      .find(prefixOf(toHex(cidDigest(parent))))
+      .some((found) => [this.#commit(found).cid, ...this.#commit(found).commit.events].some(is));
   }
 
   #replay(stored: StoredCommit, seq: number): readonly CommitEntry[] {
@@ -160,8 +268,11 @@ export class Group {
   /** The changes that count in a document, those of this group included. */
   #counting(doc: string): ChangeHeader[] {
     const refused = this.stage.doc(doc)?.refused;
+    const found = new Map<string, ChangeHeader>();
     const own = [...this.#own.values()].flatMap((stored) => headersIn(stored, doc));
-    return [...this.#changes(doc).map(readTrustedHeader), ...own].filter(({ hash }) => !refused?.has(hash));
+    for (const header of [...this.#changes(doc).map(readTrustedHeader), ...own])
+      if (!refused?.has(header.hash)) found.set(header.hash, header);
+    return [...found.values()];
   }
 
   #lookup(): LogLookup {
@@ -182,7 +293,11 @@ export class Group {
   }
 
   #repeat(tx: Transaction, seq: number): Added {
-    const { commit, cid, clientTxId } = this.#commit(seq);
+    const stored = this.#commit(seq);
+    const merged = mergedIn(stored).find(
+      (candidate) => candidate.clientTxId === tx.clientTxId && candidate.commit.author === tx.author,
+    );
+    const { commit, cid, clientTxId } = merged ?? stored;
     if (commit.author !== tx.author || clientTxId !== tx.clientTxId) {
       throw new SkaldError(
         "DERIVED_DAMAGED",

@@ -4,12 +4,13 @@ import type { CatalogTable, LogStorage } from "../store/contract.ts";
 import { nextTurn, realWorld, type World } from "../world.ts";
 import { WritersArchive } from "./archive.ts";
 import { BUNDLE_COMMITS } from "./bundle.ts";
+import { CatalogAt } from "./catalog-at.ts";
 import { Catalog, Stage } from "./catalog.ts";
 import { Group, receiptOf, type Added, type LogHead, type Receipt } from "./group.ts";
 import { LogReader, type Place } from "./reader.ts";
 import { Records } from "./records.ts";
 import { CATALOG_BATCH, noteBundles, recover } from "./recover.ts";
-import { documentsOf, type StoredCommit } from "./stored-commit.ts";
+import { changesIn, documentsOf, type StoredCommit } from "./stored-commit.ts";
 import type { Transaction } from "./transaction.ts";
 
 export type { LogHead, Receipt } from "./group.ts";
@@ -283,6 +284,35 @@ export class Log extends LogReader {
     }
   }
 
+  /**
+   * A group on top of commit `seq` instead of the head: another line, which is no part of this log. `stored` finds
+   * commits of that line, those up to `seq` included.
+   */
+  groupAt(seq: number, stored: (seq: number) => StoredCommit | undefined): Group {
+    const commitsOf = (doc: string, upTo: number): StoredCommit[] =>
+      this.history(doc, upTo, Number.MAX_SAFE_INTEGER)
+        .reverse()
+        .map((at) => this.commit(at) as StoredCommit);
+    const stage = new Stage(new CatalogAt(this.catalog, seq, commitsOf));
+    const at = seq > 0 ? this.commit(seq) : undefined;
+    const touchedSince = (doc: string): readonly number[] => stage.docs.get(doc)?.touches ?? [];
+    return new Group({
+      identity: this.identity,
+      stage,
+      head: at ? { seq, cid: at.cid, time: at.commit.time } : { seq: 0, cid: undefined, time: 0 },
+      world: this.world,
+      stored,
+      archive: (doc) => upToOf(this.#archive.of(doc), seq),
+      changes: (doc) => [
+        ...commitsOf(doc, seq).flatMap((commit) => changesIn(commit, doc)),
+        ...touchedSince(doc).flatMap((later) => {
+          const commit = stored(later);
+          return commit ? changesIn(commit, doc) : [];
+        }),
+      ],
+    });
+  }
+
   #openGroup(): Group {
     return new Group({
       identity: this.identity,
@@ -346,6 +376,13 @@ interface Receiving {
   readonly bodies: readonly Uint8Array[];
   readonly resolve: (head: LogHead) => void;
   readonly reject: (error: unknown) => void;
+}
+
+function* upToOf(
+  bundles: Iterable<readonly StoredCommit[]>,
+  seq: number,
+): Generator<readonly StoredCommit[]> {
+  for (const commits of bundles) yield commits.filter(({ commit }) => commit.seq <= seq);
 }
 
 /** Throws SYNC_DIVERGED with where the log is. */

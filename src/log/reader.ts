@@ -13,6 +13,7 @@ import type { Commit, CommitEntry } from "./commit.ts";
 import type { RawCommit } from "./commit-scan.ts";
 import { headsOf, type DocState } from "./doc-state.ts";
 import type { LogHead } from "./group.ts";
+import { isMerge } from "./merged.ts";
 import type { Records } from "./records.ts";
 import { tipsOf } from "./refusals.ts";
 import { addressesOf, changesIn, checkedBlock, headersIn, type StoredCommit } from "./stored-commit.ts";
@@ -198,9 +199,8 @@ export class LogReader {
         .find((candidate) => holds(this.commit(candidate), cid));
     const stored = seq === undefined ? undefined : this.commit(seq);
     if (!stored) return undefined;
-    return cidCodec(cid) === CODEC_DAG_CBOR
-      ? stored.bytes
-      : checkedBlock(stored, placeOf(stored.commit, cid));
+    if (Buffer.compare(stored.cid, cid) === 0) return stored.bytes;
+    return checkedBlock(stored, placeOf(stored.commit, cid));
   }
 
   /**
@@ -372,9 +372,10 @@ export interface DocPoint {
 /** Whether a commit has this address, or one of its blocks. */
 function holds(stored: StoredCommit | undefined, cid: Uint8Array): boolean {
   if (!stored) return false;
-  return cidCodec(cid) === CODEC_DAG_CBOR
-    ? Buffer.compare(stored.cid, cid) === 0
-    : placeOf(stored.commit, cid) >= 0;
+  if (Buffer.compare(stored.cid, cid) === 0) return true;
+  // Only merges hold commits.
+  if (cidCodec(cid) === CODEC_DAG_CBOR && !isMerge(stored.commit)) return false;
+  return placeOf(stored.commit, cid) >= 0;
 }
 
 function placeOf(commit: Commit, cid: Uint8Array): number {

@@ -65,6 +65,7 @@ function checkCommit(commit: Commit, seq: number): void {
   if ((message?.length ?? 0) > LIMITS.tx.messageCharacters.value)
     throw receivedInvalid(seq, "its message is too long");
   for (const { doc } of entries) parseDocName(doc);
+  if (commit.parents.length > 2) throw receivedInvalid(seq, "it has more than two parents");
   if (new Set(entries.map(({ doc }) => doc)).size < entries.length)
     throw receivedInvalid(seq, "it writes a document twice");
 }
@@ -100,7 +101,7 @@ export function writesOf({ commit, blocks }: StoredCommit): DocWrite[] {
 }
 
 /** A change is kept in one form only: another would have another address. */
-function readReceived(block: Uint8Array): ChangeHeader {
+export function readReceived(block: Uint8Array): ChangeHeader {
   const change = readChange(block, AUTHORED_LIMITS);
   if (change.bytes.length !== block.length)
     throw new SkaldError("CHANGE_MALFORMED", "The change is not in the form that is kept.");

@@ -5,6 +5,7 @@ import { archive } from "./archive.ts";
 import { Stage, prefixOf, type Catalog } from "./catalog.ts";
 import { advance, setAside } from "./doc-state.ts";
 import { findHeaders, type Archive, type LogHead } from "./group.ts";
+import { bringersOf, stageMerged } from "./merged.ts";
 import type { Records } from "./records.ts";
 import { refusalOf } from "./refusals.ts";
 import { documentsOf, headersIn, type StoredCommit } from "./stored-commit.ts";
@@ -61,12 +62,13 @@ function stageStored(
   archive: Archive,
 ): void {
   const { commit, cid, clientTxId } = stored;
+  const bringer = bringersOf(stored);
   for (const entry of commit.entries) {
     const state = stage.touch(entry.doc, commit.seq);
-    for (const header of headersIn(stored, entry.doc)) {
-      advance(state, header, commit.author);
+    headersIn(stored, entry.doc).forEach((header, i) => {
+      advance(state, header, bringer(entry.doc, entry.changes[i] as Uint8Array) ?? commit.author);
       stage.addresses.add(prefixOf(header.hash), commit.seq);
-    }
+    });
     for (const address of entry.changes) stage.addresses.add(prefixOf(toHex(cidDigest(address))), commit.seq);
     state.deleted = entry.deleted === true;
     if (entry.refused) {
@@ -76,4 +78,5 @@ function stageStored(
   }
   stage.addresses.add(prefixOf(toHex(cidDigest(cid))), commit.seq);
   if (clientTxId !== "") stage.addReceipt(commit.author, clientTxId, commit.seq);
+  stageMerged(stored, stage);
 }

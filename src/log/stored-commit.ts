@@ -1,5 +1,13 @@
 import { SkaldError } from "../errors.ts";
-import { CODEC_DAG_CBOR, CODEC_RAW, cidDigest, cidFromDigest, cidOf, cidToString } from "../ids/cid.ts";
+import {
+  CODEC_DAG_CBOR,
+  CODEC_RAW,
+  cidCodec,
+  cidDigest,
+  cidFromDigest,
+  cidOf,
+  cidToString,
+} from "../ids/cid.ts";
 import { readTrustedHeader, type ChangeHeader } from "./change.ts";
 import { decodeCommit, type Commit } from "./commit.ts";
 import { decodeRecord, encodeRecord } from "./record.ts";
@@ -51,7 +59,8 @@ export function checkedBlock(stored: StoredCommit, at: number): Uint8Array {
 
 function checkBlock(stored: StoredCommit, at: number, address: Uint8Array): Uint8Array {
   const block = stored.blocks[at];
-  if (!block || Buffer.compare(cidOf(CODEC_RAW, block), address) !== 0) {
+  const codec = cidCodec(address) === CODEC_DAG_CBOR ? CODEC_DAG_CBOR : CODEC_RAW;
+  if (!block || Buffer.compare(cidOf(codec, block), address) !== 0) {
     throw new SkaldError("DB_DAMAGED", `A block of commit ${stored.commit.seq} does not match its address.`, {
       details: { seq: stored.commit.seq, block: cidToString(address) },
     });

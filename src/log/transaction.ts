@@ -36,6 +36,8 @@ export interface DocWrite {
   readonly authored?: boolean;
   /** Sets changes aside instead of adding any: then `changes` is empty and `base` given. See `Log.setAside`. */
   readonly refused?: { readonly hashes: readonly string[]; readonly heads: readonly string[] };
+  /** Takes changes that build on ones that were set aside: whoever merges sets them aside as well. */
+  readonly merging?: boolean;
 }
 
 /** What the checks need to know of the log beside the stage. */
@@ -65,6 +67,8 @@ export interface PlannedWrite {
   readonly cids: readonly Uint8Array[];
   readonly deleted: boolean;
   readonly refusal?: Refusal;
+  /** Whose actors the changes are, by hash; the author's otherwise. */
+  readonly principals?: ReadonlyMap<string, string>;
 }
 
 /**
@@ -116,11 +120,11 @@ export function stageWrites(
   seq: number,
   stage: Stage,
 ): CommitEntry[] {
-  return planned.map(({ doc, fresh, cids, deleted, refusal }) => {
+  return planned.map(({ doc, fresh, cids, deleted, refusal, principals }) => {
     const state = stage.touch(doc, seq);
     const base = headsOf(state);
     for (const change of fresh) {
-      advance(state, change, author);
+      advance(state, change, principals?.get(change.hash) ?? author);
       stage.addresses.add(prefixOf(change.hash), seq);
     }
     for (const cid of cids) stage.addresses.add(prefixOf(toHex(cidDigest(cid))), seq);
@@ -171,7 +175,7 @@ function expectHeads(
  * A document with more heads than one change can join could never be written by the server again, and
  * all of its heads and actors are kept in memory. One change on the current heads cannot make more.
  */
-function checkGrowth(doc: string, fresh: readonly ChangeHeader[], state: DocState | undefined): void {
+export function checkGrowth(doc: string, fresh: readonly ChangeHeader[], state: DocState | undefined): void {
   const { heads: mostHeads, actors: mostActors } = LIMITS.document;
   const actors = state?.actors.size ?? 0;
   const before = state?.heads.size ?? 0;
@@ -215,7 +219,7 @@ function checkText(name: string, text: string): void {
  * the genesis alone, and op counters grow with the graph. All of it costs the change's own size:
  * nothing is materialised.
  */
-function planChanges(
+export function planChanges(
   tx: Transaction,
   write: DocWrite,
   state: DocState,
@@ -248,7 +252,7 @@ function planChanges(
         },
       );
     }
-    if (state.refused.size > 0) refuseDescendants(change, state);
+    if (state.refused.size > 0 && !write.merging) refuseDescendants(change, state);
     const depsMaxOp = largestOpOfDeps(write.doc, change, state, within, stage, lookup);
     if (change.seq > expected) {
       throw new SkaldError("CHANGE_SEQ", `The actor's next change is ${expected}, not ${change.seq}.`, {

@@ -1,15 +1,25 @@
 import { isSkaldError } from "../errors.ts";
-import { CODEC_DAG_CBOR, CODEC_RAW, cidFromDigest, cidOf, cidToString } from "../ids/cid.ts";
-import { blake3 } from "../ids/hash.ts";
+import {
+  CODEC_DAG_CBOR,
+  CODEC_RAW,
+  cidCodec,
+  cidDigest,
+  cidFromDigest,
+  cidOf,
+  cidToString,
+} from "../ids/cid.ts";
+import { blake3, toHex } from "../ids/hash.ts";
 import { parseDocName } from "../ids/names.ts";
 import type { LogStorage } from "../store/contract.ts";
 import { isBundle, unpackBundle } from "./bundle.ts";
+import { prefixOf } from "./catalog.ts";
 import { readChange } from "./change.ts";
 import { decodeCommit, type Commit, type CommitEntry } from "./commit.ts";
 import { advance, headsOf, newDocState, type DocState } from "./doc-state.ts";
 import type { LogInvariant } from "./findings.ts";
 import { genesisOf } from "./genesis.ts";
 import { AUTHORED_LIMITS } from "./guard.ts";
+import { bringersOf, brokenLine, isMerge, mergedIn } from "./merged.ts";
 import { decodeRecord } from "./record.ts";
 import type { StoredCommit } from "./stored-commit.ts";
 
@@ -59,6 +69,10 @@ export class LogWalk {
   readonly #docs = new Map<string, Walked>();
   /** Each actor's name once, however many changes it has. */
   readonly #actors = new Map<string, string>();
+  /** Start of each commit's address, for merges that build on one. */
+  readonly #addresses: number[] = [];
+  /** The same of commits within merges. */
+  readonly #within = new Set<number>();
   #expected = 1;
   #time = 0;
 
@@ -199,7 +213,9 @@ export class LogWalk {
 
   #take(stored: StoredCommit, seq: number, previous: Uint8Array | undefined): void {
     this.#follows(stored.commit, stored.cid, seq, previous);
-    this.#blocks(stored.commit, stored.blocks);
+    this.#merged(stored);
+    this.#blocks(stored);
+    this.#addresses.push(prefixOf(toHex(cidDigest(stored.cid))));
     this.#visit(stored);
   }
 
@@ -217,7 +233,28 @@ export class LogWalk {
     }
   }
 
-  #blocks(commit: Commit, blocks: readonly Uint8Array[]): void {
+  /** A merge holds the line that it names: checked before its changes, and that it has all of them after. */
+  #merged(stored: StoredCommit): void {
+    const { commit } = stored;
+    if (!isMerge(commit)) return;
+    try {
+      const broken = brokenLine(stored, (parent, childSeq) => this.#isBefore(parent, childSeq));
+      if (broken !== undefined) this.#report("merged", `commit ${commit.seq}: ${broken}`);
+      for (const { cid } of mergedIn(stored)) this.#within.add(prefixOf(toHex(cidDigest(cid))));
+    } catch (error) {
+      this.#report("merged", `commit ${commit.seq}: ${(error as Error).message}`);
+    }
+  }
+
+  /** By the first 52 bits of addresses: a commit of this line right below its child, or one within a merge. */
+  #isBefore(parent: Uint8Array, childSeq: number): boolean {
+    const prefix = prefixOf(toHex(cidDigest(parent)));
+    return this.#addresses[childSeq - 2] === prefix || this.#within.has(prefix);
+  }
+
+  #blocks(stored: StoredCommit): void {
+    const { commit, blocks } = stored;
+    const bringer = bringerIn(stored);
     const named = commit.entries.reduce((sum, entry) => sum + entry.changes.length, 0) + commit.events.length;
     if (named !== blocks.length) {
       this.#report("blocks", `commit ${commit.seq} names ${named} blocks and holds ${blocks.length}`);
@@ -225,22 +262,45 @@ export class LogWalk {
     let at = 0;
     for (const entry of commit.entries) {
       try {
-        this.#entry(commit, entry, blocks.slice(at, at + entry.changes.length));
+        this.#entry(commit, entry, blocks.slice(at, at + entry.changes.length), bringer);
       } catch (error) {
         this.#report("record", `commit ${commit.seq}: ${(error as Error).message}`);
       }
       at += entry.changes.length;
     }
     for (const event of commit.events) this.#address(commit.seq, event, blocks[at++]);
+    if (isMerge(commit)) this.#whole(stored);
+  }
+
+  /** Nothing that the commits of a merge left as a head is missing from the document. */
+  #whole(stored: StoredCommit): void {
+    try {
+      for (const { commit } of mergedIn(stored)) {
+        for (const { doc, heads } of commit.entries) {
+          const lost = heads.find((hash) => !this.#docs.get(doc)?.nodes.has(hash));
+          if (lost !== undefined)
+            this.#report("merged", `commit ${stored.commit.seq} leaves out ${lost} of ${doc}`);
+        }
+      }
+    } catch {
+      // That it cannot be read was reported.
+    }
   }
 
   #address(seq: number, cid: Uint8Array, block: Uint8Array | undefined): boolean {
-    if (block && Buffer.compare(cidOf(CODEC_RAW, block), cid) === 0) return true;
+    const codec = cidCodec(cid) === CODEC_DAG_CBOR ? CODEC_DAG_CBOR : CODEC_RAW;
+    if (block && Buffer.compare(cidOf(codec, block), cid) === 0) return true;
     this.#report("address", `block ${cidToString(cid)} of commit ${seq}`);
     return false;
   }
 
-  #entry(commit: Commit, entry: CommitEntry, blocks: readonly Uint8Array[]): void {
+  #entry(
+    commit: Commit,
+    entry: CommitEntry,
+    blocks: readonly Uint8Array[],
+    bringer: ReturnType<typeof bringersOf>,
+  ): void {
+    const gone = isMerge(commit) ? new Set(entry.refused) : undefined;
     const { doc } = entry;
     const known = this.#docs.get(doc) ?? this.#begin(doc);
     const { state, nodes } = known;
@@ -251,7 +311,10 @@ export class LogWalk {
       const where = `change ${cidToString(cid)} of ${doc} in commit ${commit.seq}`;
       try {
         const change = readChange(block, AUTHORED_LIMITS);
-        const missing = change.deps.filter((dep) => nodes.get(dep)?.refused !== false);
+        // A merge may bring what builds on a change that is set aside, when it sets that aside as well.
+        const missing = change.deps
+          .filter((dep) => nodes.get(dep)?.refused !== false)
+          .filter((dep) => !(gone?.has(change.hash) && nodes.has(dep)));
         if (missing.length > 0) this.#report("deps", `${where} lacks ${missing.join(", ")}`);
         if (change.seq !== (state.actors.get(change.actor)?.seq ?? 0) + 1) this.#report("actor", where);
         const deps = change.deps.map((dep) => nodes.get(dep)).filter((node) => node !== undefined);
@@ -261,7 +324,9 @@ export class LogWalk {
           this.#report("ops", where);
         const actor = this.#named(change.actor);
         nodes.set(hash, { hash, actor, maxOp, deps, stored: true, refused: false });
-        advance(state, change, commit.author);
+        const principal = bringer(doc, cid);
+        if (principal === undefined) this.#report("merged", `${where}: no commit in it brought it`);
+        advance(state, change, principal ?? commit.author);
       } catch (error) {
         this.#report("change", `${where}: ${isSkaldError(error) ? error.code : (error as Error).message}`);
       }
@@ -294,7 +359,11 @@ export class LogWalk {
   #refused(commit: Commit, entry: CommitEntry, { state, nodes }: Walked): void {
     const { doc, changes, refused = [] } = entry;
     const where = `${doc} in commit ${commit.seq}`;
-    if (changes.length > 0 || refused.length === 0 || !same(refused, [...new Set(refused)].sort())) {
+    if (
+      (changes.length > 0 && !isMerge(commit)) ||
+      refused.length === 0 ||
+      !same(refused, [...new Set(refused)].sort())
+    ) {
       this.#report("refused", `${where} does not set changes aside and nothing else`);
     }
     const out = new Map(state.refused);
@@ -320,6 +389,15 @@ export class LogWalk {
     for (const [hash, maxOp] of tips) state.heads.set(hash, maxOp);
     state.refused = out;
     state.refusedAt = commit.seq;
+  }
+}
+
+/** One that says nothing of a merge that cannot be read: that is reported elsewhere. */
+function bringerIn(stored: StoredCommit): ReturnType<typeof bringersOf> {
+  try {
+    return bringersOf(stored);
+  } catch {
+    return () => undefined;
   }
 }
 

@@ -365,6 +365,9 @@ export const SyncCompare = z
     epoch: z.int(),
     common: SyncPlace,
     places: z.array(SyncPlace).meta({ description: "Of this copy, newest first." }),
+    staged: SyncPlace.nullable().meta({
+      description: "The last commit of another copy's line that is kept beside this one, to be merged.",
+    }),
   })
   .meta({ id: "SyncCompare", description: "Where a copy of a db stands, and up to where another agrees." });
 
@@ -382,6 +385,19 @@ export const SyncPullRequest = z
 export const SyncPushed = z
   .object({ seq: z.int(), commit: Cid.nullable(), cursor: CursorText })
   .meta({ id: "SyncPushed", description: "Where the db is now; all of it is durable." });
+
+export const SyncMerged = z
+  .object({
+    seq: z.int(),
+    commit: Cid,
+    epoch: z.int(),
+    common: z.int().meta({ description: "The last seq that both lines had." }),
+    heads: z
+      .array(SyncPlace)
+      .meta({ description: "The two heads that there were: this copy's, the other's." }),
+    cursor: CursorText,
+  })
+  .meta({ id: "SyncMerged", description: "Where the db is after a merge, in a new life." });
 
 export const SyncRemote = z
   .strictObject({

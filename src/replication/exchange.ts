@@ -223,50 +223,126 @@ export interface Pair {
   readonly there: Peer;
 }
 
+export interface Tally {
+  readonly commits: number;
+  readonly bytes: number;
+}
+
 export interface Exchanged {
-  readonly received: { readonly commits: number; readonly bytes: number };
-  readonly sent: { readonly commits: number; readonly bytes: number };
+  readonly received: Tally;
+  readonly sent: Tally;
   /** Where this side is. */
   readonly head: { readonly seq: number; readonly commit: string | null };
   /** Commits that one side has and the other lacks. */
   readonly ahead: number;
   readonly behind: number;
+  /** When both sides had written: the two heads that there were, and the last seq before. */
+  readonly merged?: {
+    readonly common: number;
+    readonly heads: readonly { readonly seq: number; readonly commit: string | null }[];
+  };
 }
 
-const NOTHING = { commits: 0, bytes: 0 };
+const NOTHING: Tally = { commits: 0, bytes: 0 };
 
-/** Brings what the other side has and this one lacks. Throws what `carry` throws. */
+/**
+ * Brings what the other side has and this one lacks. When both have commits that the other lacks, this side takes
+ * over the other's line with its own commits merged on top. Throws what `carry` throws, SYNC_EQUIVOCATION.
+ */
 export async function pull({ here, there }: Pair, carrying: Carrying): Promise<Exchanged> {
-  const relation = await relate(there, here);
-  const { common } = relation;
-  const ahead = relation.there.seq - common.seq;
-  const behind = relation.here.seq - common.seq;
-  if (behind === 0)
-    return { received: NOTHING, sent: NOTHING, head: placeJson(relation.there), ahead, behind };
-  if (ahead > 0) throw diverged(relation.there, relation.here, common);
-  const { commits, bytes, head } = await carry(there, here, relation, carrying);
-  return { received: { commits, bytes }, sent: NOTHING, head: placeJson(head), ahead: 0, behind: 0 };
+  for (let tries = 1; ; tries += 1) {
+    const relation = await relate(there, here);
+    const { common } = relation;
+    const ahead = relation.there.seq - common.seq;
+    const behind = relation.here.seq - common.seq;
+    if (behind === 0)
+      return { received: NOTHING, sent: NOTHING, head: placeJson(relation.there), ahead, behind };
+    try {
+      if (ahead === 0) {
+        const { commits, bytes, head } = await carry(there, here, relation, carrying);
+        return { received: { commits, bytes }, sent: NOTHING, head: placeJson(head), ahead: 0, behind: 0 };
+      }
+      return await pullMerging({ here, there }, relation, carrying);
+    } catch (error) {
+      // Somebody wrote to this side, or merged, just now.
+      if ((error as { code?: unknown }).code !== "SYNC_DIVERGED" || tries === MOST_TRIES) throw error;
+    }
+  }
 }
 
-/** Sends what this side has and the other one lacks. Throws what `carry` throws. */
-export async function push({ here, there }: Pair, carrying: Carrying): Promise<Exchanged> {
-  const relation = await relate(here, there);
-  const { common } = relation;
-  const ahead = relation.here.seq - common.seq;
-  const behind = relation.there.seq - common.seq;
-  const head = placeJson(relation.here);
-  if (ahead === 0) return { received: NOTHING, sent: NOTHING, head, ahead, behind };
-  if (behind > 0) throw diverged(relation.here, relation.there, common);
-  const { commits, bytes } = await carry(here, there, relation, carrying);
-  return { received: NOTHING, sent: { commits, bytes }, head, ahead: 0, behind: 0 };
+/** Stages what the other side has since the last common commit, going on after what was staged before, and merges. */
+async function pullMerging(
+  { here, there }: Pair,
+  relation: Relation,
+  carrying: Carrying,
+): Promise<Exchanged> {
+  const line: Peer = {
+    ...here,
+    push: (...page) => here.stage(...page),
+    compare: async (have) => {
+      const now = await here.compare(have);
+      return { ...now, head: now.staged ?? relation.common };
+    },
+  };
+  const { staged } = await here.compare([]);
+  const goesOn =
+    staged !== undefined &&
+    staged.seq > relation.common.seq &&
+    (await there.compare([staged])).common.seq === staged.seq;
+  const from = goesOn ? staged : relation.common;
+  const { commits, bytes, head } = await carry(there, line, { ...relation, there: from }, carrying);
+  const merged = await here.merge(head);
+  return {
+    received: { commits, bytes },
+    sent: NOTHING,
+    head: placeJson(merged.head),
+    ahead: merged.head.seq - head.seq,
+    behind: 0,
+    merged: { common: merged.common, heads: merged.heads.map(placeJson) },
+  };
+}
+
+/**
+ * Sends what this side has and the other one lacks. When the other side has commits too, it pulls and merges first,
+ * unless that is not wanted. Throws what `carry` throws, SYNC_DIVERGED.
+ */
+export async function push(
+  { here, there }: Pair,
+  carrying: Carrying,
+  { merge = true }: { readonly merge?: boolean } = {},
+): Promise<Exchanged> {
+  let before: Exchanged | undefined;
+  for (let tries = 1; ; tries += 1) {
+    const relation = await relate(here, there);
+    const { common } = relation;
+    const ahead = relation.here.seq - common.seq;
+    const behind = relation.there.seq - common.seq;
+    const soFar = { received: NOTHING, ...before, head: placeJson(relation.here) };
+    if (ahead === 0) return { ...soFar, sent: NOTHING, ahead, behind };
+    try {
+      if (behind === 0) {
+        const { commits, bytes } = await carry(here, there, relation, carrying);
+        return { ...soFar, sent: { commits, bytes }, ahead: 0, behind: 0 };
+      }
+      if (!merge) throw diverged(relation.here, relation.there, common);
+    } catch (error) {
+      // Somebody wrote to the other side just now.
+      if (!merge || (error as { code?: unknown }).code !== "SYNC_DIVERGED" || tries === MOST_TRIES)
+        throw error;
+    }
+    const pulled = await pull({ here, there }, carrying);
+    before = { ...pulled, received: added(before?.received ?? NOTHING, pulled.received) };
+  }
+}
+
+function added(a: Tally, b: Tally): Tally {
+  return { commits: a.commits + b.commits, bytes: a.bytes + b.bytes };
 }
 
 function diverged(here: Place, there: Place, common: Place): SkaldError {
   return new SkaldError(
     "SYNC_DIVERGED",
     `This side is at commit ${here.seq}, the other at ${there.seq}; both have ${common.seq}.`,
-    {
-      details: { here: placeJson(here), there: placeJson(there), common: placeJson(common) },
-    },
+    { details: { here: placeJson(here), there: placeJson(there), common: placeJson(common) } },
   );
 }

@@ -2,7 +2,7 @@ import type * as z from "zod";
 import { cidFromString, cidToString } from "../ids/cid.ts";
 import { fromHex } from "../ids/hash.ts";
 import type { Place } from "../log/log.ts";
-import type { SyncCompare, SyncPushed } from "../protocol/wire.ts";
+import type { SyncCompare, SyncMerged, SyncPlace, SyncPushed } from "../protocol/wire.ts";
 import { encodeHead, encodeRecords } from "./frames.ts";
 
 /** Sends a request to a server and gives its answer's parts. Throws for every answer that is not 2xx. */
@@ -18,6 +18,7 @@ export interface Compared {
   readonly head: Place;
   readonly common: Place;
   readonly places: readonly Place[];
+  readonly staged: Place | undefined;
 }
 
 /** A copy of a db on a server, as another copy sees it. */
@@ -32,6 +33,17 @@ export interface Peer {
   pull(after: Place, upTo: number): Promise<AsyncIterable<Uint8Array>>;
   /** Adds records after its head, and gives its new head. */
   push(uid: Uint8Array, after: Place, bodies: readonly Uint8Array[]): Promise<Place>;
+  /** Adds records to another line beside its own, or begins one, and gives where that is then. */
+  stage(uid: Uint8Array, after: Place, bodies: readonly Uint8Array[]): Promise<Place>;
+  /** Adopts the staged line and merges its own on top of it. */
+  merge(staged: Place): Promise<Merged>;
+}
+
+export interface Merged {
+  readonly head: Place;
+  /** The two heads that there were. */
+  readonly heads: readonly [here: Place, there: Place];
+  readonly common: number;
 }
 
 export function httpPeer(ask: Ask, db: string, name: string): Peer {
@@ -42,6 +54,18 @@ export function httpPeer(ask: Ask, db: string, name: string): Peer {
       path: `${base}/${route}`,
       headers: { "content-type": "application/json" },
       body: JSON.stringify(value),
+    });
+  const send = (
+    route: string,
+    uid: Uint8Array,
+    after: Place,
+    bodies: readonly Uint8Array[],
+  ): ReturnType<Ask> =>
+    ask({
+      method: "POST",
+      path: `${base}/${route}`,
+      headers: { "content-type": "application/cbor-seq" },
+      body: Buffer.concat([encodeHead({ uid, after: after.seq, commit: after.cid }), encodeRecords(bodies)]),
     });
   return {
     name,
@@ -54,18 +78,17 @@ export function httpPeer(ask: Ask, db: string, name: string): Peer {
         head: placeOf(answer),
         common: placeOf(answer.common),
         places: answer.places.map(placeOf),
+        staged: answer.staged ? placeOf(answer.staged) : undefined,
       };
     },
     pull: (after, upTo) => post("pull", { after: placeJson(after), up_to: upTo }),
-    push: async (uid, after, bodies) => {
-      const head = encodeHead({ uid, after: after.seq, commit: after.cid });
-      const answer = await ask({
-        method: "POST",
-        path: `${base}/push`,
-        headers: { "content-type": "application/cbor-seq" },
-        body: Buffer.concat([head, encodeRecords(bodies)]),
-      });
-      return placeOf(await readJson<z.infer<typeof SyncPushed>>(answer));
+    push: async (...page) => placeOf(await readJson<z.infer<typeof SyncPushed>>(await send("push", ...page))),
+    stage: async (...page) =>
+      placeOf(await readJson<z.infer<typeof SyncPlace>>(await send("stage", ...page))),
+    merge: async (staged) => {
+      const answer = await readJson<z.infer<typeof SyncMerged>>(await post("merge", placeJson(staged)));
+      const [here, there] = answer.heads.map(placeOf) as [Place, Place];
+      return { head: placeOf(answer), heads: [here, there], common: answer.common };
     },
   };
 }

@@ -1,12 +1,14 @@
 import type { Db } from "../db/db.ts";
 import { SkaldError } from "../errors.ts";
 import { toHex } from "../ids/hash.ts";
+import { stageRecords, stagedTip } from "../log/adopt.ts";
 import type { LogHead, Place } from "../log/log.ts";
 import { decodePush, encodeEnd, encodeHead, encodeRecords } from "./frames.ts";
 
 /**
- * What a server does for another copy of one of its dbs. It only ever adds to its line: a push goes on from its
- * head or is refused, so nobody who may push can take anything away.
+ * What a server does for another copy of one of its dbs. A push only ever adds to its line: it goes on from its
+ * head or is refused, so nobody who may push can take anything away. Where both copies have commits that the other
+ * lacks, one of them stages the other's line and merges (`Engine.merge`), and then has only commits to add.
  */
 
 /** Records and bytes of one page of a stream: read in one go, a few milliseconds. */
@@ -19,6 +21,8 @@ export interface Compared {
   readonly head: LogHead;
   readonly common: Place;
   readonly places: readonly Place[];
+  /** The last commit of another line that is kept beside this one. */
+  readonly staged: Place | undefined;
 }
 
 /** Where the db is, the newest of `have` that is on its line, and places of its own to ask another copy for. */
@@ -28,7 +32,9 @@ export async function compareLines(
   between?: { readonly low: number; readonly high: number },
 ): Promise<Compared> {
   const { log } = db;
-  return { common: await log.common(have), head: log.head(), places: log.places(PLACES, between) };
+  const common = await log.common(have);
+  const staged = stagedTip(db.storage)?.tip;
+  return { common, head: log.head(), places: log.places(PLACES, between), staged };
 }
 
 /**
@@ -67,6 +73,13 @@ export function takePush(db: Db, bytes: Uint8Array): Promise<LogHead> {
   const { head, bodies } = decodePush(bytes);
   checkUid(db, head.uid);
   return db.log.receive({ seq: head.after, cid: head.commit }, bodies);
+}
+
+/** Keeps a page of another line beside the log. Throws BAD_CBOR, SYNC_OTHER_DB, SYNC_DIVERGED, SYNC_INVALID. */
+export function takeStaged(db: Db, bytes: Uint8Array): Promise<Place> {
+  const { head, bodies } = decodePush(bytes);
+  checkUid(db, head.uid);
+  return stageRecords(db.log, db.storage, { seq: head.after, cid: head.commit }, bodies);
 }
 
 function checkUid(db: Db, uid: Uint8Array): void {

@@ -7,7 +7,7 @@ import type { Place } from "../../src/log/log.ts";
 import { encodeHead, encodeRecords } from "../../src/replication/frames.ts";
 import type { Carrying } from "../../src/replication/exchange.ts";
 import type { Peer } from "../../src/replication/peer.ts";
-import { compareLines, streamRecords, takePush } from "../../src/replication/serve.ts";
+import { compareLines, streamRecords, takePush, takeStaged } from "../../src/replication/serve.ts";
 import { memoryDir } from "../support/temp-dir.ts";
 
 const root = memoryDir();
@@ -43,19 +43,32 @@ export const brokeOff = (): Error => Object.assign(new Error("broke off"), { cod
 /** A copy as the routes give it, without the routes. */
 export function peerOf(engine: Engine, db = DB, { cut, lost }: Weather = {}): Peer {
   const use = <T>(work: (db: Db) => T | Promise<T>): Promise<T> => engine.use(db, work);
+  const perhaps = async <T>(work: () => Promise<T>): Promise<T> => {
+    const fate = lost?.();
+    if (fate === "before") throw brokeOff();
+    const done = await work();
+    if (fate === "after") throw brokeOff();
+    return done;
+  };
+  const send = (
+    take: (db: Db, bytes: Uint8Array) => Promise<Place>,
+    [uid, after, bodies]: [Uint8Array, Place, readonly Uint8Array[]],
+  ): Promise<Place> => {
+    const head = encodeHead({ uid, after: after.seq, commit: after.cid });
+    return perhaps(() => use((held) => take(held, Buffer.concat([head, encodeRecords(bodies)]))));
+  };
   return {
-    name: `side of ${engine.dir}`,
+    name: `${db} of ${engine.dir}`,
     compare: (have, between) =>
       use(async (held) => ({ uid: held.log.identity.uid, ...(await compareLines(held, have, between)) })),
     pull: (after, upTo) => Promise.resolve(cutAt(streamRecords(use, after, upTo), cut?.() ?? Infinity)),
-    push: async (uid, after, bodies) => {
-      const fate = lost?.();
-      if (fate === "before") throw brokeOff();
-      const head = encodeHead({ uid, after: after.seq, commit: after.cid });
-      const there = await use((held) => takePush(held, Buffer.concat([head, encodeRecords(bodies)])));
-      if (fate === "after") throw brokeOff();
-      return there;
-    },
+    push: (...page) => send(takePush, page),
+    stage: (...page) => send(takeStaged, page),
+    merge: (staged) =>
+      perhaps(async () => {
+        const { head, here, there, common } = await engine.merge(db, staged, "operator");
+        return { head, heads: [here, there], common };
+      }),
   };
 }
 
@@ -90,25 +103,29 @@ export const lineOf = (engine: Engine, db = DB): Promise<string[]> =>
 export const headOf = (engine: Engine, db = DB): Promise<Place> => engine.use(db, (held) => held.log.head());
 
 /** Everything that does not hold of a copy. */
-export const wrongWith = (engine: Engine, db = DB): Promise<readonly unknown[]> =>
+export const wrongWith = (
+  engine: Engine,
+  db = DB,
+  receipts: readonly { readonly seq: number; readonly commit: string }[] = [],
+): Promise<readonly unknown[]> =>
   engine.use(db, async (held) => {
     await held.projection.catchUp();
-    return (await finished(checkDb(held))).findings;
+    return (await finished(checkDb(held, { receipts }))).findings;
   });
 
 export function put(
   engine: Engine,
   doc: string,
   value: unknown,
-  more: { author?: string; clientTxId?: string } = {},
+  { db: name = DB, ...more }: { author?: string; clientTxId?: string; db?: string } = {},
 ) {
-  return engine.use(DB, (db) =>
+  return engine.use(name, (db) =>
     db.tx({ author: "ann", ...more, writes: [{ doc, edit: { kind: "put", value: JSON.stringify(value) } }] }),
   );
 }
 
-export const read = (engine: Engine, doc: string): Promise<unknown> =>
-  engine.use(DB, async (db) => JSON.parse((await db.read(doc)).json) as unknown);
+export const read = (engine: Engine, doc: string, name = DB): Promise<unknown> =>
+  engine.use(name, async (db) => JSON.parse((await db.read(doc)).json) as unknown);
 
 export async function codeOf(work: () => unknown): Promise<string> {
   try {
@@ -117,4 +134,25 @@ export async function codeOf(work: () => unknown): Promise<string> {
   } catch (error) {
     return String((error as { code?: unknown }).code);
   }
+}
+
+/** Copies of dbs on one engine: for what does not need two processes. */
+export function copies() {
+  const engine = openEngine();
+  let names = 0;
+  const next = (): string => `copy-${++names}`;
+  return {
+    engine,
+    peer: (db: string, weather?: Weather): Peer => peerOf(engine, db, weather),
+    made: async (): Promise<string> => {
+      const name = next();
+      await engine.create(name);
+      return name;
+    },
+    copy: async (of: string): Promise<string> => {
+      const name = next();
+      await engine.create(name, await engine.use(of, ({ log }) => log.identity.uid));
+      return name;
+    },
+  };
 }

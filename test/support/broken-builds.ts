@@ -242,6 +242,10 @@ export const BROKEN_BUILDS: Readonly<Record<Invariant | keyof typeof LEDGER_INVA
         }
       })(sound),
   },
+  merged: {
+    wrong: "names a second parent that it does not hold",
+    ...lastCommit(({ parents }) => ({ parents: [...parents, cidOf(CODEC_DAG_CBOR, new Uint8Array([1]))] })),
+  },
   identity: {
     wrong: "keeps a commit of another db",
     ...lastCommit(() => ({ db: new Uint8Array(16).fill(7) })),
