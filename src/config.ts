@@ -10,6 +10,8 @@ export interface Config {
   readonly logLevel: LogLevel;
   readonly workers: number | undefined;
   readonly connections: number;
+  /** Whose pages may use the server; `*` for all. */
+  readonly corsOrigin: readonly string[];
   readonly openDbs: number;
   readonly cacheMb: number;
   readonly reserveMb: number;
@@ -65,6 +67,13 @@ export const SETTINGS: readonly Setting[] = [
     env: "SKALD_CONNECTIONS",
     fallback: String(LIMITS.http.connections.value),
     help: "connections taken at once",
+  },
+  {
+    name: "corsOrigin",
+    flag: "--cors-origin <origins>",
+    env: "SKALD_CORS_ORIGIN",
+    fallback: "none",
+    help: "origins whose pages may use the server, such as https://app.example.com, comma between them; * for all",
   },
   {
     name: "openDbs",
@@ -134,11 +143,26 @@ export function readConfig(
     logLevel: logLevel as LogLevel,
     workers: value("workers") === "auto" ? undefined : whole("workers", 1, most.workers.value),
     connections: whole("connections", 1, most.connections.value),
+    corsOrigin: originsOf(value("corsOrigin")),
     openDbs: whole("openDbs", 1, most.openDbs.value),
     cacheMb: whole("cacheMb", 1, most.cacheMb.value),
     reserveMb: whole("reserveMb", 0, most.reserveMb.value),
     scrubDays: whole("scrubDays", 0, most.scrubDays.value),
   };
+}
+
+/** As browsers write `Origin`: a scheme and a host, nothing behind it; `null` is that of files. */
+const ORIGIN = /^(?:\*|null|[a-z][a-z0-9+.-]*:\/\/[a-z0-9._~[\]:-]+)$/;
+
+function originsOf(text: string): string[] {
+  if (text === "none") return [];
+  const origins = text.split(",").map((part) => part.trim());
+  const bad = origins.find((origin) => !ORIGIN.test(origin));
+  if (bad !== undefined) throw wrong("corsOrigin", "origins such as https://app.example.com, or *", bad);
+  if (origins.length > most.corsOrigin.value) {
+    throw wrong("corsOrigin", `at most ${most.corsOrigin.value} origins`, `${origins.length} of them`);
+  }
+  return origins;
 }
 
 function wrong(name: keyof Config, wanted: string, got: string): SkaldError {

@@ -217,6 +217,7 @@ export const LIMITS = {
   setting: {
     port: limit(65_535, "number", "BAD_REQUEST", "`--port`"),
     connections: limit(1_000_000, "number", "BAD_REQUEST", "`--connections`"),
+    corsOrigin: limit(64, "items", "BAD_REQUEST", "`--cors-origin`"),
     workers: limit(64, "number", "BAD_REQUEST", "`--workers`"),
     openDbs: limit(4096, "number", "BAD_REQUEST", "`--open-dbs`"),
     cacheMb: limit(65_536, "number", "BAD_REQUEST", "`--cache-mb`"),

@@ -15,6 +15,7 @@ import { verifyLines } from "./db/verify.ts";
 import { createEvents } from "./events.ts";
 import { FEED_KINDS, FeedTally } from "./http/feed-tally.ts";
 import type { ServerLimits } from "./http/load.ts";
+import { corsFor } from "./http/cors.ts";
 import type { RequestLog } from "./http/dispatch.ts";
 import { createHttpServer, openApiDocument } from "./http/server.ts";
 import type { Services } from "./http/route.ts";
@@ -185,7 +186,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     await listen(local, { path: socket }).finally(() => process.umask(mask));
     chmodSync(socket, 0o600);
     if (options.listen) {
-      const server = createHttpServer(services, log, undefined, limits);
+      const server = createHttpServer(services, log, undefined, limits, corsFor(config.corsOrigin));
       servers.push(server);
       await listen(server, { host: config.host, port: config.port });
       const { address, family, port } = server.address() as AddressInfo;

@@ -11,6 +11,7 @@ import { checkDbId } from "../ids/names.ts";
 import type { World } from "../world.ts";
 import { begun, isGone, send } from "./answer.ts";
 import { readBody, readQuery } from "./body.ts";
+import type { Cors } from "./cors.ts";
 import { problemOf } from "./problem.ts";
 import type { Answer, Body, Call, Params, Route, Services } from "./route.ts";
 
@@ -36,6 +37,8 @@ export interface DispatchContext {
   /** Who a request without a credential is: the operator on the local socket, nobody elsewhere. */
   readonly ambient: Principal | undefined;
   readonly nextName: () => string;
+  /** Undefined: pages of other origins are told nothing. */
+  readonly cors: Cors | undefined;
 }
 
 /** Answers one request by one route: the only way from a socket to a handler. Never rejects. */
@@ -81,6 +84,7 @@ export async function dispatch(
   }
   // Of one that stays for hours, what counts is how soon it began.
   const ms = answer.live ? world.monotonic() - started : undefined;
+  if (context.cors) answer = context.cors.onto(answer, req);
   try {
     await send(answer, requestId, req, res, !context.services.accepting(), world);
   } catch (error) {
@@ -124,7 +128,15 @@ export async function refuse(
   const id = requestIdOf(req, context);
   const answer = problemOf(error, id);
   if (answer.status >= 500) context.log.failure(error, id);
-  await reply(answer, path, id, req, res, context, isSkaldError(error) ? error.code : "INTERNAL");
+  await reply(
+    context.cors?.onto(answer, req) ?? answer,
+    path,
+    id,
+    req,
+    res,
+    context,
+    isSkaldError(error) ? error.code : "INTERNAL",
+  );
 }
 
 /** `OPTIONS` of a path that has routes. */
@@ -135,7 +147,15 @@ export function tellMethods(
   res: ServerResponse,
   context: DispatchContext,
 ): Promise<void> {
-  return reply({ status: 204, headers: { allow } }, path, requestIdOf(req, context), req, res, context);
+  const answer: Answer = { status: 204, headers: { allow } };
+  return reply(
+    context.cors?.preflight(answer, allow, req) ?? answer,
+    path,
+    requestIdOf(req, context),
+    req,
+    res,
+    context,
+  );
 }
 
 async function reply(

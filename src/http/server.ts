@@ -4,6 +4,7 @@ import type { Principal } from "../auth/policy.ts";
 import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { Load, type ServerLimits } from "./load.ts";
+import type { Cors } from "./cors.ts";
 import { Connections } from "./connections.ts";
 import { dbRoutes } from "./db-routes.ts";
 import {
@@ -61,17 +62,18 @@ export function openApiDocument(version: string): string {
  * The HTTP server. The hottest routes are matched by hand before Express sees them, because Express costs
  * 0.3 ms of CPU a request where the rest of a write costs 0.1; they go through the same `dispatch`, so
  * checks, errors and answers are the same. `ambient` is who a request without a credential is, `limits`
- * are others than those of `LIMITS`.
+ * are others than those of `LIMITS`, `cors` is what pages of other origins may.
  */
 export function createHttpServer(
   services: Services,
   log: RequestLog,
   ambient?: Principal,
   limits?: Partial<ServerLimits>,
+  cors?: Cors,
 ): Server {
   const load = new Load(limits);
   const staying = new Set<() => void>();
-  const context = { services, log, ambient, load, staying, nextName: requestNames(services.world) };
+  const context = { services, log, ambient, load, cors, staying, nextName: requestNames(services.world) };
   const app = expressApp(context);
   const server = createServer(
     {

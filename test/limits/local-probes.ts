@@ -180,9 +180,12 @@ export const settingProbes: Readonly<Record<string, ProbeSpec>> = Object.fromEnt
       cheap: true,
       run: (n) =>
         outcomeOf(() => {
-          const flags = readConfig({ [name]: String(n) }, {});
+          // One that is a list counts its items.
+          const text =
+            name === "corsOrigin" ? Array.from({ length: n }, (_, i) => `https://a${i}`).join() : String(n);
+          const flags = readConfig({ [name]: text }, {});
           const setting = SETTINGS.find((candidate) => candidate.name === name);
-          return [flags, readConfig({}, { [setting?.env ?? ""]: String(n) })];
+          return [flags, readConfig({}, { [setting?.env ?? ""]: text })];
         }),
     },
   ]),
