@@ -6,6 +6,7 @@ export type * from "./documents.ts";
 export { SkaldError, isSkaldError, type OwnCode } from "./error.ts";
 export type { ChangeEvent, ChangedDoc, ChangesOptions, Include } from "./feed.ts";
 export { indexedDbStorage } from "./indexed-db.ts";
+export { documentStore, type DocumentState, type DocumentStore } from "./document-store.ts";
 export type { Ephemeral, Status } from "./live-core.ts";
 export { LiveDocument, type OpenOptions, type ReadyOptions } from "./live-document.ts";
 export type {

@@ -75,11 +75,13 @@ export class LiveDocument<T extends object = Record<string, unknown>> {
    * the server cannot be reached, nothing. `change` works from then on.
    */
   ready({ signal }: ReadyOptions = {}): Promise<void> {
+    return this.#core.until(() => this.isReady, signal);
+  }
+
+  /** Whether `ready` has nothing to wait for. */
+  get isReady(): boolean {
     const core = this.#core;
-    return core.until(
-      () => core.loaded && (core.value !== undefined || core.answered || core.status === "offline"),
-      signal,
-    );
+    return core.loaded && (core.value !== undefined || core.answered || core.status === "offline");
   }
 
   /** Resolves when the server has told all that it had, or said that it has nothing. */

@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 const CHECKS = {
   strace: () => runs("strace", ["-o", "/dev/null", "true"]),
   cc: () => runs("cc", ["--version"]),
+  chromium: () => runs("chromium", ["--version"]),
   /** A file system of our own that can be filled up. */
   mount: () =>
     process.getuid?.() === 0 && runs("unshare", ["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]),
