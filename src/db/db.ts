@@ -1,11 +1,9 @@
 import { SkaldError } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
 import type { Documents } from "../documents/documents.ts";
 import type { Conflict } from "../documents/jobs.ts";
 import { cidFromString, looksLikeCid } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
 import { parseDocName } from "../ids/names.ts";
-import { type DocState } from "../log/doc-state.ts";
 import { genesisOf } from "../log/genesis.ts";
 import { Log } from "../log/log.ts";
 import type { CompactOptions, DocPoint, LogOptions, Receipt, StoredCommit } from "../log/log.ts";
@@ -16,7 +14,7 @@ import { compactLog, type Packer } from "./compaction.ts";
 import type { JsonCache } from "./json-cache.ts";
 import { resolvePoint } from "./point.ts";
 import { Proofs } from "./proofs.ts";
-import { savedForm, sourceOf } from "./source.ts";
+import { sourceOf } from "./source.ts";
 import { earlierReceipt, writeTransaction, type TxRequest, type WriteContext } from "./write.ts";
 
 export interface DbParts {
@@ -97,14 +95,14 @@ export class Db {
       views: this.views,
       documents: this.documents,
       docRef: (doc) => this.docRef(doc),
+      onError: parts.onError,
     });
     this.projection = new DocumentsProjection(
       this.log,
       this.views,
       (doc, { seq, heads }) =>
         this.#proofs.mended(doc, () => this.#json(doc, this.log.stateAt(doc, seq) ?? { seq, heads })),
-      (doc) => this.#proofs.prove(doc),
-      (doc) => this.keepSaved(doc),
+      (doc) => this.#proofs.follow(doc),
       parts.onError,
     );
     this.log.onCommit(() => this.projection.schedule());
@@ -258,23 +256,13 @@ export class Db {
    * Keeps the saved form of a document when enough changes came since the last one, so that a cold
    * read loads one compact file and few changes. The saved form is read back before it counts.
    */
-  async keepSaved(doc: string): Promise<boolean> {
-    const state = this.log.state(doc);
-    if (!state || state.deleted || !wantsSaving(state, savedForm(this.log, this.views, doc)?.seq))
-      return false;
-    await this.#proofs.prove(doc);
-    const { seq, heads } = this.point(doc);
-    const point = { seq, heads };
-    const at = { ...this.#at(doc, point), deadlineMs: LIMITS.document.longJobMs.value };
-    const bytes = await this.documents.save(at);
-    const [here, back] = await Promise.all([
-      this.documents.read(at),
-      this.documents.read({ ...at, docRef: `saved:${at.docRef}`, source: () => ({ chunks: [bytes] }) }),
-    ]);
-    if (here.json !== back.json)
-      throw new SkaldError("DOC_UNREADABLE", `The saved form of ${doc} reads back differently.`);
-    this.views.putSaved(doc, point.seq, bytes);
-    return true;
+  keepSaved(doc: string): Promise<boolean> {
+    return this.#proofs.keepSaved(doc);
+  }
+
+  /** Resolves when the documents that had come to rest are tried and saved. */
+  resting(): Promise<void> {
+    return this.#proofs.resting();
   }
 
   /** Puts commits into bundles: a hundredth of their space, every address still resolvable. One at a time. */
@@ -306,6 +294,7 @@ export class Db {
     }
     await this.#compacting?.catch(() => {});
     await this.projection.close();
+    await this.#proofs.close();
     try {
       await this.log.close();
     } finally {
@@ -341,12 +330,6 @@ export class Db {
     if (isHead) this.#cache.put(this.docRef(doc), point.seq, json);
     return json;
   }
-}
-
-/** A saved form costs a pass over the document, so the next one waits for a twentieth of new history. */
-function wantsSaving(state: DocState, savedSeq: number | undefined): boolean {
-  const since = state.last - (savedSeq ?? 0);
-  return state.changes >= 256 && since >= Math.max(256, state.changes / 20);
 }
 
 function notFound(doc: string, deleted: boolean): SkaldError {

@@ -33,6 +33,8 @@ export interface DocumentsOptions {
   deadlineMs?: number;
   /** Jobs waiting on one thread beyond which WORK_BUSY is answered; default 1 000. */
   queueLimit?: number;
+  /** Milliseconds without work after which a thread ends; default 20 000. */
+  idleMs?: number;
   world?: World;
   /** How a thread is made; by default a worker thread on the compiled `worker.ts`. */
   thread?: StartThread;
@@ -53,6 +55,7 @@ export class Documents {
       maxMemory: options.maxWorkerMemory ?? LIMITS.document.threadBytes.value,
       deadlineMs: options.deadlineMs ?? LIMITS.document.jobMs.value,
       queueLimit: options.queueLimit ?? LIMITS.document.queuedJobs.value,
+      idleMs: options.idleMs ?? IDLE_MS,
       world: options.world ?? realWorld,
       thread: options.thread ?? startWorker,
     });
@@ -111,8 +114,12 @@ export class Documents {
    * saved and loaded back. Guard their size first: a bomb ends in WORK_TIMEOUT or WORK_FAILED.
    */
   async check(job: CheckJob): Promise<CheckResult> {
-    const { docRef, heads, changes, source, deadlineMs } = job;
-    return this.#pool.run({ kind: "check", docRef, heads, changes }, source, deadlineMs);
+    const { docRef, heads, changes, keep, source, deadlineMs } = job;
+    return this.#pool.run(
+      { kind: "check", docRef, heads, changes, ...(keep === undefined ? {} : { keep }) },
+      source,
+      deadlineMs,
+    );
   }
 
   /** What changed between two points, as a JSON patch. */
@@ -142,3 +149,6 @@ export class Documents {
     await this.#pool.close();
   }
 }
+
+/** A thread starts in a tenth of a second, so one that had nothing to do for this long is not worth its memory. */
+const IDLE_MS = 20_000;

@@ -87,11 +87,17 @@ export interface AuthorResult {
 export interface CheckJob extends DocumentAt {
   /** None checks the document alone. */
   changes: Uint8Array[];
+  /** Whether the saved form is wanted, if all of it holds. */
+  keep?: boolean;
 }
 
 export interface CheckResult {
   /** The first change that Automerge refuses, and why; index -1 for the document itself. Absent when all apply. */
   refused?: { index: number; reason: string };
+  /** The document with the changes, as ReadResult.json, when all of it holds. */
+  json?: string;
+  /** `Automerge.save` bytes of it, which were loaded back; when `keep` asks for them. */
+  saved?: Uint8Array;
 }
 
 export interface DiffJob extends Omit<DocumentAt, "heads"> {

@@ -97,6 +97,7 @@ export function performCheck(handle: Handle, work: WorkOf<"check">, panicked: ()
   let base: Handle | undefined;
   let fine = 0;
   let failing = changes.length;
+  let held: { saved: Uint8Array; json: string } | undefined;
   let reason = tryUpTo(failing);
   while (reason !== undefined && failing - fine > 1) {
     const middle = (fine + failing) >> 1;
@@ -114,17 +115,20 @@ export function performCheck(handle: Handle, work: WorkOf<"check">, panicked: ()
     if (own !== undefined) [failing, reason] = [0, own];
   }
   if (base !== undefined) release(base);
-  return reason === undefined ? {} : { refused: { index: failing - 1, reason } };
+  if (reason !== undefined || held === undefined)
+    return { refused: { index: failing - 1, reason: reason ?? "" } };
+  return work.keep === true ? held : { json: held.json };
 
   /** On success the copy becomes the base. */
   function tryUpTo(count: number): string | undefined {
     let copy: Handle | undefined;
     try {
       copy = base === undefined ? copyAt(handle, heads) : copyOf(base);
-      const found = refusal(copy, changes.slice(fine, count));
-      if (found === undefined) [base, copy] = [copy, base];
+      const found = tried(copy, changes.slice(fine, count));
+      const refused = typeof found === "string";
+      if (!refused) [base, copy, held] = [copy, base, found];
       if (copy !== undefined) release(copy);
-      return found;
+      return refused ? found : undefined;
     } catch (error) {
       if (isPanic(error)) panicked();
       else if (copy !== undefined) release(copy);
@@ -143,19 +147,20 @@ function release(handle: Handle): void {
   }
 }
 
-function refusal(copy: Handle, changes: Uint8Array[]): string | undefined {
+/** Why the copy does not take the changes, or what it is with them. */
+function tried(copy: Handle, changes: Uint8Array[]): string | { saved: Uint8Array; json: string } {
   copy.applyChanges(changes);
   const waiting = missingHeads(copy, changes.map(changeHash));
   if (waiting.length > 0) {
     return `a change that it depends on is not here: ${copy.getMissingDeps([]).join(", ") || waiting.join(", ")}`;
   }
+  const saved = copy.save();
   const loaded = emptyHandle();
-  loadChunks(loaded, copy.save());
-  const same =
-    sameHeads(loaded.getHeads(), copy.getHeads()) &&
-    stringifyJson(documentJson(loaded)) === stringifyJson(documentJson(copy));
+  loadChunks(loaded, saved);
+  const json = stringifyJson(documentJson(copy));
+  const same = sameHeads(loaded.getHeads(), copy.getHeads()) && stringifyJson(documentJson(loaded)) === json;
   loaded.free();
-  return same ? undefined : "the document saved with it does not load as it was";
+  return same ? { saved, json } : "the document saved with it does not load as it was";
 }
 
 /** A failed assertion inside Automerge, or the WASM module's end. */

@@ -168,7 +168,9 @@ function buffersOf(value: Results[keyof Results]): ArrayBuffer[] {
         ? value.changes
         : "change" in value && value.change !== undefined
           ? [value.change]
-          : [];
+          : "saved" in value && value.saved !== undefined
+            ? [value.saved]
+            : [];
   const buffers = new Set<ArrayBuffer>();
   for (const { buffer, byteLength } of arrays) {
     if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffers.add(buffer);

@@ -33,6 +33,8 @@ export interface PoolOptions {
   maxMemory: number;
   deadlineMs: number;
   queueLimit: number;
+  /** Milliseconds without work after which a thread ends. */
+  idleMs: number;
   world: World;
   thread: StartThread;
 }
@@ -63,6 +65,8 @@ interface Slot {
   /** Jobs that the present thread has answered. */
   answered: number;
   stopTimer: (() => void) | undefined;
+  /** Stops the ending of a thread that idles. */
+  stopIdle: (() => void) | undefined;
   state: ThreadState;
 }
 
@@ -75,7 +79,8 @@ const NO_STATE: ThreadState = { cachedDocuments: 0, cachedBytes: 0, spent: false
 /**
  * Threads with a queue each, a batch of tasks at a time. A thread that overruns the deadline of the task it is at,
  * dies or is spent is ended and a new one takes over what it has not answered; only the task that it was at fails.
- * Threads start on first use and keep the process alive only while they have work.
+ * Threads start on first use, keep the process alive only while they have work and end when they have had none for
+ * a while.
  */
 export class WorkerPool {
   readonly #options: PoolOptions;
@@ -97,6 +102,7 @@ export class WorkerPool {
       progress: newProgress(),
       answered: 0,
       stopTimer: undefined,
+      stopIdle: undefined,
       state: NO_STATE,
     }));
   }
@@ -178,8 +184,11 @@ export class WorkerPool {
     if (slot.batch.length > 0 || slot.held.length > 0 || this.#closed) return;
     if (slot.queue.length === 0) {
       slot.worker?.unref();
+      if (slot.worker !== undefined) this.#idle(slot, slot.worker);
       return;
     }
+    slot.stopIdle?.();
+    slot.stopIdle = undefined;
     slot.worker ??= this.#start(slot);
     slot.worker.ref();
     if (slot.ready) this.#post(slot, slot.worker);
@@ -218,6 +227,15 @@ export class WorkerPool {
     if (soonest < Infinity) {
       slot.stopTimer = this.#options.world.timer(Math.ceil(soonest), () => this.#watch(slot));
     }
+  }
+
+  /** WASM memory never shrinks: only a thread's end gives back what documents took that nobody asks for any more. */
+  #idle(slot: Slot, worker: Thread): void {
+    slot.stopIdle?.();
+    slot.stopIdle = this.#options.world.timer(this.#options.idleMs, () => {
+      slot.stopIdle = undefined;
+      if (slot.worker === worker && loadOf(slot) === 0) this.#end(slot);
+    });
   }
 
   #start(slot: Slot): Thread {
@@ -320,6 +338,8 @@ export class WorkerPool {
   #end(slot: Slot): void {
     const worker = slot.worker;
     slot.stopTimer?.();
+    slot.stopIdle?.();
+    slot.stopIdle = undefined;
     slot.worker = undefined;
     slot.ready = false;
     slot.state = NO_STATE;

@@ -14,28 +14,19 @@ export class DocumentsProjection {
   readonly #log: Log;
   readonly #views: Views;
   readonly #read: ReadDocument;
-  readonly #prove: (doc: string) => Promise<unknown>;
-  readonly #followed: (doc: string) => Promise<unknown>;
+  readonly #look: LookAt;
   readonly #onError: (error: unknown) => void;
   #running: Promise<void> | undefined;
   #stopTimer: (() => void) | undefined;
   #waitingSince = 0;
   #closed = false;
 
-  /** `prove` is called before a document is read: it may set changes of it aside. */
-  constructor(
-    log: Log,
-    views: Views,
-    read: ReadDocument,
-    prove: (doc: string) => Promise<unknown>,
-    followed: (doc: string) => Promise<unknown>,
-    onError: (error: unknown) => void,
-  ) {
+  /** `look` is called before a document is read: it may set changes of it aside, and read it on the way. */
+  constructor(log: Log, views: Views, read: ReadDocument, look: LookAt, onError: (error: unknown) => void) {
     this.#log = log;
     this.#views = views;
     this.#read = read;
-    this.#prove = prove;
-    this.#followed = followed;
+    this.#look = look;
     this.#onError = onError;
   }
 
@@ -85,9 +76,6 @@ export class DocumentsProjection {
     const { docs, upTo } = this.#few(from) ?? (await this.#scan(from));
     const rows = await Promise.all([...docs].map((doc) => this.#row(doc, upTo)));
     if (!this.#closed) this.#views.write(rows, upTo);
-    for (const { name, problem } of rows) {
-      if (!this.#closed && problem === undefined) await this.#followed(name).catch(this.#onError);
-    }
   }
 
   /** The documents touched from `from` to the head, when they are few: the catalog knows them without reading the log. */
@@ -115,11 +103,13 @@ export class DocumentsProjection {
   }
 
   async #row(doc: string, upTo: number): Promise<DocumentRow> {
-    await this.#prove(doc);
+    const seen = await this.#look(doc);
     const point = this.#log.stateAt(doc, upTo);
     if (!point) throw new Error(`${doc} was touched at or before ${upTo} but has no state there`);
     const { seq, deleted } = point;
     if (deleted) return { name: doc, seq, deleted, json: undefined, problem: undefined };
+    if (seen.seq === seq && seen.json !== undefined)
+      return { name: doc, seq, deleted, json: seen.json, problem: undefined };
     for (let tries = 1; ; tries += 1) {
       try {
         return { name: doc, seq, deleted, json: await this.#read(doc, point), problem: undefined };
@@ -133,6 +123,9 @@ export class DocumentsProjection {
     }
   }
 }
+
+/** `json` is the document as it was after commit `seq`. */
+export type LookAt = (doc: string) => Promise<{ readonly seq?: number; readonly json?: string }>;
 
 export type ReadDocument = (doc: string, point: { seq: number; heads: readonly string[] }) => Promise<string>;
 

@@ -37,7 +37,12 @@ function dbWith(worse: Partial<Pick<Documents, "check" | "read">>) {
   const folder = path.join(root, `db-${++count}`);
   const storage = createSqliteLog(folder, "notes", { reserve: 0 });
   const clock = { ahead: 0 };
-  const world = { ...realWorld, monotonic: () => realWorld.monotonic() + clock.ahead, timer: () => () => {} };
+  const timers: (() => void)[] = [];
+  const world = {
+    ...realWorld,
+    monotonic: () => realWorld.monotonic() + clock.ahead,
+    timer: (_: number, work: () => void) => (timers.push(work), () => {}),
+  };
   const db = new Db({
     storage,
     catalog: openSqliteCatalog(folder),
@@ -49,7 +54,12 @@ function dbWith(worse: Partial<Pick<Documents, "check" | "read">>) {
     packer: startPacker,
   });
   open.push(db);
-  return { db, clock };
+  /** Lets every timer go off that was set by now, and waits for what it starts. */
+  const rest = async () => {
+    for (const work of timers.splice(0)) work();
+    await db.resting();
+  };
+  return { db, clock, rest };
 }
 
 type Copy = A.Doc<Record<string, unknown>>;
@@ -100,7 +110,12 @@ describe("a document that others changed", () => {
     const asked: CheckJob[] = [];
     const { db } = dbWith({
       read: () => fails("DOC_UNREADABLE"),
-      check: (job) => (asked.push(job), sound.check(job)),
+      // What a trial reads of it would do for a reader.
+      check: async (job) => {
+        asked.push(job);
+        const { json: _, ...found } = await sound.check(job);
+        return found;
+      },
     });
     const first = set(startOf(db), "aa", { a: 1 });
     await send(db, lastOf(first));
@@ -120,7 +135,69 @@ describe("a document that others changed", () => {
   });
 });
 
+describe("a larger document that others keep writing", () => {
+  test("is tried when it has grown a lot and when it rests, not after each write, and saved on the way", async () => {
+    const asked: CheckJob[] = [];
+    const { db, clock, rest } = dbWith({ check: (job) => (asked.push(job), sound.check(job)) });
+    let doc = A.clone(startOf(db), { actor: "aa".repeat(16) });
+    const write = async (count: number) => {
+      const changes: Uint8Array[] = [];
+      for (let i = 0; i < count; i++) {
+        doc = A.change(doc, { time: 0 }, (draft) => {
+          draft[`k${i % 9}`] = i;
+        });
+        changes.push(lastOf(doc));
+      }
+      await send(db, ...changes);
+      await db.projection.catchUp();
+    };
+    const seen = () => [asked.length, db.views.saved(DOC)?.seq];
+    await write(80);
+    expect(seen()).toEqual([1, undefined]);
+    await write(30);
+    await write(30);
+    expect(seen()).toEqual([1, undefined]);
+    await write(200);
+    expect(seen()).toEqual([2, 4]);
+    await write(260);
+    expect(seen()).toEqual([2, 4]);
+    expect(JSON.parse((await db.read(DOC)).json)).toEqual(A.toJS(doc));
+    clock.ahead += 31_000;
+    await rest();
+    expect(seen()).toEqual([3, 5]);
+    expect(A.toJS(A.load((await db.save(DOC)).bytes))).toEqual(A.toJS(doc));
+    expect(asked).toHaveLength(3);
+  });
+});
+
 describe("a bad change", () => {
+  test("that only shows on loading is set aside once the document rests", async () => {
+    const bad = { hash: "" };
+    const { db, clock, rest } = dbWith({
+      check: async (job) => {
+        const there =
+          bad.hash !== "" &&
+          (job.heads.includes(bad.hash) || job.changes.some((c) => hashOf(c) === bad.hash));
+        return there
+          ? { refused: { index: job.changes.length - 1, reason: "it does not load" } }
+          : sound.check(job);
+      },
+    });
+    let doc = startOf(db);
+    const changes: Uint8Array[] = [];
+    for (let i = 0; i < 100; i++) changes.push(lastOf((doc = set(doc, "aa", { [`k${i % 9}`]: i }))));
+    await send(db, ...changes);
+    await db.projection.catchUp();
+    const last = lastOf(set(doc, "aa", { bad: true }));
+    bad.hash = hashOf(last);
+    await send(db, last);
+    await db.projection.catchUp();
+    expect(refusedIn(db)).toEqual([]);
+    clock.ahead += 31_000;
+    await rest();
+    expect([refusedIn(db), await valueOf(db)]).toEqual([[bad.hash], A.toJS(doc)]);
+  });
+
   test("is set aside also when another write comes first, which is tried too", async () => {
     let late: (() => Promise<unknown>) | undefined;
     const { db } = dbWith({

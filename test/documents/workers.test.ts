@@ -117,6 +117,17 @@ describe("the memory of a worker", () => {
     expect(await documents.read({ ...log.at(), paths: [] })).toEqual({ json: "{}" });
   });
 
+  test("is given back by a thread that has had no work for a while, and the next job starts another", async () => {
+    const log = idle.newLog();
+    await log.put({ a: 1 });
+    expect(idle.documents.stats().workers).toBe(1);
+    while (idle.documents.stats().workers > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(idle.documents.stats()).toMatchObject({ restarts: 0, cachedDocuments: 0, cachedBytes: 0 });
+    await log.put({ a: 2 });
+    expect(await log.value()).toEqual({ a: 2 });
+  });
+
+  const idle = openDocuments({ idleMs: 300 });
   const bounded = openDocuments({ cacheBytesPerWorker: 512 * 1024 });
   const recycled = openDocuments({ maxWorkerMemory: 8 * 2 ** 20 });
 });
