@@ -250,9 +250,9 @@ function check(request: TxRequest): void {
 
 /** What a program without types may have got wrong must not reach the threads. */
 function checkEdit(edit: Edit | undefined): void {
-  const kind = edit?.kind;
+  const { kind, value, patch } = (edit ?? {}) as { kind?: unknown; value?: unknown; patch?: unknown };
   if (kind === "clear") return;
-  const text = kind === "put" ? edit?.value : (edit as { patch?: unknown } | undefined)?.patch;
+  const text = kind === "put" ? value : patch;
   if ((kind === "put" || kind === "merge-patch" || kind === "json-patch") && typeof text === "string") return;
   throw new SkaldError(
     "BAD_REQUEST",

@@ -140,6 +140,29 @@ requires("cc")("a disk that is full", () => {
     expect(check()).toHaveLength(3);
   });
 
+  test("while a start moves what a crash left is no reason not to read it, and not for ever", async () => {
+    const { dir, disk, writer, ledger, check } = await begun({
+      // Not the index of its write-ahead log, without which there is no opening it.
+      file: "/log.sqlite$",
+      call: "write",
+      error: "ENOSPC",
+    });
+    await writer.kill();
+    disk.fail();
+    const next = startWriter({ dir, seed: count, create: false, listen: true }, { env: disk.env });
+    await next.heard((line) => line.ready === true);
+    expect(await next.tell({ do: "read" })).toEqual([expect.objectContaining({ commits: 3, seq: 3 })]);
+    // Its write-ahead log has room, and takes commits as before.
+    expect(await next.tell({ do: "write" })).toEqual([expect.objectContaining({ seq: 4 })]);
+    expect(await next.tell({ do: "tidy" })).toEqual([{ failed: "STORAGE_FULL" }]);
+    disk.heal();
+    expect(await next.tell({ do: "tidy" })).toEqual([{ tidied: true }]);
+    expect(await next.tell({ do: "write" })).toEqual([expect.objectContaining({ seq: 5 })]);
+    await next.kill();
+    ledger.add(next.said);
+    expect(check()).toHaveLength(5);
+  });
+
   test("but for the reserve refuses writes before the disk does", async () => {
     const dir = path.join(root, `run-${++count}`);
     const writer = startWriter({

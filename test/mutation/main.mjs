@@ -39,7 +39,7 @@ const SUBJECTS = {
     "store/sqlite-log",
     "log/write",
     "faults/syncs",
-    "faults/disk-error#on a sync|is tidied|write-ahead log is synced",
+    "faults/disk-error#on a sync|is tidied|write-ahead log is synced|while a start",
   ],
 };
 

@@ -1,6 +1,6 @@
 /* LD_PRELOAD shim: makes chosen calls on chosen files fail, and notes what was done to them.
  *
- * SKALD_SHIM_FILE  what the file's path must hold, such as log.sqlite-wal
+ * SKALD_SHIM_FILE  what the file's path must hold, such as log.sqlite-wal; with a $ behind it, what it must end with
  * SKALD_SHIM_ERRNO what they fail with, EIO (5) unless told
  * SKALD_SHIM_CALL  fsync (fdatasync too) or write (pwrite too)
  * SKALD_SHIM_ARM   a file: while it exists the calls fail, from the one on whose number it holds
@@ -33,9 +33,15 @@ static int ends_with(const char *text, const char *end) {
 
 static int calls_left = -1;
 
+static int fits(const char *path, const char *file) {
+  size_t wanted = strlen(file), length = strlen(path);
+  if (wanted == 0 || file[wanted - 1] != '$') return strstr(path, file) != NULL;
+  return length >= wanted - 1 && strncmp(path + length - (wanted - 1), file, wanted - 1) == 0;
+}
+
 static int fails(const char *path, const char *call) {
   const char *arm = getenv("SKALD_SHIM_ARM"), *file = getenv("SKALD_SHIM_FILE"), *wanted = getenv("SKALD_SHIM_CALL");
-  if (!arm || !file || !wanted || strcmp(call, wanted) != 0 || !strstr(path, file)) return 0;
+  if (!arm || !file || !wanted || strcmp(call, wanted) != 0 || !fits(path, file)) return 0;
   int fd = syscall(SYS_openat, AT_FDCWD, arm, O_RDONLY);
   if (fd < 0) {
     calls_left = -1;

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 const SOURCE = fileURLToPath(new URL("./io-shim.c", import.meta.url));
 
 export interface ShimOptions {
-  /** Part of the path of the files that are struck. */
+  /** Part of the path of the files that are struck; its end with a `$` behind it. */
   readonly file: string;
   readonly call: "fsync" | "write";
   readonly error?: "EIO" | "ENOSPC";
