@@ -195,6 +195,28 @@ describe("a record", () => {
     );
   });
 
+  test("reads back with parts as long as where a length takes one more byte", () => {
+    const of = (length: number) => new Uint8Array(length).fill(7);
+    for (const length of [0, 1, 127, 128, 129, 255, 256, 16_383, 16_384, 16_385, 2 ** 21 - 1, 2 ** 21]) {
+      const small = { digest: of(32), commit: of(1), blocks: [of(1)], clientTxId: "t" };
+      const records = [
+        { ...small, commit: of(length) },
+        { ...small, blocks: [of(1), of(length), of(1)] },
+        { ...small, clientTxId: "t".repeat(length) },
+        ...(length < 20_000 ? [{ ...small, blocks: Array.from({ length }, () => of(1)) }] : []),
+      ];
+      for (const record of records) {
+        const { commit, blocks, clientTxId } = decodeRecord(encodeRecord(record), 1);
+        expect([length, commit.length, clientTxId.length]).toEqual([
+          length,
+          record.commit.length,
+          record.clientTxId.length,
+        ]);
+        expect(blocks.map((block) => block.length)).toEqual(record.blocks.map((block) => block.length));
+      }
+    }
+  });
+
   test("with any one bit flipped is refused, and so is any beginning of it", () => {
     const commit = new Uint8Array(Buffer.from("a commit, for all that a record knows"));
     const body = encodeRecord({
