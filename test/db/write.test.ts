@@ -237,6 +237,12 @@ describe("an edit", () => {
           expect.stringMatching(/^(VALUE_INVALID|BAD_JSON|BAD_REQUEST)$/),
         ]);
       }
+      // What the guard does not take of a change that was made here.
+      const put = (value: string) => refusal(tx(db, [{ doc: "c/a", edit: { kind: "put", value } }]));
+      expect(await put('{"__proto__":1}')).toMatchObject({ code: "VALUE_INVALID" });
+      expect(await put(`{"${"k".repeat(LIMITS.change.keyBytes.value + 1)}":1}`)).toMatchObject({
+        code: "CHANGE_TOO_LARGE",
+      });
       expect(db.log.head().seq).toBe(0);
     }));
 
