@@ -108,9 +108,16 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "auth/tickets.ts USED_MAX": "tickets remembered as used until they run out; beyond it UNAVAILABLE",
   "sync/ephemeral-counts.ts SESSIONS_MAX": "memory of what one socket has sent; beyond it the oldest is forgotten",
   "ids/portable-ids.ts MAX_LETTERS": "twice what a hash has; longer text is none",
+  "sync/ephemeral-counts.ts SESSIONS_MAX":
+    "memory of what one socket has sent; beyond it the oldest is forgotten",
   "auth/tokens.ts KNOWN_MAX": "cache of checked tokens",
   "auth/tokens.ts USES_EVERY_MS": "pause between writes of when tokens were used",
   "cli/bench-run.ts BUSY_PAUSE_MS": "pause of the benchmark",
+  "cli/changes-command.ts AGAIN_MS": "pause before a feed that broke off is asked for again",
+  "cli/changes-command.ts LINE_BYTES":
+    "keeps the memory of the command line; the server's events are smaller",
+  "http/feed-query.ts TIMEOUT": "how long a long poll waits unless told",
+  "log/records.ts RAW_BYTES": "bytes read at once",
   "cli/connection.ts PATIENCE_MS": "how long a command waits for the directory",
   "cli/exported-folder.ts NAME_MAX": "where file names of an export are cut",
   "cli/progress.ts PLAIN_MS": "pause between lines of progress",

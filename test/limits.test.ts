@@ -9,6 +9,7 @@ import { cliProbes, dbProbes, documentProbes, settingProbes } from "./limits/loc
 import { nameProbes, queryProbes, syncProbes, tokenProbes, txProbes } from "./limits/request-probes.ts";
 import { syncMessageProbes } from "./limits/sync-probes.ts";
 import { repoProbes, ticketProbes } from "./limits/repo-probes.ts";
+import { feedProbes } from "./limits/feed-probes.ts";
 import { subscriptionProbes } from "./limits/subscription-probes.ts";
 import { holds, type ProbeSpec } from "./limits/probe.ts";
 
@@ -18,6 +19,7 @@ const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
   query: queryProbes,
   tx: txProbes,
   socket: socketProbes,
+  feed: feedProbes,
   syncMessage: syncMessageProbes,
   repo: repoProbes,
   ticket: ticketProbes,

@@ -3,7 +3,7 @@ import type { Db } from "../db/db.ts";
 import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
 import { LIMITS } from "../limits.ts";
-import { FIRST_EPOCH, decodeCursor, encodeCursor } from "../ids/cursor.ts";
+import { cursorAt, seqOfCursor } from "../subscriptions/cursor.ts";
 
 const { pageItems, pointCharacters, cursorCharacters } = LIMITS.query;
 
@@ -46,18 +46,7 @@ export function pointHeaders(db: Db, seq: number): Record<string, string> {
   };
 }
 
-export function cursorAt(db: Db, seq: number): string {
-  return encodeCursor(db.log.identity.uid, { epoch: db.log.epoch, seq });
-}
-
-/** The seq a cursor names. Throws CURSOR_INVALID, also for a place that this log has not got to. */
-export function seqOfCursor(db: Db, text: string): number {
-  const { epoch, seq } = decodeCursor(db.log.identity.uid, text);
-  if (epoch !== FIRST_EPOCH || seq > db.log.head().seq) {
-    throw new SkaldError("CURSOR_INVALID", "The cursor is of another life of this db, which got further.");
-  }
-  return seq;
-}
+export { cursorAt, seqOfCursor };
 
 /** A place in a list of names: which list, and the last name its owner has seen. */
 export function nameCursor(list: string, name: string): string {

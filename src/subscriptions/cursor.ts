@@ -2,29 +2,12 @@ import type { Db } from "../db/db.ts";
 import { parseTime, resolvePoint } from "../db/point.ts";
 import { SkaldError } from "../errors.ts";
 import { cidToString, looksLikeCid } from "../ids/cid.ts";
-import { FIRST_EPOCH, decodeCursor, encodeCursor } from "../ids/cursor.ts";
+import { decodeCursor, encodeCursor } from "../ids/cursor.ts";
 
 /**
  * Places in a db's log as clients hold them. A cursor is opaque: which db, which life of it, and the seq up
  * to which its owner has seen everything. Every answer that names a point gives one, and each can be followed.
  */
-
-/** A life of a db: from its start, or from the restore that began it, which kept commits up to `after`. */
-export interface Life {
-  readonly epoch: number;
-  readonly after: number;
-}
-
-/** The lives of a db, oldest first; the last is the one it lives. */
-export function livesOf(_db: Db): readonly Life[] {
-  return FIRST_LIFE;
-}
-
-const FIRST_LIFE: readonly Life[] = [{ epoch: FIRST_EPOCH, after: 0 }];
-
-export function epochOf(db: Db): number {
-  return livesOf(db).at(-1)?.epoch ?? FIRST_EPOCH;
-}
 
 /** Commits up to this one are not kept any more: a feed can begin after it and no earlier. */
 export function floorOf(_db: Db): number {
@@ -32,7 +15,7 @@ export function floorOf(_db: Db): number {
 }
 
 export function cursorAt(db: Db, seq: number): string {
-  return encodeCursor(db.log.identity.uid, { epoch: epochOf(db), seq });
+  return encodeCursor(db.log.identity.uid, { epoch: db.log.epoch, seq });
 }
 
 /**
@@ -73,10 +56,13 @@ export class Cursors {
   }
 }
 
-/** The seq a cursor names. Throws CURSOR_INVALID, CURSOR_FUTURE, CURSOR_TOO_OLD, EPOCH_CHANGED. */
+/**
+ * The seq a cursor names. One of an earlier life of the db is good as far as the lives agree: what its owner
+ * has seen is what is there. Throws CURSOR_INVALID, CURSOR_FUTURE, CURSOR_TOO_OLD, EPOCH_CHANGED.
+ */
 export function seqOfCursor(db: Db, text: string): number {
   const { epoch, seq } = decodeCursor(db.log.identity.uid, text);
-  if (epoch !== epochOf(db)) throw epochChanged(db, epoch, seq);
+  if (epoch !== db.log.epoch && seq > commonUpTo(db, epoch)) throw epochChanged(db, epoch, seq);
   return checkPlace(db, seq);
 }
 
@@ -112,16 +98,21 @@ function checkPlace(db: Db, seq: number): number {
   return seq;
 }
 
-/** Both lives have the commits up to where the first one after that of the cursor began. */
+/** The last commit that a life of the db shares with all after it; -1 for a life that it has not had. */
+function commonUpTo(db: Db, epoch: number): number {
+  return db.log.lives.find((life) => life.epoch > epoch)?.after ?? -1;
+}
+
 function epochChanged(db: Db, epoch: number, seq: number): SkaldError {
-  const next = livesOf(db).find((life) => life.epoch > epoch);
-  const common = Math.min(seq, next?.after ?? 0, db.log.head().seq);
+  const known = commonUpTo(db, epoch);
+  const common = Math.max(0, Math.min(seq, known, db.log.head().seq));
   const commit = common > 0 ? db.log.commit(common)?.cid : undefined;
+  const now = `The db is in its life ${db.log.epoch}`;
   return new SkaldError(
     "EPOCH_CHANGED",
-    next
-      ? `The db was restored: the cursor is of its life ${epoch}, this is ${epochOf(db)}.`
-      : `The cursor is of a life ${epoch} of the db that this one has not had; it is in its life ${epochOf(db)}.`,
+    known < 0
+      ? `${now}, and has not had the life ${epoch} that the cursor is of.`
+      : `${now}: what the cursor's, ${epoch}, had after commit ${common} is not there any more.`,
     {
       details: {
         last_common_seq: common,

@@ -3,7 +3,7 @@ import { fromHex } from "../ids/hash.ts";
 import { cidFromDigest, CODEC_DAG_CBOR } from "../ids/cid.ts";
 import { HASH_STEP, type CommitScan, type EntryScan, type RawCommit } from "../log/log.ts";
 import type { Cursors } from "./cursor.ts";
-import type { FeedDoc, FeedEvent } from "./feed.ts";
+import type { FeedDoc, FeedEvent } from "./feed-event.ts";
 import type { DocTest } from "./feed-filter.ts";
 import { jsonToCbor } from "./json-to-cbor.ts";
 

@@ -1,6 +1,6 @@
 import { HASH_STEP, type CommitScan, type RawCommit } from "../log/log.ts";
 import type { Cursors } from "./cursor.ts";
-import type { FeedDoc, FeedEvent } from "./feed.ts";
+import type { FeedDoc, FeedEvent } from "./feed-event.ts";
 import type { DocTest } from "./feed-filter.ts";
 import type { JsonBytes } from "./json-bytes.ts";
 

@@ -30,6 +30,8 @@ export interface ChunkOptions extends FeedWish {
 
 /** When a chunk is sent on. */
 const CHUNK = 64 * 1024;
+/** Values and patches are read and sent in larger ones: each asks the workers. */
+const TEXTS = 4 * CHUNK;
 /** Commits read at once: about a millisecond. */
 const STEP = 128;
 /** Looks at the clock once it has taken this many milliseconds. */
@@ -57,7 +59,7 @@ export async function readChunk(
       filter,
       include,
       limit: Math.min(limit, 100),
-      maxBytes: 4 * CHUNK,
+      maxBytes: TEXTS,
       maxCommits: Math.min(LOOKED_AT, last - after),
     };
     const { events, seq } = await readFeed(db, read, signal);

@@ -4,7 +4,7 @@ import type { CommitScan, RawCommit } from "../log/log.ts";
 import { Cursors } from "./cursor.ts";
 import { cborCommit, cborEvent } from "./event-cbor.ts";
 import { writeCommit, writeEvent } from "./event-json.ts";
-import type { FeedEvent } from "./feed.ts";
+import type { FeedEvent } from "./feed-event.ts";
 import type { DocTest } from "./feed-filter.ts";
 import { JsonBytes } from "./json-bytes.ts";
 

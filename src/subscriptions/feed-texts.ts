@@ -1,7 +1,8 @@
 import type { Db } from "../db/db.ts";
 import { isSkaldError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import { pause } from "../world.ts";
-import type { FeedDoc, FeedEvent } from "./feed.ts";
+import type { FeedDoc, FeedEvent } from "./feed-event.ts";
 
 /** Documents read at once: more would only wait in the workers' queues, where others wait too. */
 const READS = 16;
@@ -58,8 +59,18 @@ async function withTexts(
   const todo = events
     .flatMap((event, i) => event.docs.map((doc, j) => ({ event, doc, to: texts[i] as FeedDoc[], j })))
     .values();
+  const sizes = new Map<FeedEvent, number>();
   const reader = async (): Promise<void> => {
-    for (const { event, doc, to, j } of todo) to[j] = await withText(db, event.seq, doc, include);
+    for (const { event, doc, to, j } of todo) {
+      const size = sizes.get(event) ?? 0;
+      // A commit may name a thousand documents, each of megabytes: their reader asks for the rest one by one.
+      const full: FeedDoc =
+        size > LIMITS.query.valuesCharacters.value
+          ? { ...doc, error: "TOO_LARGE" }
+          : await withText(db, event.seq, doc, include);
+      to[j] = full;
+      sizes.set(event, (sizes.get(event) ?? 0) + (full.json ?? full.patch ?? "").length);
+    }
   };
   await Promise.all(Array.from({ length: READS }, reader));
   return events.map((event, i) => ({ ...event, docs: texts[i] as FeedDoc[] }));

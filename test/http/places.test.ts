@@ -210,12 +210,13 @@ describe("lists", () => {
     for (const [path, cursors] of [
       [`${LIST}/docs`, [dbs, log, "x", "!", ""]],
       [`${API}/db`, [docs, log, "notes"]],
-      [`${LIST}/commits`, [docs, dbs, "x", future]],
+      [`${LIST}/commits`, [docs, dbs, "x"]],
       [`${DB}/commits`, [log]],
     ] as const) {
       for (const cursor of cursors)
         problem(await ask("GET", `${path}?cursor=${cursor}`), 400, "CURSOR_INVALID");
     }
+    problem(await ask("GET", `${LIST}/commits?cursor=${future}`), 409, "CURSOR_FUTURE");
   });
 
   test.each(["0", "1001", "-1", "1.5", "1e2", "0x10", "", "%20", "ten", "5&limit=6"])(
