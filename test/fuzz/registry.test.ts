@@ -12,6 +12,9 @@ const FILES = [
   "cli/import-record.ts",
   "cli/line-splitter.ts",
   "cli/json-array-splitter.ts",
+  "http/subscription-frame.ts",
+  "subscriptions/subscription-definition.ts",
+  "subscriptions/subscription-state.ts",
 ];
 /** What a decoder's name looks like. */
 const DECODER =

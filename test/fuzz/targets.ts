@@ -3,6 +3,7 @@ import { changeTargets } from "./targets-changes.ts";
 import { logTargets } from "./targets-log.ts";
 import { repoTargets } from "./targets-repo.ts";
 import { syncTargets } from "./targets-sync.ts";
+import { subscriptionTargets } from "./targets-subscriptions.ts";
 import { textTargets } from "./targets-text.ts";
 
 /** Everything that is fuzzed. A new decoder gets a target in one of these lists. */
@@ -12,4 +13,5 @@ export const TARGETS: readonly Target[] = [
   ...syncTargets,
   ...repoTargets,
   ...textTargets,
+  ...subscriptionTargets,
 ];
