@@ -2,6 +2,7 @@ import type { Db } from "../db/db.ts";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { blake3 } from "../ids/hash.ts";
 import { LIMITS } from "../limits.ts";
+import { pause } from "../world.ts";
 import { floorOf } from "./cursor.ts";
 import { readFeed, type FeedEvent } from "./feed.ts";
 import type { FeedFilter } from "./feed-filter.ts";
@@ -13,6 +14,8 @@ import { Subscription, type Delivery, type Parked } from "./subscription.ts";
 const { consumers: mostConsumers } = LIMITS.subscription;
 /** Events read at once. */
 const PAGE = 256;
+/** Milliseconds that a poll waits for what there is. */
+const MOMENT = 100;
 
 /**
  * A subscription at work: reads the feed for its consumers, hands out, and wakes for what is late. What it
@@ -34,6 +37,7 @@ export class LiveSubscription {
   #stopTimer = (): void => {};
   #stopCommits: (() => void) | undefined;
   #deleted = false;
+  #mark: { readonly position: number; readonly bytes: Uint8Array };
   readonly #diverged: SkaldError | undefined;
 
   constructor(name: string, definition: Definition, db: Db, kept: KeptState, keep: Keeper) {
@@ -43,6 +47,7 @@ export class LiveSubscription {
     this.#filter = filterOf(definition);
     this.#machine = new Subscription(rulesOf(definition), tuningOf(definition), kept);
     this.#keep = keep;
+    this.#mark = { position: kept.position, bytes: kept.mark };
     this.#diverged = divergence(name, db, kept);
   }
 
@@ -61,7 +66,21 @@ export class LiveSubscription {
   /** What is to be kept of it. */
   state(): Uint8Array {
     const saved = this.#machine.save();
-    return encodeState({ ...saved, mark: markOf(this.#db, saved.position) });
+    if (this.#mark.position !== saved.position) {
+      const { position } = saved;
+      this.#mark = { position, bytes: this.#markOf(position) };
+    }
+    return encodeState({ ...saved, mark: this.#mark.bytes });
+  }
+
+  /** None of a commit that does not read: an acknowledgement must not fail for that. */
+  #markOf(position: number): Uint8Array {
+    try {
+      return markOf(this.#db, position);
+    } catch (error) {
+      this.#keep.failed(error);
+      return new Uint8Array(0);
+    }
   }
 
   tune(definition: Definition): Promise<void> {
@@ -83,8 +102,7 @@ export class LiveSubscription {
     const stays = polls && this.#isShared;
     for (const other of this.#consumers.values()) {
       if (this.#isShared && other.id !== id) continue;
-      if (stays) other.end(taken(this.name));
-      else this.#leave(other, false);
+      this.#leave(other, stays);
     }
     if (!(stays && machine.attach(id))) {
       // Those that are not connected, and have something still.
@@ -105,9 +123,14 @@ export class LiveSubscription {
       throw new SkaldError("SUBSCRIPTION_LIMIT", `${this.name} has ${mostConsumers.value} consumers.`);
   }
 
-  /** Resolves when all that can be given now is given. */
+  /** Resolves when all that can be given now is given; where there is always more, after a moment. */
   async settled(): Promise<void> {
-    while (this.#pumping) await this.#pumping;
+    let over = false;
+    const { world } = this.#db.log;
+    const patience = pause(world, MOMENT).then(() => {
+      over = true;
+    });
+    while (this.#pumping && !over) await Promise.race([this.#pumping, patience]);
   }
 
   /**
@@ -238,6 +261,7 @@ export class LiveSubscription {
     // One that was replaced has left already.
     if (this.#consumers.get(consumer.id) !== consumer) return;
     this.#consumers.delete(consumer.id);
+    // What it has not taken yet, it will not take.
     consumer.onRoom = () => {};
     const unsent = new Set(consumer.take().map(({ event }) => event.seq));
     consumer.end(taken(this.name));
@@ -404,7 +428,8 @@ export function markOf(db: Db, seq: number): Uint8Array {
 function divergence(name: string, db: Db, { position, ahead, mark }: KeptState): SkaldError | undefined {
   const head = db.log.head().seq;
   const furthest = ahead.at(-1)?.[1] ?? position;
-  if (furthest <= head && Buffer.compare(markOf(db, position), mark) === 0) return undefined;
+  const same = mark.length === 0 || (position <= head && Buffer.compare(markOf(db, position), mark) === 0);
+  if (furthest <= head && same) return undefined;
   return new SkaldError(
     "SUBSCRIPTION_DIVERGED",
     furthest > head

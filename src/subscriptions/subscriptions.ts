@@ -61,7 +61,9 @@ export class Subscriptions {
       this.#sets.set(db, made);
       this.#open.set(db.id, made);
       db.onClose(() => {
-        this.#closed.set(db.id, made.totals());
+        const totals = made.totals();
+        if (totals.subscriptions > 0) this.#closed.set(db.id, totals);
+        else this.#closed.delete(db.id);
         if (this.#open.get(db.id) === made) this.#open.delete(db.id);
         made.close();
       });

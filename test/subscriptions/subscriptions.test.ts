@@ -260,6 +260,36 @@ test("a subscription that got further than the log, or is of another one, is not
   }
 });
 
+test("what a poll was given and had not taken when another of its name came is given to that one", async () => {
+  const bench = await start();
+  await bench.all.put("s", { ...DEFINITION, ackMs: 60_000 }, 0);
+  await write(bench.db, 3);
+  const live = bench.all.get("s");
+  const first = new Consumer("c", 2);
+  live.enter(first, true);
+  await live.settled();
+  expect(first.room).toBe(0);
+  expect(await drain(live)).toMatchObject([1, 2, 3].map((seq) => ({ event: { seq }, attempt: 1 })));
+  expect(first.take()).toEqual([]);
+  await expect(first.next(bench.db.log.world, 1000)).rejects.toMatchObject({ code: "SUBSCRIPTION_TAKEN" });
+});
+
+test("an acknowledgement does not fail for a commit that does not read", async () => {
+  const bench = await start();
+  await bench.all.put("s", DEFINITION, 0);
+  await write(bench.db, 3);
+  const { log } = bench.db;
+  const sound = log.commit.bind(log);
+  log.commit = () => {
+    throw new SkaldError("DB_DAMAGED", "It does not read.");
+  };
+  await bench.all.get("s").ack([1, 2]);
+  log.commit = sound;
+  expect(bench.errors).toMatchObject([{ code: "DB_DAMAGED" }]);
+  const later = await crashed(bench);
+  expect(later.all.get("s").progress()).toMatchObject({ position: 2, problem: undefined });
+});
+
 test("what a db had is told after it closed, and forgotten with it", async () => {
   const bench = await start();
   await bench.all.put("s", DEFINITION, 0);
