@@ -160,6 +160,7 @@ export class DocumentSync {
     const batch = await this.#batch(history, need);
     if (!this.#speaks(batch, need)) {
       this.#heard = false;
+      this.#owed = false;
       return undefined;
     }
     const message = encodeSyncMessage({
@@ -207,7 +208,9 @@ export class DocumentSync {
   /** Whether the peer learns anything from a message. */
   #speaks(batch: Batch, need: readonly string[]): boolean {
     if (this.#lastHeads === undefined || !same(this.#lastHeads, batch.heads)) return true;
-    if (batch.parts.length > 0 || this.#owed) return true;
+    if (batch.parts.length > 0) return true;
+    // Who hears of no heads at all sends everything again.
+    if (this.#owed && batch.heads.length > 0) return true;
     return need.length > 0 && this.#heard && (this.#asked < MOST_ASKED || !same(need, this.#lastNeed));
   }
 
@@ -251,8 +254,8 @@ export class DocumentSync {
     }
     for (const { deps } of this.#waiting.values()) {
       for (const dep of deps) {
-        if (!this.#waiting.has(dep) && !need.has(dep) && (await history.seqOf(dep)) === undefined)
-          need.add(dep);
+        if (this.#waiting.has(dep) || need.has(dep) || history.implied(dep)) continue;
+        if ((await history.seqOf(dep)) === undefined) need.add(dep);
       }
     }
     return [...need].sort().slice(0, LIMITS.syncMessage.need.value);

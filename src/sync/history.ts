@@ -21,6 +21,8 @@ export interface History {
   seqOf(hash: string): Promise<number | undefined>;
   /** Whether a change was set aside: it is here and does not count. */
   refused(hash: string): boolean;
+  /** Whether changes may build on it before the document is here: its genesis, which anybody can make. */
+  implied(hash: string): boolean;
   /**
    * The changes that are not among `known` (hashes that are here) or their ancestors, in causal order.
    * Undefined when that are more than `most` or too many bytes. Costs what was committed since.

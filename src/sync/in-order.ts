@@ -34,7 +34,10 @@ export async function inOrder(
         continue;
       }
       let known = there.get(dep);
-      if (known === undefined) there.set(dep, (known = (await history.seqOf(dep)) !== undefined));
+      if (known === undefined) {
+        known = history.implied(dep) || (await history.seqOf(dep)) !== undefined;
+        there.set(dep, known);
+      }
       if (!known) missing = Number.POSITIVE_INFINITY;
     }
     lacks.set(header.hash, missing);

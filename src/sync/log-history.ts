@@ -98,6 +98,10 @@ export class LogHistory implements History {
     return this.#look()?.refused.has(hash) === true;
   }
 
+  implied(hash: string): boolean {
+    return hash === this.#genesis.hash;
+  }
+
   fresh(actor: string, actorSeq: number): boolean {
     if (actor === this.#genesis.actor) return false;
     const known = this.#look()?.actors.get(actor);
@@ -106,9 +110,8 @@ export class LogHistory implements History {
 
   async seqOf(hash: string): Promise<number | undefined> {
     const state = this.#look();
-    // Anybody can make it, so it is here before the document is.
-    if (hash === this.#genesis.hash) return 0;
     if (!state || state.refused.has(hash)) return undefined;
+    if (hash === this.#genesis.hash) return 0;
     if (state.heads.has(hash)) return state.last;
     const known = this.#index.get(hash);
     if (known !== undefined) return known;
