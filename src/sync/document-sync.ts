@@ -149,8 +149,9 @@ export class DocumentSync {
   async generate(history: History): Promise<Uint8Array | undefined> {
     const { heads } = history;
     if (!this.#heard && this.#lastHeads !== undefined && same(this.#lastHeads, heads)) return undefined;
-    await this.#settle(history);
-    const need = await this.#need(history);
+    // What needs no waiting does not wait: one edit goes out to many peers.
+    if (this.#unknown.length > 0) await this.#settle(history);
+    const need = this.#unknown.length > 0 || this.#waiting.size > 0 ? await this.#need(history) : NO_HASHES;
     const key = this.#key(heads, need);
     const known = key === undefined ? undefined : history.recall(key);
     if (known) {
@@ -226,7 +227,7 @@ export class DocumentSync {
 
   /** Which of the peer's heads are here now, and what follows of what both have. */
   async #settle(history: History): Promise<void> {
-    if (!this.#their || this.#unknown.length === 0) return;
+    if (!this.#their) return;
     const unknown: string[] = [];
     const known: string[] = [];
     const later: string[] = [];
@@ -247,7 +248,7 @@ export class DocumentSync {
 
   /** What is to be asked for by name: heads that are not here, and what waiting changes build on. */
   async #need(history: History): Promise<readonly string[]> {
-    if (this.readOnly || (this.#unknown.length === 0 && this.#waiting.size === 0)) return NO_HASHES;
+    if (this.readOnly) return NO_HASHES;
     const need = new Set<string>();
     for (const head of this.#unknown) {
       if (!this.#waiting.has(head) && !history.refused(head)) need.add(head);

@@ -36,6 +36,8 @@ export interface History {
   save(): Promise<Saved>;
   /** The single changes of a file of Automerge chunks that passed the guard for saved documents. */
   split(bytes: Uint8Array): Promise<readonly Uint8Array[]>;
+  /** Whether a change is certainly not here and builds on nothing but the heads as they are. */
+  next(change: { readonly actor: string; readonly seq: number; readonly deps: readonly string[] }): boolean;
   /** Whether this change of an actor is certainly not here: its number is above the actor's last. */
   fresh(actor: string, actorSeq: number): boolean;
   /** Messages that were made before, under what they follow from: peers in the same state share bytes. */
@@ -81,16 +83,18 @@ export interface Stretch {
 /** Work in slices: asked between two small steps, it lets others have a turn once some milliseconds are used up. */
 export class Pace {
   readonly #world: World;
-  #since: number;
+  /** Unset before the first step: most work has one step and never asks for the time. */
+  #since: number | undefined;
 
   constructor(world: World) {
     this.#world = world;
-    this.#since = world.monotonic();
   }
 
-  /** Whether it is time for a turn. */
+  /** Asked after a step: whether it is time for a turn before the next. */
   due(): boolean {
-    return this.#world.monotonic() - this.#since > SLICE_MS;
+    const now = this.#world.monotonic();
+    this.#since ??= now;
+    return now - this.#since > SLICE_MS;
   }
 
   async turn(): Promise<void> {

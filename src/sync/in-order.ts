@@ -8,7 +8,9 @@ import type { History } from "./history.ts";
 export async function inOrder(
   headers: readonly ChangeHeader[],
   history: History,
-): Promise<{ ready: ChangeHeader[]; waiting: ChangeHeader[] }> {
+): Promise<{ ready: readonly ChangeHeader[]; waiting: readonly ChangeHeader[] }> {
+  const [only] = headers;
+  if (only && headers.length === 1 && history.next(only)) return { ready: headers, waiting: [] };
   const pace = history.pace();
   const fresh = new Map<string, ChangeHeader>();
   for (const header of headers) {

@@ -108,6 +108,11 @@ export class LogHistory implements History {
     return known === undefined || actorSeq > known.seq;
   }
 
+  next({ actor, seq, deps }: ChangeHeader): boolean {
+    const state = this.#look();
+    return state !== undefined && this.fresh(actor, seq) && deps.every((dep) => state.heads.has(dep));
+  }
+
   async seqOf(hash: string): Promise<number | undefined> {
     const state = this.#look();
     if (!state || state.refused.has(hash)) return undefined;

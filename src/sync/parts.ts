@@ -35,7 +35,8 @@ export async function readParts(parts: readonly Uint8Array[], history: History):
   const headers: ChangeHeader[] = [];
   if (parts.length === 0) return headers;
   const pace = history.pace();
-  for (const { type, bytes } of readChunks(parts)) {
+  const chunks = readChunks(parts);
+  for (const { type, bytes } of chunks) {
     if (type === CHUNK_DOCUMENT) {
       guardSavedDocument(bytes);
       for (const change of await history.split(bytes)) {
@@ -44,7 +45,7 @@ export async function readParts(parts: readonly Uint8Array[], history: History):
       }
     } else {
       headers.push(readChange(bytes));
-      if (pace.due()) await pace.turn();
+      if (chunks.length > 1 && pace.due()) await pace.turn();
     }
   }
   return headers;

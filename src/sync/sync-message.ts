@@ -127,7 +127,8 @@ export function encodeSyncMessage(message: SyncMessage): Uint8Array {
   for (const { lastSync, bloom } of have) size += hashesSize(lastSync) + fieldSize(bloom);
   for (const part of parts) size += fieldSize(part);
   if (capabilities) size += fieldSize(capabilities);
-  const out = Buffer.allocUnsafeSlow(size);
+  // Small ones share memory: a buffer of their own costs more than all the rest.
+  const out = Buffer.allocUnsafe(size);
   out[0] = message.version === 1 ? VERSION_1 : VERSION_2;
   let at = putHashes(out, 1, heads);
   at = putHashes(out, at, need);
@@ -147,7 +148,7 @@ const STATE = 0x43;
 
 /** The bytes of Automerge's `encodeSyncState`: the heads that both sides are known to have. */
 export function encodeSharedHeads(heads: readonly string[]): Uint8Array {
-  const out = Buffer.allocUnsafeSlow(1 + hashesSize(heads));
+  const out = Buffer.allocUnsafe(1 + hashesSize(heads));
   out[0] = STATE;
   putHashes(out, 1, heads);
   return new Uint8Array(out.buffer, out.byteOffset, out.length);
