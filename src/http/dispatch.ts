@@ -61,7 +61,12 @@ export async function dispatch(
   let entered = false;
   try {
     const asked = route.ticket ? withoutTicket(search) : { search, ticket: undefined };
-    principal = authorize(route, params, req, context, asked.ticket);
+    // A header goes first: whoever can send one needs no ticket.
+    const ticket =
+      asked.ticket === undefined || req.headers.authorization !== undefined
+        ? undefined
+        : context.services.tickets.take(asked.ticket, checkDbId(params["db"] ?? ""), route.access as Action);
+    principal = authorize(route, params, req, context, ticket?.principal);
     if (!context.services.accepting()) throw new SkaldError("UNAVAILABLE", "The server is shutting down.");
     context.load.enterRequest();
     entered = true;
@@ -73,7 +78,9 @@ export async function dispatch(
       context.load.leaveRequest(held);
     }
     const body = await readBody(route, req, context.load, held);
-    answer = await route.handle(callOf(principal, params, query, body, req, res, requestId, context));
+    answer = await route.handle(
+      callOf(principal, ticket?.alive, params, query, body, req, res, requestId, context),
+    );
     if (isStream(answer.body) && req.method !== "HEAD")
       answer = { ...answer, body: await begun(answer.body) };
     else holdUntilOut(answer.body, res, context.load);
@@ -198,19 +205,15 @@ function authorize(
   params: Params,
   req: IncomingMessage,
   context: DispatchContext,
-  ticket: string | undefined,
+  byTicket: Principal | undefined,
 ): Principal {
   if (route.access === "public") return NOBODY;
   const { authorization } = req.headers;
   const token = bearerToken(authorization);
-  const { tokens, tickets } = context.services;
-  // A header goes first: whoever can send one needs no ticket.
   const principal =
-    authorization !== undefined
-      ? token && tokens.verify(token)
-      : ticket !== undefined
-        ? tickets.take(ticket, checkDbId(params["db"] ?? ""), route.access as Action).principal
-        : context.ambient;
+    authorization === undefined
+      ? (byTicket ?? context.ambient)
+      : token && context.services.tokens.verify(token);
   if (!principal) {
     throw new SkaldError(
       "UNAUTHENTICATED",
@@ -242,6 +245,7 @@ const NOBODY: Principal = { id: "", subject: "", scopes: [] };
 
 function callOf(
   principal: Principal,
+  ticketAlive: (() => boolean) | undefined,
   params: Params,
   query: Readonly<Record<string, unknown>>,
   body: Body,
@@ -253,6 +257,7 @@ function callOf(
   let controller: AbortController | undefined;
   return {
     services,
+    ticketAlive,
     principal,
     params,
     query,

@@ -81,7 +81,7 @@ function followTo(
   query: FeedQuery,
   done: () => void,
 ): FeedFollower {
-  const { world, tokens, feeds } = call.services;
+  const { world, feeds } = call.services;
   // The id alone: who comes back before the first event goes on from here, also when it asked for `now`.
   outlet.write(`retry: ${RETRY}\nid: ${cursorAt(db, after)}\n\n`);
   const follower: FeedFollower = new FeedFollower(
@@ -104,7 +104,7 @@ function followTo(
         },
       },
       cursorAt: (seq) => cursorAt(db, seq),
-      valid: stillValid(tokens, call.header("authorization")),
+      valid: stillValid(call),
       heartbeat: query.heartbeat ?? HEARTBEAT,
       unreadBytes: call.limits.behindBytes,
       unreadMs: call.limits.behindMs,

@@ -84,7 +84,7 @@ async function firstMatch(
   const { world } = call.services;
   const over = new AbortController();
   const end = (): void => over.abort();
-  const valid = stillValid(call.services.tokens, call.header("authorization"));
+  const valid = stillValid(call);
   const stop = world.timer(timeout, end);
   leaving.addEventListener("abort", end);
   call.signal.addEventListener("abort", end);
@@ -190,8 +190,8 @@ async function* stream(
   leaving: AbortSignal,
   leave: () => void,
 ): AsyncGenerator<Uint8Array> {
-  const { feeds, tokens } = call.services;
-  const valid = stillValid(tokens, call.header("authorization"));
+  const { feeds } = call.services;
+  const valid = stillValid(call);
   const encoder = feedEncoder(db, format);
   const head = db.log.head().seq;
   let seq = after;

@@ -1,3 +1,4 @@
+import type { Call } from "./route.ts";
 import * as z from "zod";
 import { bearerToken } from "../auth/bearer.ts";
 import { prefixesFor, type Principal } from "../auth/policy.ts";
@@ -121,10 +122,8 @@ export async function holdDb(engine: Engine, dbId: string, leave: () => void): P
 }
 
 /** Whether the credential of a request still holds: a token can be revoked and run out while a feed is open. */
-export function stillValid(
-  tokens: { verify(token: string): unknown },
-  authorization: string | undefined,
-): () => boolean {
-  const token = bearerToken(authorization);
-  return () => token === undefined || tokens.verify(token) !== undefined;
+export function stillValid({ services, header, ticketAlive }: Call): () => boolean {
+  if (ticketAlive) return ticketAlive;
+  const token = bearerToken(header("authorization"));
+  return () => token === undefined || services.tokens.verify(token) !== undefined;
 }

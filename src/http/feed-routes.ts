@@ -18,6 +18,7 @@ export const feedRoutes: readonly Route[] = [
     tag: "feeds",
     access: "doc.read",
     partial: true,
+    ticket: true,
     query: feedQuery,
     stays: (query, accept) => STAYS.has(kindOf(query as unknown as FeedQuery, accept)),
     answers: {

@@ -89,6 +89,8 @@ export interface Services {
 export interface Call {
   readonly services: Services;
   readonly principal: Principal;
+  /** Whether the ticket that the caller came with still holds; undefined when it came with none. */
+  readonly ticketAlive: (() => boolean) | undefined;
   readonly params: Params;
   /** As the route's schema gives it. */
   readonly query: Readonly<Record<string, unknown>>;

@@ -123,7 +123,7 @@ async function poll(call: Call, query: Query, kind: "normal" | "longpoll", part:
     if (events.length === 0 && consumer.ended) throw consumer.ended;
     if (events.length === 0 && kind === "longpoll")
       events = await consumer.next(call.services.world, query.timeout ?? TIMEOUT);
-    if (!stillValid(call.services.tokens, call.header("authorization"))())
+    if (!stillValid(call)())
       throw new SkaldError("UNAUTHENTICATED", "The token was revoked or ran out meanwhile.");
     leave(true);
     call.services.feeds.sent += events.length;
@@ -169,8 +169,8 @@ async function* stream(
   query: Query,
   { db, live, consumer, leave }: Part,
 ): AsyncGenerator<string | Uint8Array> {
-  const { world, tokens, feeds } = call.services;
-  const valid = stillValid(tokens, call.header("authorization"));
+  const { world, feeds } = call.services;
+  const valid = stillValid(call);
   const text = new DeliveryText(db);
   const around = {
     before: (seq: number) => `id: ${cursorAt(db, seq)}\nevent: change\ndata: `,

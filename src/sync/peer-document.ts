@@ -143,13 +143,14 @@ export class PeerDocument implements HubHolder {
   async #receive({ data, isRequest }: Incoming): Promise<void> {
     if (this.#phase === "refused") return;
     const doc = this.#name;
-    if (this.#phase !== "open" && !this.#mayOpen(doc, data, isRequest)) {
-      this.#phase = "wanted";
-      this.peer.send(unavailableMessage(this.#hub.peerId, this.#document.id));
-      return;
-    }
-    const sync = this.#opened(doc);
+    let sync: DocumentSync;
     try {
+      if (this.#phase !== "open" && !this.#mayOpen(doc, data, isRequest)) {
+        this.#phase = "wanted";
+        this.peer.send(unavailableMessage(this.#hub.peerId, this.#document.id));
+        return;
+      }
+      sync = this.#opened(doc);
       const { changes } = await sync.receive(data, this.#hub.histories.of(doc));
       if (changes.length > 0) await this.#write(doc, changes);
     } catch (error) {
