@@ -13,7 +13,7 @@ import { documentIdOf } from "./genesis.ts";
  */
 const DRAWN = "automerge";
 const DRAWN_PREFIX = `${DRAWN}/`;
-const ID_BYTES = 16;
+const ID_LENGTH = 16;
 
 /** The name of a document that is known by its id alone. */
 export function drawnName(documentId: string): string {
@@ -42,8 +42,8 @@ export function automergeUrl(uid: Uint8Array, doc: string): string {
 /** Reads a document id as Automerge writes it. Throws NAME_INVALID. */
 export function parseAutomergeId(text: string): Uint8Array {
   const bytes = fromBase58Check(text);
-  if (bytes.length === ID_BYTES) return bytes;
-  throw new SkaldError("NAME_INVALID", `An Automerge document id is ${ID_BYTES} bytes, not ${bytes.length}.`);
+  if (bytes.length === ID_LENGTH) return bytes;
+  throw new SkaldError("NAME_INVALID", `An Automerge document id is ${ID_LENGTH} bytes, not ${bytes.length}.`);
 }
 
 /** The first 52 bits of an id, as the catalog keeps it. */

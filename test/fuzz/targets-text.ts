@@ -35,7 +35,13 @@ import {
   parseDocName,
   type DocName,
 } from "../../src/ids/names.ts";
-import { SyncCompareRequest, SyncPullRequest, TokenRequest, TxRequest } from "../../src/protocol/wire.ts";
+import {
+  SyncCompareRequest,
+  SyncPullRequest,
+  TicketRequest,
+  TokenRequest,
+  TxRequest,
+} from "../../src/protocol/wire.ts";
 import type { Random, Target } from "./harness.ts";
 import { spoilt, spoiltText } from "./mutate.ts";
 
@@ -278,6 +284,7 @@ const json: readonly Target[] = [
         "protocol/wire.ts TokenRequest",
         "protocol/wire.ts SyncCompareRequest",
         "protocol/wire.ts SyncPullRequest",
+        "protocol/wire.ts TicketRequest",
       ],
       codes: [],
       run(text) {
@@ -287,7 +294,7 @@ const json: readonly Target[] = [
         } catch {
           return undefined;
         }
-        return [TxRequest, TokenRequest, SyncCompareRequest, SyncPullRequest].map(
+        return [TxRequest, TokenRequest, SyncCompareRequest, SyncPullRequest, TicketRequest].map(
           (shape) => shape.safeParse(value).success,
         );
       },

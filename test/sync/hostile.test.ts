@@ -245,7 +245,7 @@ describe("a peer id", () => {
   test("does not speak for the server's storage", async () => {
     const id = newId();
     const watcher = await join();
-    const storageId = (watcher.of("peer")[0]?.["peerMetadata"] as { storageId: string }).storageId;
+    const { storageId } = (watcher.of("peer")[0] as Message)["peerMetadata"] as { storageId: string };
     watcher.send({ type: "remote-subscription-change", add: [storageId, "other"] });
     await watcher.sync(id, make("7", 1));
     const liar = await join();
