@@ -6,6 +6,7 @@ import { LIMITS } from "../limits.ts";
 import { readChange, type ChangeHeader } from "./change.ts";
 import { AUTHORED_LIMITS } from "./guard.ts";
 import { decodeCommit, type Commit, type CommitEntry } from "./commit.ts";
+import { isMerge, mergedIn } from "./merged.ts";
 import { decodeRecord } from "./record.ts";
 import { tipsOf } from "./refusals.ts";
 import type { StoredCommit } from "./stored-commit.ts";
@@ -44,6 +45,10 @@ export function openReceived(body: Uint8Array, seq: number): StoredCommit {
       clientTxId,
     };
     checkBlocks(stored);
+    if (!isMerge(commit) && commit.events.some((cid) => cidCodec(cid) === CODEC_DAG_CBOR))
+      throw receivedInvalid(seq, "it holds commits and is no merge");
+    // For its errors: what it reads is kept.
+    mergedIn(stored);
     return stored;
   } catch (error) {
     if (isSkaldError(error) && error.code !== "SYNC_INVALID")

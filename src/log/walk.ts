@@ -236,7 +236,11 @@ export class LogWalk {
   /** A merge holds the line that it names: checked before its changes, and that it has all of them after. */
   #merged(stored: StoredCommit): void {
     const { commit } = stored;
-    if (!isMerge(commit)) return;
+    if (!isMerge(commit)) {
+      if (commit.events.some((cid) => cidCodec(cid) === CODEC_DAG_CBOR))
+        this.#report("merged", `commit ${commit.seq} holds commits and is no merge`);
+      return;
+    }
     try {
       const broken = brokenLine(stored, (parent, childSeq) => this.#isBefore(parent, childSeq));
       if (broken !== undefined) this.#report("merged", `commit ${commit.seq}: ${broken}`);
