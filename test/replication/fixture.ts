@@ -2,6 +2,7 @@ import path from "node:path";
 import { checkDb, finished } from "../../src/db/check.ts";
 import type { Db } from "../../src/db/db.ts";
 import { Engine } from "../../src/db/engine.ts";
+import { sqliteFiles, type DbFiles } from "../../src/db/files.ts";
 import { cidToString } from "../../src/ids/cid.ts";
 import type { Place } from "../../src/log/log.ts";
 import { encodeHead, encodeRecords } from "../../src/replication/frames.ts";
@@ -17,8 +18,8 @@ afterAll(async () => {
   for (const engine of engines) await engine.close().catch(() => {});
 });
 
-export function openEngine(dir = path.join(root, `side-${++count}`)): Engine {
-  const engine = new Engine({ dir, reserve: 0, documents: { workers: 1 }, onError: () => {} });
+export function openEngine(dir = path.join(root, `side-${++count}`), files: DbFiles = sqliteFiles): Engine {
+  const engine = new Engine({ dir, files, reserve: 0, documents: { workers: 1 }, onError: () => {} });
   engines.add(engine);
   return engine;
 }
