@@ -1,5 +1,7 @@
 import { existsSync, mkdirSync } from "node:fs";
+import { get } from "node:http";
 import path from "node:path";
+import { StringDecoder } from "node:string_decoder";
 import { fileURLToPath } from "node:url";
 import { startClients } from "./drive.mjs";
 import { median, missing, row } from "./figures.mjs";
@@ -13,16 +15,15 @@ const PEERS = fileURLToPath(new URL("peers/", import.meta.url));
 const DOCS = 64;
 /** What a consumer of ours and of PouchDB's asks for at a time. */
 const PAGE = 1000;
-const FORMS = [
-  { include: "none", type: "application/json" },
-  { include: "none", type: "application/cbor-seq" },
-  { include: "changes", type: "application/json" },
-  { include: "changes", type: "application/cbor-seq" },
-];
+const FORMS = ["none", "changes"].flatMap((include) => [
+  { include, how: `pages of ${PAGE}`, type: "application/json" },
+  { include, how: "JSON lines", type: "application/x-ndjson" },
+  { include, how: "CBOR sequence", type: "application/cbor-seq" },
+]);
 
 /**
- * One consumer reads all commits of a db, page after page, beside reading the same rows from the file
- * and beside PouchDB's `_changes`. Each side's consumer takes the answers apart.
+ * One consumer reads all commits of a db, beside reading the same rows from the file and beside PouchDB's
+ * `_changes`. Each side's consumer takes the answers apart.
  */
 export async function run({ dir, quick, profile, scale = 1 }) {
   const perDoc = Math.max(1, Math.round(((quick ? 4_000 : 100_000) * scale) / DOCS));
@@ -49,12 +50,15 @@ export async function run({ dir, quick, profile, scale = 1 }) {
       const take = (name, rate) => round > 0 && rates.set(name, [...(rates.get(name) ?? []), rate]);
       const read = await raw.call("read", { file });
       take("raw", (read.rows / read.ms) * 1000);
-      for (const form of FORMS) take(form, await readAll(wire, skald.token, form, commits));
+      for (const form of FORMS) {
+        const read = form.type === "application/json" ? readPages : readStream;
+        take(form, await read({ wire, skald, commits, ...form }));
+      }
       if (pouch) take("pouch", await pouch());
     }
     return FORMS.flatMap((form) => {
-      const work = `feed of ${commits} commits, one consumer, include=${form.include}, ${form.type.split("/")[1]}`;
-      const note = `${rounds} rounds, pages of ${PAGE}`;
+      const work = `feed of ${commits} commits, one consumer, include=${form.include}, ${form.how}`;
+      const note = `${rounds} rounds`;
       const unit = "commits/s";
       const ours = rates.get(form);
       return [
@@ -85,42 +89,92 @@ export async function run({ dir, quick, profile, scale = 1 }) {
   }
 }
 
-async function readAll(wire, token, { include, type }, commits) {
+async function readPages({ wire, skald, include, commits }) {
   const from = performance.now();
   let seen = 0;
-  for (let since = 0; seen < commits;) {
+  for (let since = "0"; ;) {
     const { status, body } = await wire.request(
       httpRequest({
         path: `/api/v1/db/bench/changes?since=${since}&limit=${PAGE}&include=${include}`,
-        token,
-        headers: { accept: type },
+        token: skald.token,
       }),
     );
-    if (status !== 200) throw new Error(`changes: ${status} ${body.toString("utf8").slice(0, 500)}`);
-    const page = type === "application/json" ? JSON.parse(body.toString("utf8")).changes : countItems(body);
-    const got = typeof page === "number" ? page : page.length;
-    if (got === 0) break;
-    seen += got;
-    since += got;
+    const page = JSON.parse(body.toString("utf8"));
+    if (status !== 200) throw new Error(`changes: ${status} ${page.detail}`);
+    if (page.events.length === 0) break;
+    seen += page.events.length;
+    since = page.cursor;
   }
+  return rateOf(seen, commits, from);
+}
+
+function readStream({ skald, include, type, commits }) {
+  return new Promise((resolve, reject) => {
+    const from = performance.now();
+    const path = `/api/v1/db/bench/changes?since=0&include=${include}`;
+    const headers = { authorization: `Bearer ${skald.token}`, accept: type };
+    get({ port: skald.port, host: "127.0.0.1", path, headers, agent: false }, (answer) => {
+      const take = type === "application/cbor-seq" ? cborItems() : jsonLines();
+      let seen = 0;
+      answer.on("data", (piece) => (seen += take(piece)));
+      answer.on("error", reject);
+      answer.on("end", () => {
+        try {
+          if (answer.statusCode !== 200) throw new Error(`changes: ${answer.statusCode}`);
+          // The last item says how far it got.
+          resolve(rateOf(seen - 1, commits, from));
+        } catch (error) {
+          reject(error);
+        }
+      });
+    }).on("error", reject);
+  });
+}
+
+function rateOf(seen, commits, from) {
   if (seen !== commits) throw new Error(`the feed gave ${seen} of ${commits} commits`);
   return (seen / (performance.now() - from)) * 1000;
 }
 
-/** The items of a CBOR sequence, each stepped through to its end. */
-function countItems(bytes) {
-  let items = 0;
-  for (let at = 0; at < bytes.length; items += 1) at = skip(bytes, at);
-  return items;
+function jsonLines() {
+  const decoder = new StringDecoder("utf8");
+  let left = "";
+  return (piece) => {
+    const lines = (left + decoder.write(piece)).split("\n");
+    left = lines.pop();
+    let seen = 0;
+    for (const line of lines) if (line !== "" && JSON.parse(line)) seen += 1;
+    return seen;
+  };
 }
 
+/** Whole items only; the rest waits for the next piece. */
+function cborItems() {
+  let left = Buffer.alloc(0);
+  return (piece) => {
+    const bytes = left.length === 0 ? piece : Buffer.concat([left, piece]);
+    let seen = 0;
+    let at = 0;
+    for (; at < bytes.length; seen += 1) {
+      const next = skip(bytes, at);
+      if (!(next <= bytes.length)) break;
+      at = next;
+    }
+    left = bytes.subarray(at);
+    return seen;
+  };
+}
+
+/** Where the item that begins at `start` ends; beyond the bytes when they end before it. */
 function skip(bytes, start) {
+  if (start >= bytes.length) return Infinity;
   let at = start + 1;
   const kind = bytes[start] >> 5;
   const info = bytes[start] & 31;
   let count = info;
   if (info >= 24) {
     const size = 1 << (info - 24);
+    if (at + size > bytes.length) return Infinity;
     count = size === 8 ? Number(bytes.readBigUInt64BE(at)) : bytes.readUIntBE(at, size);
     at += size;
   }

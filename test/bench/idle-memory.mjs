@@ -72,7 +72,7 @@ async function visit(server, name, prefix, docs) {
     const clients = await startClients("peers/stock-clients.mjs");
     await clients.call("open", { urls: await server.urls(CLIENTS) });
     await clients.call("create", { each: Math.ceil(Math.min(left, lot) / CLIENTS), bytes: BYTES });
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await clients.call("settled");
     await quiet(server);
     await clients.call("close");
     await clients.stop();

@@ -26,29 +26,9 @@ export const startAutomergeRepo = (dir, flags) =>
 
 export const startHocuspocus = (dir, flags) => startPeer("Hocuspocus", "hocuspocus-server.mjs", dir, flags);
 
-/**
- * Skald with the db `bench`. Its clients come with a ticket in the URL, as a browser's do; `urls(0)` tells
- * whether there is such a route at all.
- */
+/** Skald with the db `bench`, which automerge-repo's clients reach at `/` as they do their own server. */
 export async function startLiveSkald(dir, { profile, nodeFlags = [] } = {}) {
-  const skald = await startSkald({ dir, profile, nodeFlags });
-  await skald.fetch("/db/bench", { method: "PUT" });
-  const ticket = async () => {
-    const answer = await skald.fetch("/tickets", {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ db_id: "bench", action: "sync" }),
-    });
-    return (await answer.json()).ticket;
-  };
-  const base = `ws://127.0.0.1:${skald.port}/api/v1/db/bench/sync`;
-  return {
-    ...skald,
-    name: "Skald",
-    urls: async (count) => {
-      const urls = [];
-      for (let i = 0; i < count; i += 1) urls.push(`${base}?ticket=${encodeURIComponent(await ticket())}`);
-      return urls;
-    },
-  };
+  const skald = await startSkald({ dir, profile, nodeFlags, flags: ["--sync-root", "bench"] });
+  const url = `ws://127.0.0.1:${skald.port}/`;
+  return { ...skald, name: "Skald", urls: async (count) => Array.from({ length: count }, () => url) };
 }

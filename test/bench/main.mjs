@@ -28,6 +28,7 @@ const SUBJECTS = [
   "live-updates",
   "idle-memory",
   "feed",
+  "sse",
 ];
 
 const { values } = parseArgs({

@@ -48,7 +48,8 @@ serve({
             size.writeUInt32LE(body.length);
             parts.push(size, body);
           }
-          if (!socket.write(Buffer.concat(parts))) await new Promise((drained) => socket.once("drain", drained));
+          if (!socket.write(Buffer.concat(parts)))
+            await new Promise((drained) => socket.once("drain", drained));
         }
         socket.end();
       });

@@ -35,6 +35,7 @@ export async function run({ dir, quick, profile, scale = 1 }) {
       const side = { server, clients, count: 0, spent: new Map() };
       await clients.call("open", { urls: await server.urls(CLIENTS) });
       side.ids = (await clients.call("create", { each: 1 })).map(([id]) => id);
+      await clients.call("settled");
       sides.push(side);
     }
     for (const pace of PACES) {
@@ -75,6 +76,7 @@ async function turn({ server, clients }, count, everyMs) {
   await quiet(server);
   const from = server.cpuMs();
   await clients.call("change", { count, everyMs });
+  await clients.call("settled");
   await new Promise((resolve) => setTimeout(resolve, 300));
   await quiet(server);
   return ((server.cpuMs() - from) * 1000) / (count * CLIENTS);
@@ -92,5 +94,9 @@ async function arrived({ server, clients, ids }) {
     if (count === values[i].count && state === values[i].state) equal += 1;
   }
   reader.close();
-  return equality("what the server has of the documents at the end", equal === ids.length, `${equal} of ${ids.length}`);
+  return equality(
+    "what the server has of the documents at the end",
+    equal === ids.length,
+    `${equal} of ${ids.length}`,
+  );
 }

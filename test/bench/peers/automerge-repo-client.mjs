@@ -103,7 +103,8 @@ export class RepoClient {
         settle();
       };
       const step = (message) => {
-        if (message?.type === "doc-unavailable") return end(() => reject(new Error(`${documentId} is not there`)));
+        if (message?.type === "doc-unavailable")
+          return end(() => reject(new Error(`${documentId} is not there`)));
         if (message?.data) {
           theirs = A.decodeSyncMessage(message.data).heads.join();
           [doc, state] = A.receiveSyncMessage(doc, state, message.data);

@@ -1,3 +1,4 @@
+import * as A from "@automerge/automerge";
 import { Repo } from "@automerge/automerge-repo";
 import { WebSocketClientAdapter } from "@automerge/automerge-repo-network-websocket";
 import { paced, serve, sleep } from "./driver.mjs";
@@ -15,7 +16,11 @@ serve({
         const adapter = new WebSocketClientAdapter(url);
         const met = new Promise((resolve) => adapter.once("peer-candidate", resolve));
         const repo = new Repo({ network: [adapter], isEphemeral: true });
-        clients.push({ repo, adapter, handles: [] });
+        const client = { repo, adapter, handles: [], serverHas: new Map() };
+        adapter.on("message", ({ type, documentId, data }) => {
+          if (type === "sync") client.serverHas.set(documentId, A.decodeSyncMessage(data).heads.join());
+        });
+        clients.push(client);
         await met;
       }),
     );
@@ -45,7 +50,15 @@ serve({
       ),
     );
   },
-  /** Heads of each client's first document, as hashes in hex. */
+  /** Resolves when the server has said of every document that it has all of it. */
+  settled: async () => {
+    for (const { handles, serverHas } of clients) {
+      for (const handle of handles) {
+        const heads = () => A.getHeads(handle.doc()).join();
+        while (serverHas.get(handle.documentId) !== heads()) await sleep(5);
+      }
+    }
+  },
   values: () => clients.map(({ handles }) => handles[0].doc()),
   find: async ({ urls }) => {
     for (const url of urls) await clients[0].repo.find(url);

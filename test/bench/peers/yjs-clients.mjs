@@ -110,7 +110,8 @@ serve({
       const from = clock();
       writer.map.set("count", fan.n++);
       const until = from + 5000;
-      while (stamps.length < readers && clock() < until) await new Promise((resolve) => setTimeout(resolve, 1));
+      while (stamps.length < readers && clock() < until)
+        await new Promise((resolve) => setTimeout(resolve, 1));
       if (stamps.length < readers) throw new Error(`${stamps.length} of ${readers} heard of an edit`);
       for (const at of stamps.slice(0, readers)) latencies.push(at - from);
       await new Promise((resolve) => setTimeout(resolve, gapMs));
@@ -122,7 +123,8 @@ serve({
     const socket = openSocket(url);
     const made = Array.from({ length: docs }, (_, i) => provide(socket, `${prefix}${i}`));
     await Promise.all(made.map(({ synced }) => synced));
-    for (const { map } of made) map.set("note", "a note of some length ".repeat(Math.ceil(bytes / 22)).slice(0, bytes));
+    for (const { map } of made)
+      map.set("note", "a note of some length ".repeat(Math.ceil(bytes / 22)).slice(0, bytes));
     while (made.some(({ provider }) => provider.hasUnsyncedChanges))
       await new Promise((resolve) => setTimeout(resolve, 20));
     for (const { provider } of made) provider.destroy();
