@@ -108,8 +108,6 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "auth/tickets.ts USED_MAX": "tickets remembered as used until they run out; beyond it UNAVAILABLE",
   "sync/ephemeral-counts.ts SESSIONS_MAX": "memory of what one socket has sent; beyond it the oldest is forgotten",
   "ids/portable-ids.ts MAX_LETTERS": "twice what a hash has; longer text is none",
-  "sync/ephemeral-counts.ts SESSIONS_MAX":
-    "memory of what one socket has sent; beyond it the oldest is forgotten",
   "auth/tokens.ts KNOWN_MAX": "cache of checked tokens",
   "auth/tokens.ts USES_EVERY_MS": "pause between writes of when tokens were used",
   "cli/bench-run.ts BUSY_PAUSE_MS": "pause of the benchmark",
