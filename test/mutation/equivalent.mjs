@@ -268,8 +268,8 @@ export const EQUIVALENT = [
   { file: TRANSACTION, line: 'checkText("author", tx.author);', what: ["an empty text"], reason: WORDS },
   {
     file: TRANSACTION,
-    line: "if (state.refused.size > 0) refuseDescendants(change, state);",
-    what: ["if (true)", "> becomes >="],
+    line: "if (state.refused.size > 0 && !write.merging) refuseDescendants(change, state);",
+    what: ["> becomes >="],
     reason: "spares a look: nothing builds on what was not set aside",
   },
   {
