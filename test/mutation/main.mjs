@@ -116,7 +116,7 @@ process.on("exit", () => {
 });
 
 /** Runs the tests in a sandbox until the first that fails. Gives "passed", "failed" or "hung". */
-function runTests(dir, tests, says = false) {
+function runTests(dir, tests, says = false, seconds = Number(options.seconds)) {
   return new Promise((resolve) => {
     const child = spawn(
       process.execPath,
@@ -141,13 +141,10 @@ function runTests(dir, tests, says = false) {
     );
     const pid = Number(child.pid);
     groups.add(pid);
-    const timer = setTimeout(
-      () => {
-        endGroup(pid);
-        resolve("hung");
-      },
-      Number(options.seconds) * 1000,
-    );
+    const timer = setTimeout(() => {
+      endGroup(pid);
+      resolve("hung");
+    }, seconds * 1000);
     child.on("exit", (code) => {
       clearTimeout(timer);
       endGroup(pid);
@@ -223,7 +220,8 @@ function score(some) {
 
 // A suite that fails without any mutant would notice everything.
 const first = opened();
-const sound = await runTests(first, [...new Set(files.flatMap((file) => SUBJECTS[file]))], true);
+const everything = [...new Set(files.flatMap((file) => SUBJECTS[file]))];
+const sound = await runTests(first, everything, true, 10 * Number(options.seconds));
 removed(first);
 if (sound !== "passed") throw new Error(`the tests ${sound} without any mutant`);
 
