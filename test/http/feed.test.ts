@@ -68,7 +68,10 @@ describe("a page", () => {
     const events = (await ask("GET", FEED)).json["events"] as Record<string, unknown>[];
     expect(events).toEqual(
       commits.map(({ seq, cid, time, author, branch, message, entries }, i) => ({
-        ...{ seq, time, author, branch },
+        seq,
+        time,
+        author,
+        branch,
         ...(message === undefined ? {} : { message }),
         commit: cid,
         cursor: receipts[i]?.["cursor"],

@@ -69,13 +69,17 @@ async function behind(unread: number, later: number): Promise<{ waits: boolean; 
       const sink: FeedSink = { write: () => {}, unread, beat: () => {}, end: (why) => (code = why) };
       const follower = new FeedFollower(
         {
-          ...{ db, sink, world, format: "lines", groups: new FeedGroups() },
+          db,
+          sink,
+          world,
+          format: "lines",
+          groups: new FeedGroups(),
           wish: { filter: {}, include: "none" },
           cursorAt: String,
           valid: () => true,
           heartbeat: 2 ** 30,
-          behindBytes: LIMITS.feed.behindBytes.value,
-          behindMs: LIMITS.feed.behindMs.value,
+          unreadBytes: LIMITS.feed.behindBytes.value,
+          unreadMs: LIMITS.feed.behindMs.value,
           sent: () => {},
           failed: () => {},
           done: () => {},

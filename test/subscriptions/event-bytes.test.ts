@@ -259,9 +259,16 @@ function decodeAll(encoded: Uint8Array): unknown {
       if (first === 0xfb) return view.getFloat64((at += 8) - 8);
       return first === 0xf6 ? null : first === 0xf5;
     }
-    const size =
-      info < 24 ? info : [view.getUint8, view.getUint16, view.getUint32][info - 24]?.call(view, at);
-    const count = size ?? Number(view.getBigUint64(at));
+    const count =
+      info < 24
+        ? info
+        : info === 24
+          ? view.getUint8(at)
+          : info === 25
+            ? view.getUint16(at)
+            : info === 26
+              ? view.getUint32(at)
+              : Number(view.getBigUint64(at));
     if (info >= 24) at += 1 << (info - 24);
     switch (first >> 5) {
       case 0:
