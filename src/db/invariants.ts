@@ -18,6 +18,12 @@ export const INVARIANTS = {
 } as const;
 export type Invariant = keyof typeof INVARIANTS;
 
+/** What holds of files beside the log that are not derived of it: only `skald verify` looks at them. */
+export const FILE_INVARIANTS = {
+  subscriptions: "each durable subscription is kept as it was written, and none of them is missing",
+} as const;
+export type FileInvariant = keyof typeof FILE_INVARIANTS;
+
 export interface CheckFinding extends Finding<Invariant> {
   /** What puts it right when only derived data is wrong. */
   readonly heals?: "rebuild";

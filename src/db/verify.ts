@@ -1,12 +1,13 @@
 import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
 import { openSqliteLog } from "../store/sqlite-log.ts";
+import { inspectSubscriptions } from "../store/sqlite-subscriptions.ts";
 import type { World } from "../world.ts";
 import { checkDerived, checkLog, type CheckProgress, type LogChecked, type Stage } from "./check.ts";
 import type { HeldReceipt } from "./check-evidence.ts";
 import { brokenBy } from "./derived-damage.ts";
 import type { Engine, HeldDb } from "./engine.ts";
-import { INVARIANTS, type CheckFinding } from "./invariants.ts";
+import { FILE_INVARIANTS, INVARIANTS, type CheckFinding, type FileInvariant } from "./invariants.ts";
 
 export interface VerifyOptions {
   /** The log alone: nothing that is derived of it is looked at. */
@@ -56,12 +57,23 @@ export async function* verifyLines(
       stages = ["log", ...found.stages];
       derived = asked.damage ? [...found.findings, healing(asked.damage)] : found.findings;
     }
-    yield verdictLine(log, stages, [...log.findings, ...derived], receipts.length);
+    const files =
+      only === "log" ? [] : inspectSubscriptions(engine.folderOf(dbId), storage.identity.uid).map(damaged);
+    yield verdictLine(log, stages, [...log.findings, ...derived, ...files], receipts.length);
   } finally {
     held?.release();
     storage.close();
   }
 }
+
+type VerifyFinding =
+  CheckFinding | { readonly what: FileInvariant; readonly where: string; readonly heals?: never };
+
+function damaged(where: string): VerifyFinding {
+  return { what: "subscriptions", where };
+}
+
+const MEANS: Readonly<Record<VerifyFinding["what"], string>> = { ...INVARIANTS, ...FILE_INVARIANTS };
 
 /** Whether somebody waits for the db to close, and the damage of what is derived if it is for that. */
 interface Asked {
@@ -101,14 +113,14 @@ async function* shown<T>(
 function verdictLine(
   { seq, of, head }: LogChecked,
   stages: readonly Stage[],
-  findings: readonly CheckFinding[],
+  findings: readonly VerifyFinding[],
   receipts: number,
 ): string {
   const verdict = findings.length === 0 ? "sound" : "damaged";
   const problems = findings.map(({ what, where, heals }) => ({
     what,
     where,
-    means: INVARIANTS[what],
+    means: MEANS[what],
     ...(heals ? { heals } : {}),
   }));
   return `${JSON.stringify({

@@ -216,6 +216,6 @@ export function inspectSubscriptions(folder: string, uid: Uint8Array): string[] 
     openSqliteSubscriptions(folder, uid, { readonly: true })?.close();
     return [];
   } catch (error) {
-    return [(storageError(error, folder) as Error).message];
+    return [(storageError(error, folder) as Error).message.replaceAll(`${folder}${path.sep}`, "")];
   }
 }

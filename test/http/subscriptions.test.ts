@@ -452,7 +452,14 @@ describe("a db", () => {
     await ask("POST", `${API}/db/hurt/rebuild`);
     const file = path.join(server.dir, "dbs", "hurt", "subscriptions.sqlite");
     // Opening it for the rebuild did not open them.
+    const verdict = async (): Promise<unknown> =>
+      JSON.parse((await ask("GET", `${API}/db/hurt/verify`)).text.trimEnd().split("\n").at(-1) ?? "");
+    expect(await verdict()).toMatchObject({ verdict: "sound", problems: [] });
     writeFileSync(file, "");
+    expect(await verdict()).toMatchObject({
+      verdict: "damaged",
+      problems: [{ what: "subscriptions", where: "The file subscriptions.sqlite is empty." }],
+    });
     problem(await ask("GET", `${API}/db/hurt/subscriptions/s`), 503, "SUBSCRIPTIONS_DAMAGED");
     problem(await ask("PUT", `${API}/db/hurt/subscriptions/s`, { body: {} }), 503, "SUBSCRIPTIONS_DAMAGED");
     expect((await ask("PUT", `${API}/db/hurt/docs/c/d`, { body: {} })).status).toBe(201);
