@@ -4,7 +4,7 @@ import type { ChangeHeader } from "../log/change.ts";
 import { headsOf, type DocState } from "../log/doc-state.ts";
 import { genesisOf } from "../log/genesis.ts";
 import type { LogReader } from "../log/reader.ts";
-import { headersIn, type StoredCommit } from "../log/stored-commit.ts";
+import type { StoredCommit } from "../log/stored-commit.ts";
 import {
   Pace,
   type History,
@@ -14,7 +14,8 @@ import {
   type Since,
   type Stretch,
 } from "./history.ts";
-import { Outline } from "./outline.ts";
+import { Graph } from "./graph.ts";
+import { Walk, pastIn, pastOf, readPast, type Past } from "./past.ts";
 
 /** What a history is made of. `historiesOf` gives a db's. */
 export interface HistorySource {
@@ -25,22 +26,10 @@ export interface HistorySource {
   split(bytes: Uint8Array): Promise<readonly Uint8Array[]>;
 }
 
-/** What one commit did to the document. */
-interface Past {
-  readonly seq: number;
-  readonly base: readonly string[];
-  readonly heads: readonly string[];
-  readonly changes: readonly HistoryChange[];
-  readonly bytes: number;
-}
-
 /**
  * A history over the log. It keeps the last commits of the document in memory, so that what a peer lacks who
  * was here a moment ago is found without reading anything, and, once somebody needed it, the graph.
- *
- * Method: from the newest commit back, changes that are known make what they build on known, and the others
- * are the answer; where all heads before a commit are known, so is everything before it. So the cost is that
- * of the commits gone back, whatever the document is.
+ * What a peer lacks is found by a `Walk`, so it costs the commits gone back, whatever the document is.
  */
 export class LogHistory implements History {
   readonly #doc: string;
@@ -57,8 +46,7 @@ export class LogHistory implements History {
   #pastBytes = 0;
   /** Commits of the changes in `#past`. */
   readonly #index = new Map<string, number>();
-  #drawn: { readonly outline: Outline; readonly seq: number } | undefined;
-  #drawing: Promise<void> | undefined;
+  readonly #graph: Graph;
   readonly #messages = new Map<string, Uint8Array>();
   /** The last saved form that was asked for: those who come at once share it. */
   #saving: Promise<Saved> | undefined;
@@ -71,6 +59,7 @@ export class LogHistory implements History {
     this.#weigh = weigh;
     const { collection, key } = parseDocName(doc);
     this.#genesis = { ...genesisOf(source.log.identity.uid, collection, key), deps: [] };
+    this.#graph = new Graph(source.log, doc, this.#genesis.hash, weigh);
   }
 
   get heads(): readonly string[] {
@@ -123,8 +112,7 @@ export class LogHistory implements History {
     const single = this.#log.singleOfChange(this.#doc, hash);
     const bundled = this.#log.bundledUpTo(this.#doc);
     if (single !== undefined || bundled === 0) return single;
-    const drawn = this.#drawn;
-    const outline = drawn && drawn.seq >= bundled ? drawn.outline : await this.#graph();
+    const outline = await this.#graph.upTo(bundled);
     const index = outline.indexOf(hash);
     return index < 0 ? undefined : outline.seqOf(index);
   }
@@ -153,7 +141,7 @@ export class LogHistory implements History {
       const at = (i: number): HistoryChange => changes[i] as HistoryChange;
       return { length: changes.length, hash: (i) => at(i).hash, deps: (i) => at(i).deps, change: at };
     }
-    const outline = await this.#graph();
+    const outline = await this.#graph.whole();
     const indexes = outline.after(known);
     return {
       length: indexes.length,
@@ -180,7 +168,7 @@ export class LogHistory implements History {
 
   #changeIn(seq: number, hash: string): HistoryChange | undefined {
     if (seq === 0) return this.#genesis;
-    const past = this.#past.find((candidate) => candidate.seq === seq) ?? this.#read(seq);
+    const past = this.#past.find((candidate) => candidate.seq === seq) ?? readPast(this.#log, this.#doc, seq);
     return past.changes.find((change) => change.hash === hash);
   }
 
@@ -242,8 +230,7 @@ export class LogHistory implements History {
     this.#forgetPast();
     for (const { length } of this.#messages.values()) this.#weigh(-length);
     this.#messages.clear();
-    if (this.#drawn) this.#weigh(-this.#drawn.outline.bytes);
-    this.#drawn = undefined;
+    this.#graph.drop();
     this.#saving = undefined;
     this.#letGo();
   }
@@ -271,7 +258,7 @@ export class LogHistory implements History {
     const from = seqs.findIndex((seq) => seq <= newest.seq);
     const missing = from < 0 ? seqs : seqs.slice(0, from);
     if (missing.length > CATCH_UP || missing[0] !== last) return this.#forgetPast();
-    const read = missing.reverse().map((seq) => this.#read(seq));
+    const read = missing.reverse().map((seq) => readPast(this.#log, this.#doc, seq));
     // Commits may have gone into a bundle in between.
     if (!same((read[0] as Past).base, newest.heads)) return this.#forgetPast();
     for (const past of read) this.#append(past);
@@ -296,7 +283,7 @@ export class LogHistory implements History {
     for (;;) {
       const seqs = this.#log.singles(this.#doc, before, page);
       for (const seq of seqs) {
-        const past = this.#read(seq);
+        const past = readPast(this.#log, this.#doc, seq);
         this.#prepend(past);
         yield past;
         if (pace.due()) await pace.turn();
@@ -308,7 +295,7 @@ export class LogHistory implements History {
     for (const commits of this.#log.bundled(this.#doc)) {
       for (let i = commits.length - 1; i >= 0; i -= 1) {
         const stored = commits[i] as StoredCommit;
-        const past = stored.commit.seq > before ? undefined : this.#pastIn(stored);
+        const past = stored.commit.seq > before ? undefined : pastIn(stored, this.#doc);
         if (past) yield past;
         if (pace.due()) await pace.turn();
       }
@@ -338,18 +325,6 @@ export class LogHistory implements History {
     this.#index.clear();
   }
 
-  #read(seq: number): Past {
-    const stored = this.#log.commit(seq);
-    // Throws when the commit does not touch the document, as the catalog says.
-    this.#log.entryOf(this.#doc, seq);
-    return this.#pastIn(stored as StoredCommit) as Past;
-  }
-
-  #pastIn(stored: StoredCommit): Past | undefined {
-    const entry = stored.commit.entries.find(({ doc }) => doc === this.#doc);
-    return entry && pastOf(stored.commit.seq, entry.base, entry.heads, headersIn(stored, this.#doc));
-  }
-
   /** A saved form and the changes after it, when these are few. */
   async #after(saved: Pick<Saved, "seq" | "bytes">): Promise<Saved | undefined> {
     const state = this.#look();
@@ -368,140 +343,12 @@ export class LogHistory implements History {
     }
     return { heads: since.heads, seq: since.seq, bytes };
   }
-
-  /** The graph as it is now. */
-  async #graph(): Promise<Outline> {
-    for (;;) {
-      const last = this.#look()?.last ?? 0;
-      if (this.#drawn?.seq === last) return this.#drawn.outline;
-      this.#drawing ??= this.#draw().finally(() => {
-        this.#drawing = undefined;
-      });
-      await this.#drawing;
-    }
-  }
-
-  /** Draws the graph, or adds to it what came since. */
-  async #draw(): Promise<void> {
-    const { last = 0, refusedAt = 0, refused } = this.#look() ?? {};
-    const bundled = this.#log.bundledUpTo(this.#doc);
-    const old = this.#drawn && this.#drawn.seq >= bundled ? this.#drawn : undefined;
-    const outline = old?.outline ?? new Outline();
-    const before = old ? outline.bytes : 0;
-    const { hash: genesis } = this.#genesis;
-    const pace = this.pace();
-    const note = (past: Past | undefined): void => {
-      for (const { hash, deps } of past?.changes ?? []) {
-        if (refused?.has(hash) === true || outline.indexOf(hash) >= 0) continue;
-        if (deps.includes(genesis) && outline.indexOf(genesis) < 0) outline.add(genesis, [], 0);
-        outline.add(hash, deps, past?.seq ?? 0);
-      }
-    };
-    if (!old) {
-      for (const commits of this.#log.bundled(this.#doc, "oldest first")) {
-        for (const stored of commits) {
-          note(this.#pastIn(stored));
-          if (pace.due()) await pace.turn();
-        }
-      }
-    }
-    const seqs: number[] = [];
-    for (let from = last; ;) {
-      const page = this.#log.singles(this.#doc, from, PAGE);
-      for (const seq of page) if (seq > Math.max(bundled, old?.seq ?? 0)) seqs.push(seq);
-      from = (page.at(-1) ?? 0) - 1;
-      if (page.length < PAGE || from <= (old?.seq ?? 0)) break;
-      if (pace.due()) await pace.turn();
-    }
-    for (const seq of seqs.reverse()) {
-      note(this.#read(seq));
-      if (pace.due()) await pace.turn();
-    }
-    // What was bundled or set aside meanwhile: once more from the start.
-    if (refusedAt !== this.#refusedAt || bundled !== this.#log.bundledUpTo(this.#doc)) return;
-    this.#drawn = { outline, seq: last };
-    this.#weigh(outline.bytes - before);
-  }
-}
-
-/** One walk back: what is known, and what is not. */
-class Walk {
-  /** More than was asked for. */
-  over = false;
-  readonly #known: Set<string>;
-  readonly #refused: ReadonlyMap<string, string>;
-  readonly #genesis: HistoryChange;
-  readonly #most: Most;
-  /** Newest first. */
-  readonly #found: HistoryChange[] = [];
-  #bytes = 0;
-
-  constructor(
-    known: readonly string[],
-    refused: ReadonlyMap<string, string>,
-    genesis: HistoryChange,
-    most: Most,
-  ) {
-    this.#known = new Set(known);
-    this.#refused = refused;
-    this.#genesis = genesis;
-    this.#most = most;
-  }
-
-  covers(heads: readonly string[]): boolean {
-    return heads.every((head) => this.#known.has(head));
-  }
-
-  /** False when there is no need to go further back. */
-  step(past: Past): boolean {
-    for (let i = past.changes.length - 1; i >= 0; i -= 1) {
-      const change = past.changes[i] as HistoryChange;
-      if (this.#known.has(change.hash)) {
-        for (const dep of change.deps) this.#known.add(dep);
-      } else if (!this.#refused.has(change.hash)) {
-        this.#found.push(change);
-        this.#bytes += change.bytes.length;
-      }
-    }
-    this.over = this.#found.length > this.#most.changes || this.#bytes > this.#most.bytes;
-    return !this.over && !this.covers(past.base);
-  }
-
-  changes(): HistoryChange[] {
-    const { hash } = this.#genesis;
-    const lacks =
-      !this.#known.has(hash) &&
-      this.#found.some(({ deps }) => deps.includes(hash)) &&
-      !this.#found.some((change) => change.hash === hash);
-    // Again for a peer that has it by way of something older: it takes a hundred bytes and does no harm.
-    if (lacks) this.#found.push(this.#genesis);
-    return this.#found.reverse();
-  }
-}
-
-function pastOf(
-  seq: number,
-  base: readonly string[],
-  heads: readonly string[],
-  changes: readonly HistoryChange[],
-): Past {
-  const bytes = changes.reduce((sum, change) => sum + change.bytes.length + CHANGE_WEIGHT, PAST_WEIGHT);
-  return {
-    seq,
-    base,
-    heads,
-    changes: changes.map(({ hash, deps, bytes: own }) => ({ hash, deps, bytes: own })),
-    bytes,
-  };
 }
 
 function same(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((head, i) => head === b[i]);
 }
 
-/** Memory of a commit and of a change beside its bytes, roughly. */
-const PAST_WEIGHT = 200;
-const CHANGE_WEIGHT = 300;
 /** Commits that one document keeps in memory. */
 const PAST_COMMITS = 256;
 const PAST_BYTES = 512 * 1024;

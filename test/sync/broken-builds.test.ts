@@ -111,7 +111,7 @@ function changed(history: History, others: Partial<History>): History {
   });
 }
 
-jest.setTimeout(120_000);
+jest.setTimeout(300_000);
 
 let pool: SharedLog[];
 beforeAll(() => {

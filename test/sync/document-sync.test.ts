@@ -15,7 +15,7 @@ import { A2, A3 } from "./nodes.ts";
 
 type Doc = A3.Doc<Record<string, unknown>>;
 
-jest.setTimeout(60_000);
+jest.setTimeout(300_000);
 
 const engine = new Engine({ dir: tempDir(), reserve: 0, documents: { workers: 1 } });
 let db: Db;
@@ -25,7 +25,8 @@ beforeAll(async () => {
   await engine.create("db");
   const held = engine.hold("db");
   if (!held) throw new Error("the db is not there");
-  ({ db, release } = held);
+  db = held.db;
+  release = () => held.release();
   histories = historiesOf(db);
 });
 afterAll(async () => {
