@@ -68,7 +68,7 @@ export async function exactBatch(history: History, peer: Peer): Promise<Batch> {
       upTo: { seq, heads },
     };
   }
-  return peer.version2 ? wholeBatch(history) : portion(history, known, await history.stretch(known));
+  return peer.version2 ? wholeBatch(history) : portion(history, known);
 }
 
 /**
@@ -76,6 +76,8 @@ export async function exactBatch(history: History, peer: Peer): Promise<Batch> {
  * filter is wrong now and then; the peer then asks by name.
  */
 export async function filteredBatch(history: History, peer: Peer): Promise<Batch> {
+  // As they are now: what is committed while this works is the next message's.
+  const { heads, seq } = history;
   const claimed = await common(history, peer.filters);
   let ground = [...new Set([...peer.has.heads, ...claimed])].sort();
   let stretch = await history.stretch(ground);
@@ -86,7 +88,6 @@ export async function filteredBatch(history: History, peer: Peer): Promise<Batch
   }
   const bloom = await filterOf(history, stretch);
   const have = [{ lastSync: ground, bloom: bloom.encode() }];
-  const { heads, seq } = history;
   if (!peer.feeds) return { heads, have, parts: [], served: [] };
   const sent = await notThere(history, stretch, peer, most(history, peer));
   if (!sent) return { ...(await wholeBatch(history)), have };
@@ -116,8 +117,9 @@ async function wholeBatch(history: History): Promise<Batch> {
 }
 
 /** For a peer that takes single changes only: as many as go into a message, oldest first. */
-async function portion(history: History, known: readonly string[], stretch: Stretch): Promise<Batch> {
+async function portion(history: History, known: readonly string[]): Promise<Batch> {
   const { heads, seq } = history;
+  const stretch = await history.stretch(known);
   const tips = new Set(known);
   const parts: Uint8Array[] = [];
   const pace = history.pace();

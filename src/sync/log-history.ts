@@ -217,9 +217,13 @@ export class LogHistory implements History {
     if (before ? before.seq >= seq : this.#log.state(this.#doc)?.first !== seq) return;
     const base = before?.heads ?? [];
     const tips = new Set(base);
+    const told = new Set([...base, this.#genesis.hash]);
     for (const change of changes) {
+      // What it builds on that nobody told of may be what lies in between.
+      if (change.deps.some((dep) => !told.has(dep) && !this.#index.has(dep))) return;
       for (const dep of change.deps) tips.delete(dep);
       tips.add(change.hash);
+      told.add(change.hash);
     }
     if (tips.size !== heads.length || !heads.every((head) => tips.has(head))) return;
     this.#append(pastOf(seq, base, heads, changes));

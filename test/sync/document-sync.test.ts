@@ -456,6 +456,34 @@ describe("one state", () => {
     expect([said.heads, said.parts]).toEqual([ann.heads(), []]);
   });
 
+  test("sends what was committed while it made a message with the next one", async () => {
+    const doc = fresh();
+    const [first, second] = [setOn([], "01"), setOn([], "02")];
+    await db.tx({ author: "x", writes: [{ doc, changes: [first.bytes] }] });
+    const history = histories.of(doc);
+    const moving = new Proxy(history, {
+      get: (target, name) => {
+        if (name !== "stretch") {
+          const value = Reflect.get(target, name, target) as unknown;
+          return typeof value === "function" ? (value as () => unknown).bind(target) : value;
+        }
+        return async (known: readonly string[]) => {
+          const stretch = await target.stretch(known);
+          await db.tx({ author: "x", writes: [{ doc, changes: [second.bytes] }] });
+          return stretch;
+        };
+      },
+    });
+    const sync = new DocumentSync();
+    const unknown = ["cd".repeat(32)];
+    const have = [{ lastSync: [], bloom: BloomFilter.of(unknown).encode() }];
+    await sync.receive(message({ heads: unknown, have }), history);
+    const parts = async (of: typeof history) =>
+      decodeSyncMessage((await sync.generate(of)) as Uint8Array).parts.map(toHex);
+    expect(await parts(moving)).toEqual([toHex(first.bytes)]);
+    expect(await parts(history)).toEqual([toHex(second.bytes)]);
+  });
+
   test("starts anew when the peer says so", async () => {
     const doc = fresh();
     const ann = new Client("ann", doc, A3);

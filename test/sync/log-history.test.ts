@@ -216,6 +216,21 @@ test("what it is told of and does not join up with what it has is read from the 
   expect((await other.histories.of(DOC).since([], ALL))?.changes).toHaveLength(2);
 });
 
+test("a change that joins what it is told of with what it was not told of is read from the log", async () => {
+  const { log, histories } = open();
+  const writers = new Writers(log);
+  const first = await writers.write(1);
+  await histories.of(DOC).since([], ALL);
+  const other = await writers.write(2, []);
+  const joined = writers.make(1, [first.hash, other.hash]);
+  const receipt = await log.write({ author: "a", clientTxId: "", writes: [{ doc: DOC, changes: [joined] }] });
+  // Its heads alone would follow from the first change as well.
+  histories.took(DOC, receipt.seq, [joined], receipt.heads[DOC] ?? []);
+  expect(names((await histories.of(DOC).since([first.hash], ALL))?.changes ?? [])).toEqual(
+    names([other, joined]),
+  );
+});
+
 test("changes that were set aside are not told of and not here", async () => {
   const { log, histories } = open();
   const writers = new Writers(log);
