@@ -1,5 +1,7 @@
 import path from "node:path";
 import { writeFileSync } from "node:fs";
+import Database from "better-sqlite3";
+import { checkCatalog } from "../../src/store/catalog-check.ts";
 import type { CatalogBatch, CatalogTable } from "../../src/store/contract.ts";
 import { dropSqliteCatalog, openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
 import { dropViews, openViews } from "../../src/store/sqlite-views.ts";
@@ -114,6 +116,41 @@ describe("the catalog's table", () => {
     expect(names(table, "a/", "a/10", 2)).toEqual(["a/\u{e9}", "a/\u{ffff}"]);
     expect(names(table, "a/1", "", 100)).toEqual(["a/1", "a/10"]);
     expect(names(table, "c", "", 100)).toEqual([]);
+    table.close();
+  });
+
+  test("finds documents by the start of their Automerge ids, and misses a row that is gone", () => {
+    const folder = place();
+    const table = openSqliteCatalog(folder);
+    const same = 2 ** 52 - 1;
+    table.write(
+      batch(1, {
+        docs: [
+          doc("a/1", [1], { automerge: same }),
+          doc("a/2", [1], { automerge: same }),
+          doc("a/3", [1], { automerge: 7 }),
+        ],
+      }),
+    );
+    expect(table.named(same)).toEqual(["a/1", "a/2"]);
+    expect(table.named(7)).toEqual(["a/3"]);
+    expect(table.named(8)).toEqual([]);
+    table.write(batch(2, { docs: [doc("a/3", [2], { id: table.doc("a/3")?.id as number, first: 1 })] }));
+    expect(table.named(7)).toEqual(["a/3"]);
+    const sqlite = new Database(path.join(folder, "catalog.sqlite"));
+    const damaged = expect.objectContaining({ code: "DERIVED_DAMAGED" }) as Error;
+    const check = () => checkCatalog(sqlite, "catalog.sqlite");
+    sqlite.exec("DELETE FROM automerge WHERE id = 7");
+    expect(check).toThrow(damaged);
+    expect(() => table.named(7)).toThrow(damaged);
+    sqlite.exec("INSERT INTO automerge SELECT 7, id FROM doc WHERE name = 'a/3'");
+    check();
+    sqlite.exec("UPDATE automerge SET id = 9 WHERE id = 7");
+    expect(check).toThrow(damaged);
+    sqlite.exec("UPDATE automerge SET id = 7, doc = 99 WHERE id = 9");
+    expect(check).toThrow(damaged);
+    expect(() => table.named(7)).toThrow(damaged);
+    sqlite.close();
     table.close();
   });
 
