@@ -1,4 +1,4 @@
-import { parseAutomergeId, automergeIdText } from "../log/automerge-ids.ts";
+import { automergeIdText, drawnName, parseAutomergeId } from "../log/automerge-ids.ts";
 import type { Db } from "../db/db.ts";
 import { toBase58Check } from "../ids/document-id.ts";
 import { fromHex } from "../ids/hash.ts";
@@ -85,9 +85,8 @@ export class SyncHub {
     document.holders.delete(holder);
     if (document.holders.size > 0) return;
     this.#documents.delete(document.id);
-    if (document.name === undefined) return;
-    this.#byName.delete(document.name);
-    this.histories.forget(document.name);
+    if (document.name !== undefined) this.#byName.delete(document.name);
+    this.histories.forget(document.name ?? drawnName(document.id));
   }
 
   /** Notes a commit that a peer's message made, before anybody is told of it. */

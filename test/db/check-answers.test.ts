@@ -194,6 +194,7 @@ const CATALOG: [string, Worse<CatalogAnswers>, RegExp][] = [
     { touches: (right) => (doc, before, limit) => (limit === 1 ? [1] : right(doc, before, limit)) },
     /c\/a: its commits at or before \d+$/,
   ],
+  ["no document of an Automerge id", { named: is([]) }, /c\/a: it is not found by its Automerge id$/],
   ["the bundles of a document", { bundlesOf: is([]) }, /c\/a: the bundles it is in$/],
   ["an empty list", { list: is([]) }, /^catalog: c\/put is not in its list$/],
   [
