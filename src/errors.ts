@@ -145,7 +145,7 @@ export const ERROR_CODES = {
   },
   EPOCH_CHANGED: {
     status: 410,
-    hint: "The db was restored. Both lives agree up to `last_common_seq`: go on from `cursor`, which is there.",
+    hint: "The db began a new life: it was restored, or took over another copy's line. Both agree up to `last_common_seq`: go on from `cursor`, which is there.",
   },
   // replication
   SYNC_OTHER_DB: {

@@ -1,5 +1,6 @@
 import * as A from "@automerge/automerge";
-import { cidFromString } from "../../src/ids/cid.ts";
+import { cidFromString, cidToString } from "../../src/ids/cid.ts";
+import { cursorAt, seqOfCursor } from "../../src/subscriptions/cursor.ts";
 import { pull, push } from "../../src/replication/exchange.ts";
 import { codeOf, copies, headOf, lineOf, carrying, put, read, wrongWith } from "./fixture.ts";
 
@@ -170,6 +171,7 @@ test("a db that merged is in a new life, which shares the places up to the last 
   const [a, b] = await two();
   await put(engine, "items/0", { a: 1 }, { db: a });
   await put(engine, "items/0", { b: 1 }, { db: b });
+  const cursors = await engine.use(b, (db) => [0, 6, 7].map((seq) => cursorAt(db, seq)));
   await pull(both(b, a), carrying);
   expect(await engine.use(b, ({ log }) => [log.epoch, log.lives])).toEqual([
     2,
@@ -179,4 +181,24 @@ test("a db that merged is in a new life, which shares the places up to the last 
     ],
   ]);
   expect(await engine.use(a, ({ log }) => log.epoch)).toBe(1);
+  await engine.use(b, (db) => {
+    expect(cursors.slice(0, 2).map((text) => seqOfCursor(db, text))).toEqual([0, 6]);
+    const error = catching(() => seqOfCursor(db, cursors[2] as string));
+    expect(error).toMatchObject({
+      code: "EPOCH_CHANGED",
+      details: { last_common_seq: 6, last_common_commit: cidToString(db.log.commit(6)?.cid as Uint8Array) },
+    });
+    const { cursor } = (error as { details: { cursor: string } }).details;
+    expect(seqOfCursor(db, cursor)).toBe(6);
+    expect(seqOfCursor(db, cursorAt(db, 8))).toBe(8);
+  });
 });
+
+function catching(work: () => unknown): unknown {
+  try {
+    work();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
