@@ -96,6 +96,7 @@ export class SkaldClient implements Documents {
       getToken: options.getToken,
       retries,
       onReach: (reached) => this.#reach(reached),
+      closing: this.#closing.signal,
     });
     this.#queue = new WriteQueue({
       platform: this.#platform,

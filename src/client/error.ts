@@ -1,10 +1,7 @@
 import type { ErrorCode } from "../errors.ts";
 
-/**
- * Codes that no server sends: nobody answered; the client was closed; what came is nothing that a Skald
- * server says; the wait for a document was longer than was asked for.
- */
-export type OwnCode = "OFFLINE" | "CLOSED" | "BAD_ANSWER" | "NO_WEBSOCKET";
+/** Codes that no server sends; specs/18-client.md says when. */
+export type OwnCode = "OFFLINE" | "CLOSED" | "NOT_READY" | "BAD_ANSWER" | "NO_WEBSOCKET";
 
 /** A refusal, as the server's problem document tells it, or one of the client's own. */
 export class SkaldError extends Error {

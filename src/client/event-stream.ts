@@ -28,6 +28,7 @@ export async function* eventsOf(
       ...ask,
       headers: { ...ask.headers, accept: "text/event-stream" },
       signal: over.signal,
+      streams: true,
       retries: 0,
     });
     if (!response.body) throw new SkaldError("BAD_ANSWER", "The answer is no stream.");

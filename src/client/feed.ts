@@ -1,6 +1,6 @@
 import { SkaldError, isSkaldError } from "./error.ts";
 import { eventsOf } from "./event-stream.ts";
-import { pause, type Platform } from "./platform.ts";
+import { either, pause, type Platform } from "./platform.ts";
 import { isPassing, pauseBefore, type Requests } from "./request.ts";
 import { fromBase64 } from "./storage.ts";
 
@@ -149,20 +149,4 @@ export function checkEnd(code: string | undefined): void {
   if (code === undefined || ENDS.has(code)) return;
   const failed = code === "INTERNAL" || code === "DB_DAMAGED" || code === "STORAGE_FAILED";
   throw new SkaldError(code, `The server ended the stream: ${code}.`, { status: failed ? 503 : 0 });
-}
-
-/** A signal that is aborted with the first of two, and what lets go of both. */
-export function either(
-  one: AbortSignal | undefined,
-  other: AbortSignal,
-): { readonly signal: AbortSignal; readonly unlink: () => void } {
-  const both = new AbortController();
-  const links = [one, other].flatMap((signal) => {
-    if (!signal) return [];
-    const end = (): void => both.abort(signal.reason);
-    if (signal.aborted) end();
-    signal.addEventListener("abort", end);
-    return [() => signal.removeEventListener("abort", end)];
-  });
-  return { signal: both.signal, unlink: () => links.forEach((unlink) => unlink()) };
 }

@@ -125,3 +125,19 @@ export function reasonOf(signal: AbortSignal): Error {
   const { reason } = signal as { reason: unknown };
   return reason instanceof Error ? reason : new Error(String(reason));
 }
+
+/** A signal that is aborted with the first of two, and what lets go of both. */
+export function either(
+  one: AbortSignal | undefined,
+  other: AbortSignal,
+): { readonly signal: AbortSignal; readonly unlink: () => void } {
+  const both = new AbortController();
+  const links = [one, other].flatMap((signal) => {
+    if (!signal) return [];
+    const end = (): void => both.abort(signal.reason);
+    if (signal.aborted) end();
+    signal.addEventListener("abort", end);
+    return [() => signal.removeEventListener("abort", end)];
+  });
+  return { signal: both.signal, unlink: () => links.forEach((unlink) => unlink()) };
+}

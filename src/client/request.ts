@@ -1,5 +1,5 @@
 import { SkaldError, problemIn } from "./error.ts";
-import { pause, type Platform, type ResponseLike } from "./platform.ts";
+import { either, pause, reasonOf, type Platform, type ResponseLike } from "./platform.ts";
 
 /** One request, relative to `/api/v1`. */
 export interface Ask {
@@ -12,6 +12,8 @@ export interface Ask {
   readonly signal?: AbortSignal | undefined;
   /** Tries after the first when nobody answers or the server is busy; those of the client when left out. */
   readonly retries?: number;
+  /** The answer goes on after it was given, for as long as `signal` lets it: that covers the client's end too. */
+  readonly streams?: boolean;
   /** Statuses beside 2xx that are answers, no refusals. */
   readonly also?: readonly number[];
 }
@@ -24,6 +26,8 @@ export interface RequestOptions {
   readonly retries: number;
   /** Told after each try whether somebody answered. */
   readonly onReach: (reached: boolean) => void;
+  /** Ends what is under way. */
+  readonly closing: AbortSignal;
 }
 
 /** Pauses between tries, in milliseconds: doubled each time, and of that a random part from the half on. */
@@ -71,15 +75,24 @@ export class Requests {
   /** The answer, which was not refused. Throws SkaldError; OFFLINE when nobody answered. */
   async send(ask: Ask): Promise<ResponseLike> {
     const retries = ask.retries ?? this.#options.retries;
-    for (let tries = 0; ; tries += 1) {
-      try {
-        return await this.#once(ask);
-      } catch (error) {
-        if (tries >= retries || !isPassing(error)) throw error;
-        const asked = (error as SkaldError).details["retry_after_ms"];
-        const least = typeof asked === "number" ? asked : 0;
-        await pause(this.#platform, Math.max(least, pauseBefore(this.#platform, tries)), ask.signal);
+    const { closing } = this.#options;
+    const { signal, unlink } =
+      ask.streams && ask.signal ? { signal: ask.signal, unlink: () => {} } : either(ask.signal, closing);
+    try {
+      for (let tries = 0; ; tries += 1) {
+        if (signal.aborted) throw reasonOf(signal);
+        try {
+          return await this.#once({ ...ask, signal });
+        } catch (error) {
+          if (signal.aborted) throw reasonOf(signal);
+          if (tries >= retries || !isPassing(error)) throw error;
+          const asked = (error as SkaldError).details["retry_after_ms"];
+          const least = typeof asked === "number" ? asked : 0;
+          await pause(this.#platform, Math.max(least, pauseBefore(this.#platform, tries)), signal);
+        }
       }
+    } finally {
+      unlink();
     }
   }
 

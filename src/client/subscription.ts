@@ -1,7 +1,7 @@
 import { isSkaldError, type SkaldError } from "./error.ts";
 import { eventsOf } from "./event-stream.ts";
-import { checkEnd, either, eventOf, type ChangeEvent, type Include, type RawEvent } from "./feed.ts";
-import { freshName, pause, type Platform } from "./platform.ts";
+import { checkEnd, eventOf, type ChangeEvent, type Include, type RawEvent } from "./feed.ts";
+import { either, freshName, pause, type Platform } from "./platform.ts";
 import { isPassing, pauseBefore, type Requests } from "./request.ts";
 
 /** What a subscription selects and how it is given out. Only of effect when it is made. */

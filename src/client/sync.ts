@@ -107,7 +107,7 @@ export class Sync {
 
   release(core: LiveCore): void {
     core.holders -= 1;
-    if (core.holders > 0) return;
+    if (core.holders > 0 || this.#closed) return;
     this.#options.platform.timer(LINGER, () => this.#forget(core));
   }
 

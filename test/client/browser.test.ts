@@ -11,6 +11,12 @@ import { requires } from "../support/requires.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { startDb } from "./fixture.ts";
 
+/** What is used of a page's own, in functions that run there. */
+declare const document: {
+  querySelector(selector: string): { textContent: string } | null;
+  querySelectorAll<T>(selector: string): ArrayLike<T> & Iterable<T>;
+};
+
 const ROOT = path.resolve(import.meta.dirname, "../..");
 const TYPES: Readonly<Record<string, string>> = {
   ".html": "text/html",
@@ -106,7 +112,7 @@ requires("chromium")("in a browser, on pages of another origin", () => {
   const shows = (page: Page, items: readonly string[]): Promise<unknown> =>
     page.waitForFunction(
       (wanted) =>
-        [...document.querySelectorAll<HTMLInputElement>("li [type=text]")]
+        [...document.querySelectorAll<{ value: string }>("li [type=text]")]
           .map(({ value }) => value)
           .join() === wanted,
       items.join(),

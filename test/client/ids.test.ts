@@ -23,12 +23,16 @@ test("a client works out the same ids as the server", () => {
 test("what is no id is none to either", () => {
   const text = toBase58Check(new Uint8Array(16).fill(7));
   fc.assert(
-    fc.property(fc.nat(text.length - 1), fc.constantFrom(..."1zAa0OIl/ "), (at, letter) => {
-      const spoilt = text.slice(0, at) + letter + text.slice(at + 1);
-      const bytes = bytesOfBase58Check(spoilt);
-      if (bytes) expect(fromBase58Check(spoilt)).toEqual(bytes);
-      else expect(() => fromBase58Check(spoilt)).toThrow(/document id/);
-    }),
+    fc.property(
+      fc.nat(text.length - 1),
+      fc.constantFrom("1", "z", "A", "0", "O", "l", "/", " "),
+      (at, letter) => {
+        const spoilt = text.slice(0, at) + letter + text.slice(at + 1);
+        const bytes = bytesOfBase58Check(spoilt);
+        if (bytes) expect(fromBase58Check(spoilt)).toEqual(bytes);
+        else expect(() => fromBase58Check(spoilt)).toThrow(/document id/);
+      },
+    ),
   );
   expect(bytesOfBase58Check("z".repeat(100_000))).toBeUndefined();
 });
