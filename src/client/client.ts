@@ -18,6 +18,7 @@ import { changesOf, type ChangeEvent, type ChangesOptions } from "./feed.ts";
 import { LiveDocument, type OpenOptions } from "./live-document.ts";
 import type { Status } from "./live-core.ts";
 import {
+  Closing,
   freshName,
   platformOf,
   withoutUndefined,
@@ -76,7 +77,7 @@ export class SkaldClient implements Documents {
   #uid: Promise<string> | undefined;
   #reached: boolean | undefined;
   #closed = false;
-  readonly #closing = new AbortController();
+  readonly #closing = new Closing();
 
   constructor(options: ClientOptions) {
     this.url = options.url.replace(/\/+$/, "");
@@ -96,7 +97,7 @@ export class SkaldClient implements Documents {
       getToken: options.getToken,
       retries,
       onReach: (reached) => this.#reach(reached),
-      closing: this.#closing.signal,
+      closing: this.#closing,
     });
     this.#queue = new WriteQueue({
       platform: this.#platform,
@@ -335,7 +336,7 @@ export class SkaldClient implements Documents {
 
   /** The db's commits in order, as they come; goes on by itself after whatever cut. */
   changes(options: ChangesOptions = {}): AsyncGenerator<ChangeEvent> {
-    return changesOf(this.#requests, this.#platform, this.db, options, this.#closing.signal);
+    return changesOf(this.#requests, this.#platform, this.db, options, this.#closing);
   }
 
   /**
@@ -343,7 +344,7 @@ export class SkaldClient implements Documents {
    * there.
    */
   subscription(name: string, options?: SubscriptionOptions): Subscription {
-    return new Subscription(name, this.db, this.#requests, this.#platform, options, this.#closing.signal);
+    return new Subscription(name, this.db, this.#requests, this.#platform, options, this.#closing);
   }
 
   info(options: { signal?: AbortSignal } = {}): Promise<DbInfo> {
@@ -355,7 +356,7 @@ export class SkaldClient implements Documents {
     if (this.#closed) return;
     this.#closed = true;
     this.#endNetwork();
-    this.#closing.abort(new SkaldError("CLOSED", "The client was closed."));
+    this.#closing.close(new SkaldError("CLOSED", "The client was closed."));
     this.#queue.close();
     this.#sync.close();
   }

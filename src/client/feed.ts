@@ -1,6 +1,6 @@
 import { SkaldError, isSkaldError } from "./error.ts";
 import { eventsOf } from "./event-stream.ts";
-import { either, pause, type Platform } from "./platform.ts";
+import { either, pause, type Closing, type Platform } from "./platform.ts";
 import { isPassing, pauseBefore, type Requests } from "./request.ts";
 import { fromBase64 } from "./storage.ts";
 
@@ -65,7 +65,7 @@ export async function* changesOf(
   platform: Platform,
   db: string,
   options: ChangesOptions,
-  closing: AbortSignal,
+  closing: Closing,
 ): AsyncGenerator<ChangeEvent> {
   const { include, collection, prefix, docs, onEpoch = "throw", follow = true } = options;
   const { signal, unlink } = either(options.signal, closing);

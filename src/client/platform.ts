@@ -126,18 +126,44 @@ export function reasonOf(signal: AbortSignal): Error {
   return reason instanceof Error ? reason : new Error(String(reason));
 }
 
-/** A signal that is aborted with the first of two, and what lets go of both. */
+/** The end of a client. No AbortSignal: Node warns of one that more than ten wait for. */
+export class Closing {
+  readonly #ends = new Set<() => void>();
+  #reason: Error | undefined;
+
+  /** Undefined until it is closed. */
+  get reason(): Error | undefined {
+    return this.#reason;
+  }
+
+  /** Calls `end` when it closes; gives what calls that off. */
+  on(end: () => void): () => void {
+    this.#ends.add(end);
+    return () => void this.#ends.delete(end);
+  }
+
+  close(reason: Error): void {
+    this.#reason ??= reason;
+    for (const end of Array.from(this.#ends)) end();
+    this.#ends.clear();
+  }
+}
+
+/** A signal that is aborted by another one or by the end of the client, and what lets go of both. */
 export function either(
-  one: AbortSignal | undefined,
-  other: AbortSignal,
+  signal: AbortSignal | undefined,
+  closing: Closing,
 ): { readonly signal: AbortSignal; readonly unlink: () => void } {
   const both = new AbortController();
-  const links = [one, other].flatMap((signal) => {
-    if (!signal) return [];
-    const end = (): void => both.abort(signal.reason);
-    if (signal.aborted) end();
-    signal.addEventListener("abort", end);
-    return [() => signal.removeEventListener("abort", end)];
-  });
-  return { signal: both.signal, unlink: () => links.forEach((unlink) => unlink()) };
+  const end = (): void => both.abort(signal?.reason);
+  const close = (): void => both.abort(closing.reason);
+  if (signal?.aborted) end();
+  else if (closing.reason) close();
+  signal?.addEventListener("abort", end);
+  const off = closing.on(close);
+  const unlink = (): void => {
+    signal?.removeEventListener("abort", end);
+    off();
+  };
+  return { signal: both.signal, unlink };
 }

@@ -1,5 +1,5 @@
 import { SkaldError, problemIn } from "./error.ts";
-import { either, pause, reasonOf, type Platform, type ResponseLike } from "./platform.ts";
+import { either, pause, reasonOf, type Closing, type Platform, type ResponseLike } from "./platform.ts";
 
 /** One request, relative to `/api/v1`. */
 export interface Ask {
@@ -27,7 +27,7 @@ export interface RequestOptions {
   /** Told after each try whether somebody answered. */
   readonly onReach: (reached: boolean) => void;
   /** Ends what is under way. */
-  readonly closing: AbortSignal;
+  readonly closing: Closing;
 }
 
 /** Pauses between tries, in milliseconds: doubled each time, and of that a random part from the half on. */

@@ -1,7 +1,7 @@
 import { isSkaldError, type SkaldError } from "./error.ts";
 import { eventsOf } from "./event-stream.ts";
 import { checkEnd, eventOf, type ChangeEvent, type Include, type RawEvent } from "./feed.ts";
-import { either, freshName, pause, type Platform } from "./platform.ts";
+import { either, freshName, pause, type Closing, type Platform } from "./platform.ts";
 import { isPassing, pauseBefore, type Requests } from "./request.ts";
 
 /** What a subscription selects and how it is given out. Only of effect when it is made. */
@@ -62,7 +62,7 @@ export class Subscription {
   readonly #platform: Platform;
   readonly #path: string;
   readonly #options: SubscriptionOptions | undefined;
-  readonly #closing: AbortSignal;
+  readonly #closing: Closing;
   #acks: Ack[] = [];
   #acking = false;
 
@@ -72,7 +72,7 @@ export class Subscription {
     requests: Requests,
     platform: Platform,
     options: SubscriptionOptions | undefined,
-    closing: AbortSignal,
+    closing: Closing,
   ) {
     this.name = name;
     this.#requests = requests;

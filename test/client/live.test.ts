@@ -264,6 +264,12 @@ test("whoever may not see a document is told that there is none, and whoever may
   const hidden = limited.open<Note>("secret/a");
   await hidden.answered();
   expect([hidden.value, hidden.missing]).toEqual([undefined, true]);
+  await reader.put("live/readable", { n: 1 });
+  const readable = limited.open<Note>("live/readable");
+  await readable.answered();
+  readable.change((doc) => {
+    doc.n = 2;
+  });
   const unwritable = limited.open<Note>("live/unwritable");
   await unwritable.answered();
   unwritable.change((doc) => {
@@ -271,6 +277,11 @@ test("whoever may not see a document is told that there is none, and whoever may
   });
   await expect(unwritable.saved()).rejects.toMatchObject({ code: "FORBIDDEN" });
   expect(unwritable.error).toMatchObject({ code: "FORBIDDEN" });
+  expect([readable.value, readable.unsaved > 0, await reader.get("live/readable")]).toEqual([
+    { n: 2 },
+    true,
+    { n: 1 },
+  ]);
 });
 
 test("a value is the same object until it changes, and its equal parts stay the same", async () => {
