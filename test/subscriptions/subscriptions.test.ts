@@ -14,6 +14,7 @@ import {
   type OpenSubscriptions,
 } from "../../src/subscriptions/subscriptions.ts";
 import { over } from "../simulation/storage.ts";
+import { setChange } from "../support/plain-change.mjs";
 import { tempDir } from "../support/temp-dir.ts";
 
 const engines: Engine[] = [];
@@ -58,12 +59,14 @@ async function crashed({ dir }: Bench, open?: OpenSubscriptions): Promise<Bench>
   return start(copy, open);
 }
 
+let actors = 0;
+/** Commits of a document each, by hand: no thread has to start for that. */
 async function write(db: Db, count: number): Promise<void> {
-  for (let n = 0; n < count; n += 1)
-    await db.tx({
-      author: "ann",
-      writes: [{ doc: `c/d${n % 3}`, edit: { kind: "put", value: `{"n":${Math.random()}}` } }],
-    });
+  for (let n = 0; n < count; n += 1) {
+    const actor = (actors += 1).toString(16).padStart(32, "a");
+    const { bytes } = setChange({ deps: [], actor, seq: 1, startOp: 1, key: "n", value: n });
+    await db.tx({ author: "ann", writes: [{ doc: `c/d${actors}`, changes: [bytes] }] });
+  }
 }
 
 /** Everything that can be had now. */
