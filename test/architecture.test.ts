@@ -152,6 +152,7 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "log/change-pack-values.ts MAX_OPS": "larger changes are packed as they are",
   "log/change-pack-values.ts MAX_PREDS": "larger changes are packed as they are",
   "log/change-pack.ts MAX_BYTES": "whole pack, which only compaction writes",
+  "log/adopt.ts RUN_BYTES": "commits of one merge",
   "log/log.ts SLICE_MS": "what checking received records takes before it gives way",
   "replication/exchange.ts MOST_TRIES": "tries without getting on",
   "replication/exchange.ts PAGE_BYTES": "records of one push",

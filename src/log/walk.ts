@@ -76,7 +76,7 @@ export class LogWalk {
   #expected = 1;
   #time = 0;
 
-  /** `visit` sees each commit whose bytes are what its address says, in order. */
+  /** `visit` sees each commit whose bytes are what its address says, in order; no merge that cannot be read. */
   constructor(
     storage: LogStorage,
     report: (what: LogInvariant, where: string) => void,
@@ -213,10 +213,10 @@ export class LogWalk {
 
   #take(stored: StoredCommit, seq: number, previous: Uint8Array | undefined): void {
     this.#follows(stored.commit, stored.cid, seq, previous);
-    this.#merged(stored);
+    const readable = this.#merged(stored);
     this.#blocks(stored);
     this.#addresses.push(prefixOf(toHex(cidDigest(stored.cid))));
-    this.#visit(stored);
+    if (readable) this.#visit(stored);
   }
 
   #follows(commit: Commit, cid: Uint8Array, seq: number, previous: Uint8Array | undefined): void {
@@ -233,20 +233,22 @@ export class LogWalk {
     }
   }
 
-  /** A merge holds the line that it names: checked before its changes, and that it has all of them after. */
-  #merged(stored: StoredCommit): void {
+  /** A merge holds the line that it names: checked before its changes, and that it has all of them after. False for one that cannot be read. */
+  #merged(stored: StoredCommit): boolean {
     const { commit } = stored;
     if (!isMerge(commit)) {
       if (commit.events.some((cid) => cidCodec(cid) === CODEC_DAG_CBOR))
         this.#report("merged", `commit ${commit.seq} holds commits and is no merge`);
-      return;
+      return true;
     }
     try {
       const broken = brokenLine(stored, (parent, childSeq) => this.#isBefore(parent, childSeq));
       if (broken !== undefined) this.#report("merged", `commit ${commit.seq}: ${broken}`);
       for (const { cid } of mergedIn(stored)) this.#within.add(prefixOf(toHex(cidDigest(cid))));
+      return true;
     } catch (error) {
       this.#report("merged", `commit ${commit.seq}: ${(error as Error).message}`);
+      return false;
     }
   }
 

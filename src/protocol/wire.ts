@@ -407,3 +407,9 @@ export const SyncRemote = z
       .meta({ description: "Of the db on the other server, such as https://host/api/v1/db/shop." }),
   })
   .meta({ id: "SyncRemote", description: "Where a copy was cloned from." });
+
+/** For who may not know how shapes are checked. */
+export type SyncPlaceJson = z.infer<typeof SyncPlace>;
+export type SyncCompareJson = z.infer<typeof SyncCompare>;
+export type SyncPushedJson = z.infer<typeof SyncPushed>;
+export type SyncMergedJson = z.infer<typeof SyncMerged>;

@@ -1,8 +1,7 @@
-import type * as z from "zod";
 import { cidFromString, cidToString } from "../ids/cid.ts";
 import { fromHex } from "../ids/hash.ts";
 import type { Place } from "../log/log.ts";
-import type { SyncCompare, SyncMerged, SyncPlace, SyncPushed } from "../protocol/wire.ts";
+import type { SyncCompareJson, SyncMergedJson, SyncPlaceJson, SyncPushedJson } from "../protocol/wire.ts";
 import { encodeHead, encodeRecords } from "./frames.ts";
 
 /** Sends a request to a server and gives its answer's parts. Throws for every answer that is not 2xx. */
@@ -70,7 +69,7 @@ export function httpPeer(ask: Ask, db: string, name: string): Peer {
   return {
     name,
     compare: async (have, between) => {
-      const answer = await readJson<z.infer<typeof SyncCompare>>(
+      const answer = await readJson<SyncCompareJson>(
         await post("compare", { have: have.map(placeJson), ...(between ? { between } : {}) }),
       );
       return {
@@ -82,11 +81,10 @@ export function httpPeer(ask: Ask, db: string, name: string): Peer {
       };
     },
     pull: (after, upTo) => post("pull", { after: placeJson(after), up_to: upTo }),
-    push: async (...page) => placeOf(await readJson<z.infer<typeof SyncPushed>>(await send("push", ...page))),
-    stage: async (...page) =>
-      placeOf(await readJson<z.infer<typeof SyncPlace>>(await send("stage", ...page))),
+    push: async (...page) => placeOf(await readJson<SyncPushedJson>(await send("push", ...page))),
+    stage: async (...page) => placeOf(await readJson<SyncPlaceJson>(await send("stage", ...page))),
     merge: async (staged) => {
-      const answer = await readJson<z.infer<typeof SyncMerged>>(await post("merge", placeJson(staged)));
+      const answer = await readJson<SyncMergedJson>(await post("merge", placeJson(staged)));
       const [here, there] = answer.heads.map(placeOf) as [Place, Place];
       return { head: placeOf(answer), heads: [here, there], common: answer.common };
     },

@@ -26,6 +26,8 @@ const REQUEST = /Request$/;
 const OTHERS: Readonly<Record<string, string>> = {
   "ids/hash.ts fromHex": "takes hashes that were checked, gives no error",
   "log/reader.ts LogReader": "asks the log, decodes nothing itself",
+  "log/received.ts readReceived": "a change as readChange takes it, which is fuzzed, and its length",
+  "log/transaction.ts checkGrowth": "counts heads and actors, decodes nothing",
   "log/received.ts checkSetAside": "part of a received record, which is fuzzed; needs a document's changes",
   "replication/peer.ts readJson": "the answer of a server that the user named, to the command line",
   "documents/progress.ts readProgress": "shared memory of our own threads",

@@ -2,7 +2,24 @@ import * as A from "@automerge/automerge";
 import { cidFromString, cidToString } from "../../src/ids/cid.ts";
 import { cursorAt, seqOfCursor } from "../../src/subscriptions/cursor.ts";
 import { pull, push } from "../../src/replication/exchange.ts";
-import { codeOf, copies, headOf, lineOf, carrying, put, read, wrongWith } from "./fixture.ts";
+import { checkLogNow } from "../../src/db/check.ts";
+import { sqliteFiles, type DbFiles } from "../../src/db/files.ts";
+import { decodeRecord, encodeRecord } from "../../src/log/record.ts";
+import type { AdoptedLine } from "../../src/store/contract.ts";
+import { openSqliteLog } from "../../src/store/sqlite-log.ts";
+import { StorageAround } from "../support/broken-builds.ts";
+import {
+  codeOf,
+  copies,
+  openEngine,
+  peerOf,
+  headOf,
+  lineOf,
+  carrying,
+  put,
+  read,
+  wrongWith,
+} from "./fixture.ts";
 
 const { engine, copy, peer, made } = copies();
 
@@ -202,3 +219,49 @@ function catching(work: () => unknown): unknown {
   }
   return undefined;
 }
+
+describe("a build is noticed that", () => {
+  const BROKEN: Readonly<Record<string, { wrong: (line: AdoptedLine) => AdoptedLine; what: string }>> = {
+    "loses the merge of its own commits": {
+      wrong: (line) => ({ ...line, behind: [] }),
+      what: "acknowledged",
+    },
+    "keeps a merge without its blocks": {
+      wrong: (line) => ({
+        ...line,
+        behind: line.behind.map(({ seq, body }) => {
+          const record = decodeRecord(body, seq);
+          return { seq, body: encodeRecord({ ...record, blocks: record.blocks.slice(0, -1) }) };
+        }),
+      }),
+      what: "blocks",
+    },
+  };
+
+  test.each(Object.keys(BROKEN))("%s", async (name) => {
+    const { wrong, what } = BROKEN[name] as (typeof BROKEN)[string];
+    const files: DbFiles = {
+      ...sqliteFiles,
+      openLog: (...args) =>
+        new (class extends StorageAround {
+          override adopt(line: AdoptedLine): Promise<void> {
+            return super.adopt(wrong(line));
+          }
+        })(sqliteFiles.openLog(...args)),
+    };
+    const side = openEngine(undefined, files);
+    const [a, b] = ["a", "b"];
+    await side.create(a);
+    await put(side, "items/0", { n: 1 }, { db: a });
+    await side.create(b, await side.use(a, ({ log }) => log.identity.uid));
+    const pair = { here: peerOf(side, b), there: peerOf(side, a) };
+    await pull(pair, carrying);
+    await put(side, "items/0", { a: 1 }, { db: a });
+    const receipt = await put(side, "items/0", { b: 1 }, { db: b });
+    await pull(pair, carrying).catch(() => {});
+    const storage = openSqliteLog(side.folderOf(b), b, { readonly: true });
+    const { findings } = checkLogNow(storage, { receipts: [receipt] });
+    storage.close();
+    expect(findings.map((finding) => finding.what)).toContain(what);
+  });
+});
