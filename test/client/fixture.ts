@@ -1,7 +1,11 @@
+import { jest } from "@jest/globals";
 import { WebSocket } from "ws";
 import { SkaldClient, type ClientOptions, type SocketConstructor } from "../../src/client/index.ts";
 import type { FetchLike } from "../../src/client/platform.ts";
 import { startServer, type ServerOptions, type SkaldServer } from "../support/skald-process.ts";
+
+// A guard against hanging only: servers are killed and started in these tests, beside whatever else runs.
+jest.setTimeout(120_000);
 
 /** A network between a client and its server that a test can cut. */
 export interface Net {
