@@ -5,7 +5,7 @@ import { TARGETS } from "./targets.ts";
 const SRC = path.resolve(import.meta.dirname, "../../src");
 
 /** Where bytes and text from outside are read. */
-const FOLDERS = ["ids", "protocol", "log", "documents", "replication"];
+const FOLDERS = ["ids", "protocol", "log", "documents", "replication", "sync"];
 const FILES = [
   "sync/sync-message.ts",
   "sync/parts.ts",
