@@ -9,6 +9,7 @@ const FOLDERS = ["ids", "protocol", "log", "documents", "replication", "sync"];
 const FILES = [
   "sync/sync-message.ts",
   "sync/parts.ts",
+  "sync/repo-message.ts",
   "cli/import-record.ts",
   "cli/line-splitter.ts",
   "cli/json-array-splitter.ts",
