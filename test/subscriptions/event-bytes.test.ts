@@ -16,7 +16,7 @@ import { jsonToCbor } from "../../src/subscriptions/json-to-cbor.ts";
 import { seedOf } from "../support/fault-process.ts";
 
 const seed = seedOf();
-const runs = { seed, numRuns: 100 };
+const runs = { seed, numRuns: 60 };
 const uid = new Uint8Array(16).fill(7);
 /** All that is asked of a db here. */
 const db = { log: { identity: { uid } } } as unknown as Db;

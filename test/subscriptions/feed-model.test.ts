@@ -228,7 +228,7 @@ async function play(
   await fc.asyncModelRun(() => ({ model: { commits: [], cursors: [] }, real: { dbId, ways } }), given);
 }
 
-const numRuns = Number(process.env["SKALD_TEST_RUNS"] ?? 12);
+const numRuns = Number(process.env["SKALD_TEST_RUNS"] ?? 6);
 
 test("from any cursor ever given a feed is exactly the suffix, across compaction and restarts", async () => {
   await fc.assert(
