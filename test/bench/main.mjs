@@ -26,6 +26,7 @@ const SUBJECTS = [
   "peers",
   "stock-clients",
   "live-updates",
+  "fan-out",
   "idle-memory",
   "feed",
   "sse",

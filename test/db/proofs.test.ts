@@ -260,3 +260,18 @@ describe("a bad change", () => {
     expect([refusedIn(db), await valueOf(db)]).toEqual([[], { a: 1 }]);
   });
 });
+
+test("a document that came with a history of its own takes changes on its genesis as well, saved or not", async () => {
+  const { db } = dbWith({});
+  let own = A.init<Record<string, unknown>>({ actor: "aa".repeat(16) });
+  const changes = Array.from({ length: 300 }, (_, i) => lastOf((own = set(own, "aa", { [`k${i % 9}`]: i }))));
+  await send(db, ...changes);
+  expect(await db.keepSaved(DOC)).toBe(true);
+  expect(await valueOf(db)).toEqual(A.toJS(own));
+  const other = set(startOf(db), "bb", { b: 1 });
+  await send(db, lastOf(other));
+  const both = A.toJS(A.merge(own, other));
+  expect([await valueOf(db), refusedIn(db)]).toEqual([both, []]);
+  await db.projection.catchUp();
+  expect([await valueOf(db), refusedIn(db)]).toEqual([both, []]);
+});
