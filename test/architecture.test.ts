@@ -121,6 +121,8 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "cli/exported-folder.ts NAME_MAX": "where file names of an export are cut",
   "cli/progress.ts PLAIN_MS": "pause between lines of progress",
   "cli/progress.ts TERMINAL_MS": "pause between lines of progress",
+  "db/proofs.ts REST_MS": "when a document counts as resting",
+  "documents/documents.ts IDLE_MS": "when a thread without work ends",
   "db/quarantine.ts BUDGET_MS": "one round's share of the worker",
   "db/quarantine.ts MAX_TRIES": "tries against faster writers",
   "db/quarantine.ts MOST_AT_ONCE": "changes tried at once",

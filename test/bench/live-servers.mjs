@@ -28,7 +28,12 @@ export const startHocuspocus = (dir, flags) => startPeer("Hocuspocus", "hocuspoc
 
 /** Skald with the db `bench`, which automerge-repo's clients reach at `/` as they do their own server. */
 export async function startLiveSkald(dir, { profile, nodeFlags = [] } = {}) {
-  const skald = await startSkald({ dir, profile, nodeFlags, flags: ["--sync-root", "bench", "--scrub-days", "0"] });
+  const skald = await startSkald({
+    dir,
+    profile,
+    nodeFlags,
+    flags: ["--sync-root", "bench", "--scrub-days", "0"],
+  });
   const url = `ws://127.0.0.1:${skald.port}/`;
   return { ...skald, name: "Skald", urls: async (count) => Array.from({ length: count }, () => url) };
 }
