@@ -77,7 +77,7 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   "@noble/hashes": ["ids"],
   "@ipld/dag-cbor": ["ids"],
   multiformats: ["ids"],
-  zod: ["protocol", "http", "cli"],
+  zod: ["protocol", "replication", "http", "cli"],
   "zod-openapi": ["http"],
   express: ["http"],
   ws: ["http"],

@@ -43,7 +43,10 @@ export function automergeUrl(uid: Uint8Array, doc: string): string {
 export function parseAutomergeId(text: string): Uint8Array {
   const bytes = fromBase58Check(text);
   if (bytes.length === ID_LENGTH) return bytes;
-  throw new SkaldError("NAME_INVALID", `An Automerge document id is ${ID_LENGTH} bytes, not ${bytes.length}.`);
+  throw new SkaldError(
+    "NAME_INVALID",
+    `An Automerge document id is ${ID_LENGTH} bytes, not ${bytes.length}.`,
+  );
 }
 
 /** The first 52 bits of an id, as the catalog keeps it. */
