@@ -19,7 +19,7 @@ const seed = seedOf();
 const runs = { seed, numRuns: 60 };
 const uid = new Uint8Array(16).fill(7);
 /** All that is asked of a db here. */
-const db = { log: { identity: { uid } } } as unknown as Db;
+const db = { log: { identity: { uid }, epoch: FIRST_EPOCH } } as unknown as Db;
 
 const hash = fc.uint8Array({ minLength: 32, maxLength: 32 }).map(toHex);
 const bytes = fc.oneof(fc.uint8Array({ maxLength: 40 }), fc.uint8Array({ minLength: 510, maxLength: 520 }));
