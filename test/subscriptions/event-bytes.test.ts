@@ -259,22 +259,23 @@ function decodeAll(encoded: Uint8Array): unknown {
       if (first === 0xfb) return view.getFloat64((at += 8) - 8);
       return first === 0xf6 ? null : first === 0xf5;
     }
-    const count =
+    const exact =
       info < 24
-        ? info
+        ? BigInt(info)
         : info === 24
-          ? view.getUint8(at)
+          ? BigInt(view.getUint8(at))
           : info === 25
-            ? view.getUint16(at)
+            ? BigInt(view.getUint16(at))
             : info === 26
-              ? view.getUint32(at)
-              : Number(view.getBigUint64(at));
+              ? BigInt(view.getUint32(at))
+              : view.getBigUint64(at);
+    const count = Number(exact);
     if (info >= 24) at += 1 << (info - 24);
     switch (first >> 5) {
       case 0:
         return count;
       case 1:
-        return -1 - count;
+        return Number(-1n - exact);
       case 3:
         return new TextDecoder("utf-8", { ignoreBOM: true }).decode(encoded.subarray(at, (at += count)));
       case 4:
