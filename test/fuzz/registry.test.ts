@@ -26,6 +26,7 @@ const REQUEST = /Request$/;
 /** Names of that kind which read nothing hostile, and why. */
 const OTHERS: Readonly<Record<string, string>> = {
   "ids/hash.ts fromHex": "takes hashes that were checked, gives no error",
+  "sync/past.ts readPast": "a commit of our own log, by its seq",
   "log/reader.ts LogReader": "asks the log, decodes nothing itself",
   "log/received.ts readReceived": "a change as readChange takes it, which is fuzzed, and its length",
   "log/transaction.ts checkGrowth": "counts heads and actors, decodes nothing",

@@ -77,7 +77,8 @@ const impatient = lazily({ stalledMs: 2000, unreadMs: 2000 });
 const IMPORT = `${DB}/docs/k/i/import`;
 
 test("a server that is made without limits of its own has those of the table", () => {
-  const table = { ...LIMITS.http, ...LIMITS.socket, ...LIMITS.feed } as Record<string, { value: number }>;
+  const { http, socket, feed, repo } = LIMITS;
+  const table = { ...repo, ...feed, ...http, ...socket } as Record<string, { value: number }>;
   for (const [name, value] of Object.entries(new Load().limits))
     expect([name, value]).toEqual([name, table[name]?.value]);
 });
