@@ -70,7 +70,7 @@ export class LiveSubscription {
       const { position } = saved;
       this.#mark = { position, bytes: this.#markOf(position) };
     }
-    return encodeState({ ...saved, mark: this.#mark.bytes });
+    return encodeState({ ...saved, mark: this.#mark.bytes, epoch: this.#db.log.epoch });
   }
 
   /** None of a commit that does not read: an acknowledgement must not fail for that. */

@@ -5,15 +5,18 @@ import type { Parked, Reason, Saved } from "./subscription.ts";
 export interface KeptState extends Saved {
   /** First bytes of the address of the commit at the position: tells another log of the same db. */
   readonly mark: Uint8Array;
+  /** The life of the db that all these places are in. */
+  readonly epoch: number;
 }
 
 const VERSION = 1;
 const REASONS: readonly Reason[] = ["nack", "timeout", "gone"];
 
-export function encodeState({ position, mark, ahead, failures, parked }: KeptState): Uint8Array {
+export function encodeState({ epoch, position, mark, ahead, failures, parked }: KeptState): Uint8Array {
   const w = new CborWriter(64);
-  w.array(6);
+  w.array(7);
   w.uint(VERSION);
+  w.uint(epoch);
   w.uint(position);
   w.bytes(mark);
   w.array(2 * ahead.length);
@@ -44,7 +47,8 @@ export function encodeState({ position, mark, ahead, failures, parked }: KeptSta
 /** Throws RangeError for anything that `encodeState` does not write. */
 export function decodeState(bytes: Uint8Array): KeptState {
   const r = new CborReader(bytes);
-  if (r.array() !== 6 || r.uint() !== VERSION) throw new RangeError("another version");
+  if (r.array() !== 7 || r.uint() !== VERSION) throw new RangeError("another version");
+  const epoch = r.uint();
   const position = r.uint();
   const mark = r.bytes().slice();
   const ahead: (readonly [number, number])[] = [];
@@ -71,10 +75,32 @@ export function decodeState(bytes: Uint8Array): KeptState {
     parked.push({ seq: at, attempts, reason, retry: (flags & 1) === 1 });
   }
   r.end();
-  return { position, mark, ahead, failures, parked };
+  return { epoch, position, mark, ahead, failures, parked };
 }
 
 function half(length: number, by: number): number {
   if (length % by !== 0) throw new RangeError("a list is cut");
   return length / by;
+}
+
+/**
+ * The same in a later life of the db, which shares the commits up to `common`. What was done with commits after
+ * that says nothing of those that stand in their places now: they are all given.
+ */
+export function inLife(
+  kept: KeptState,
+  epoch: number,
+  common: number,
+  markOf: (seq: number) => Uint8Array,
+): KeptState {
+  const { ahead, failures, parked } = kept;
+  const position = Math.min(kept.position, common);
+  return {
+    epoch,
+    position,
+    mark: position === kept.position ? kept.mark : markOf(position),
+    ahead: ahead.filter(([first]) => first <= common).map(([first, last]) => [first, Math.min(last, common)]),
+    failures: failures.filter(([seq]) => seq <= common),
+    parked: parked.filter(({ seq }) => seq <= common),
+  };
 }

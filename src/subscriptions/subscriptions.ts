@@ -6,7 +6,7 @@ import type { SubscriptionTable } from "../store/contract.ts";
 import { openSqliteSubscriptions } from "../store/sqlite-subscriptions.ts";
 import { isSame, TUNABLE, type Definition } from "./subscription-definition.ts";
 import { LiveSubscription, markOf, type Keeper } from "./subscription-live.ts";
-import { decodeState, encodeState } from "./subscription-state.ts";
+import { decodeState, encodeState, inLife, type KeptState } from "./subscription-state.ts";
 
 /** How the file of a db's subscriptions is opened; undefined when there is none and none is to be made. */
 export type OpenSubscriptions = (
@@ -155,7 +155,8 @@ export class DbSubscriptions implements Keeper {
     const { perDb } = LIMITS.subscription;
     if (this.#live.size >= perDb.value)
       throw new SkaldError("SUBSCRIPTION_LIMIT", `A db has at most ${perDb.value} subscriptions.`);
-    const kept = { position: from, mark: markOf(this.#db, from), ahead: [], failures: [], parked: [] };
+    const { epoch } = this.#db.log;
+    const kept = { epoch, position: from, mark: markOf(this.#db, from), ahead: [], failures: [], parked: [] };
     const row = { name, definition: JSON.stringify(definition), state: encodeState(kept) };
     (this.#table ??= this.#make()).write([row], []);
     this.#live.set(name, new LiveSubscription(name, definition, this.#db, kept, this));
@@ -239,10 +240,17 @@ export class DbSubscriptions implements Keeper {
     }
   }
 
+  /** Places of an earlier life are good as far as the lives agree. */
+  #inThisLife(kept: KeptState): KeptState {
+    const { lives, epoch } = this.#db.log;
+    const next = lives.find((life) => life.epoch > kept.epoch);
+    return next ? inLife(kept, epoch, next.after, (seq) => markOf(this.#db, seq)) : kept;
+  }
+
   #load(name: string, definition: string, state: Uint8Array): LiveSubscription {
     try {
       const made = JSON.parse(definition) as Definition;
-      return new LiveSubscription(name, made, this.#db, decodeState(state), this);
+      return new LiveSubscription(name, made, this.#db, this.#inThisLife(decodeState(state)), this);
     } catch (error) {
       throw new SkaldError("SUBSCRIPTIONS_DAMAGED", `The subscription ${name} does not read.`, {
         cause: error,

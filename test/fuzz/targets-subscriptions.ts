@@ -23,8 +23,9 @@ const BODIES = [
 ];
 const NAMES = ["mailer", "a.b-c_d", "_x", "0", "x".repeat(128)];
 const STATES: readonly KeptState[] = [
-  { position: 0, mark: new Uint8Array(0), ahead: [], failures: [], parked: [] },
+  { epoch: 1, position: 0, mark: new Uint8Array(0), ahead: [], failures: [], parked: [] },
   {
+    epoch: 3,
     position: 1000,
     mark: new Uint8Array(8).fill(3),
     ahead: [

@@ -1,6 +1,8 @@
 import * as A from "@automerge/automerge";
 import { cidFromString, cidToString } from "../../src/ids/cid.ts";
 import { cursorAt, seqOfCursor } from "../../src/subscriptions/cursor.ts";
+import { Consumer } from "../../src/subscriptions/subscription-consumer.ts";
+import { Subscriptions } from "../../src/subscriptions/subscriptions.ts";
 import { pull, push } from "../../src/replication/exchange.ts";
 import { checkLogNow } from "../../src/db/check.ts";
 import { sqliteFiles, type DbFiles } from "../../src/db/files.ts";
@@ -265,3 +267,37 @@ describe("a build is noticed that", () => {
     expect(findings.map((finding) => finding.what)).toContain(what);
   });
 });
+
+test.each(["ahead of its place", "up to its place"])(
+  "a subscription that had acknowledged commits after the common one (%s) is given those that stand there now",
+  async (how) => {
+    const [a, b] = await two();
+    for (const n of [1, 2, 3]) await put(engine, "items/there", { n }, { db: a });
+    for (const n of [1, 2, 3]) await put(engine, "items/here", { n }, { db: b });
+    const subscriptions = new Subscriptions({ engine, onError: (error) => expect(error).toBeUndefined() });
+    const rest = { include: "none", creator: "ann", created: 0, ackMs: 10_000, maxUnacked: 100 } as const;
+    const given = (): Promise<number[]> =>
+      engine.use(b, async (db) => {
+        const live = subscriptions.of(db).get("s");
+        const consumer = new Consumer("c", 1000);
+        const leave = live.enter(consumer, true);
+        await live.settled();
+        const seqs = consumer.take().map(({ event }) => event.seq);
+        leave();
+        return seqs;
+      });
+    await engine.use(b, (db) => subscriptions.of(db).put("s", { mode: "shared", ...rest }, 4));
+    expect(await given()).toEqual([5, 6, 7, 8, 9]);
+    const acknowledged = how === "ahead of its place" ? [6, 8] : [5, 6, 7];
+    await engine.use(b, async (db) => {
+      const live = subscriptions.of(db).get("s");
+      live.enter(new Consumer("c", 1000), true);
+      await live.settled();
+      await live.ack(acknowledged);
+    });
+    await pull(both(b, a), carrying);
+    expect(await given()).toEqual(
+      [5, 6, 7, 8, 9, 10].filter((seq) => seq > 6 || !acknowledged.includes(seq)),
+    );
+  },
+);
