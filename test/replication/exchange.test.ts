@@ -232,8 +232,10 @@ test("the last commit that two copies share is found wherever it is", async () =
     ] as const) {
       expect((await relate(peerOf(x), peerOf(y))).common.seq).toBe(shared);
     }
-    if (theirs > 0)
-      expect(await codeOf(() => pull({ here: peerOf(c), there: peerOf(d) }, carrying))).toBe("SYNC_DIVERGED");
+    if (theirs > 0) {
+      const unmerged = () => push({ here: peerOf(c), there: peerOf(d) }, carrying, { merge: false });
+      expect(await codeOf(unmerged)).toBe("SYNC_DIVERGED");
+    }
     await Promise.all([closeEngine(c), closeEngine(d)]);
     for (let n = 0; n < 40; n += 1) await put(a, "items/a", { n });
     await pull({ here: peerOf(b), there: peerOf(a) }, carrying);
