@@ -142,6 +142,8 @@ function acknowledgesEarly(storage) {
     read: (seq) => storage.read(seq) ?? waiting.get(seq),
     page: (from, limit) => storage.page(from, limit),
     ranges: () => storage.ranges(),
+    lives: () => storage.lives(),
+    staged: () => storage.staged(),
     tidy: () => storage.tidy(),
     close: () => storage.close(),
   };
