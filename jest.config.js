@@ -8,7 +8,8 @@ export default {
       { jsc: { target: "es2022", parser: { syntax: "typescript" } }, module: { type: "es6" }, sourceMaps: "inline" },
     ],
   },
-  // Half of a test is often a child process: as many files at once as there are cores.
-  maxWorkers: "100%",
+  // Tests wait for timers and children now and then: three files at once keep two cores busy.
+  maxWorkers: "150%",
+  testSequencer: "./test/support/longest-first.mjs",
   testTimeout: 30_000,
 };
