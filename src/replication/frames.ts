@@ -147,10 +147,7 @@ export async function* readFrames(parts: AsyncIterable<Uint8Array>): AsyncGenera
 /** What a map of a stream may take: only heads and ends are maps. */
 const SMALL = 128;
 
-/**
- * The size of the item at `at`. With `more`, so many bytes are missing to tell. A record says how long it is; of a
- * map the size is found by trying, which is cheap since it is small.
- */
+/** The size of the item at `at`. With `more`, so many bytes are missing to tell. */
 function itemSize(
   bytes: Buffer,
   at: number,
@@ -168,16 +165,31 @@ function itemSize(
     return { bytes: 1 + extra + length, record: 1 + extra };
   }
   if (first >> 5 !== 5) throw badFrame("it is neither a record nor a map");
-  for (let size = 2; size <= Math.min(left, SMALL); size += 1) {
-    try {
-      const items = [...decodeCborSequence(bytes.subarray(at, at + size), 2, 8)];
-      if (items.length === 1) return { bytes: size };
-    } catch {
-      // Not all of it yet.
-    }
+  const size = mapSize(bytes, at);
+  return size === undefined ? { bytes: 1, more: true } : { bytes: size };
+}
+
+/** The size of the map at `at`, or undefined when not all of it is there. Throws BAD_CBOR for a large one. */
+function mapSize(bytes: Buffer, at: number): number | undefined {
+  let end = at;
+  for (let items = 1; items > 0; items -= 1) {
+    if (end >= bytes.length) return undefined;
+    const first = bytes[end] as number;
+    const info = first & 0x1f;
+    if (info > 27) throw badFrame("an item has no length");
+    const extra = info < 24 ? 0 : 1 << (info - 24);
+    end += 1 + extra;
+    const kind = first >> 5;
+    if (end > bytes.length) return undefined;
+    if (kind >= 2 && kind <= 5) {
+      // More than four bytes of a length are those of no small map.
+      const length = extra === 0 ? info : extra > 4 ? SMALL : bytes.readUIntBE(end - extra, extra);
+      if (kind <= 3) end += length;
+      else items += kind === 4 ? length : 2 * length;
+    } else if (kind === 6) items += 1;
+    if (end - at > SMALL || items > SMALL) throw badFrame("a map is too large");
   }
-  if (left >= SMALL) throw badFrame("a map is too large");
-  return { bytes: 1, more: true };
+  return end > bytes.length ? undefined : end - at;
 }
 
 function decodeMap(bytes: Uint8Array): unknown {
