@@ -10,6 +10,6 @@ export default {
   },
   // Tests wait for timers and children now and then: three files at once keep two cores busy.
   maxWorkers: "150%",
-  testSequencer: "./test/support/longest-first.mjs",
+  testSequencer: "<rootDir>/test/support/longest-first.mjs",
   testTimeout: 30_000,
 };
