@@ -1,3 +1,5 @@
+import { availableParallelism } from "node:os";
+
 export default {
   testEnvironment: "node",
   testMatch: ["<rootDir>/test/**/*.test.ts"],
@@ -8,8 +10,8 @@ export default {
       { jsc: { target: "es2022", parser: { syntax: "typescript" } }, module: { type: "es6" }, sourceMaps: "inline" },
     ],
   },
-  // Tests wait for timers and children now and then: three files at once keep two cores busy.
-  maxWorkers: "150%",
+  // Tests wait for timers and children now and then: three files for two cores keep both busy.
+  maxWorkers: Math.ceil(1.5 * availableParallelism()),
   testSequencer: "<rootDir>/test/support/longest-first.mjs",
   testTimeout: 30_000,
 };
