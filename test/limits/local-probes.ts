@@ -104,9 +104,14 @@ export const documentProbes: Readonly<Record<string, ProbeSpec>> = {
   },
   // The server gives this time to one job at a time and has no setting for it.
   longJobMs: {
-    run: (ms) => {
-      const most = LIMITS.document.longJobMs.value;
-      return outcomeOf(() => pool({}).split({ bytes: LARGE, deadlineMs: ms > most ? 1 : ms }));
+    run: async (ms) => {
+      const within = ms <= LIMITS.document.longJobMs.value;
+      const documents = pool({});
+      let outcome = "ok";
+      // A process that is busy looks at the clock late, and by then the job may be done.
+      for (let tries = within ? 1 : 10; outcome === "ok" && tries > 0; tries -= 1)
+        outcome = await outcomeOf(() => documents.split({ bytes: LARGE, deadlineMs: within ? ms : 1 }));
+      return outcome;
     },
   },
   queuedJobs: {
