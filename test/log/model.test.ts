@@ -29,7 +29,7 @@ afterAll(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
-const RUNS = Number(process.env["SKALD_TEST_RUNS"] ?? 600);
+const RUNS = Number(process.env["SKALD_TEST_RUNS"] ?? 400);
 let run = 0;
 
 interface Real {

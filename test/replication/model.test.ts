@@ -26,7 +26,7 @@ import {
  */
 jest.setTimeout(600_000);
 const seed = seedOf();
-const RUNS = Number(process.env["SKALD_TEST_RUNS"] ?? 4);
+const RUNS = Number(process.env["SKALD_TEST_RUNS"] ?? 2);
 
 const NAMES = ["one", "two", "three"] as const;
 type Name = (typeof NAMES)[number];
