@@ -63,13 +63,26 @@ export function eventsOf(run: readonly StoredCommit[]): { cids: Uint8Array[]; bl
   const cids: Uint8Array[] = [];
   const blocks: Uint8Array[] = [];
   const txIds: string[] = [];
+  const here = new Set<string>();
+  /** Copies that merged each other both have the commits of the one in merges of their own: once is enough. */
+  const add = (cid: Uint8Array, block: Uint8Array, clientTxId?: string): void => {
+    const name = cidToString(cid);
+    if (here.has(name)) return;
+    here.add(name);
+    cids.push(cid);
+    blocks.push(block);
+    if (clientTxId !== undefined) txIds.push(clientTxId);
+  };
   for (const stored of run) {
     const { events } = stored.commit;
     const from = stored.blocks.length - events.length;
-    for (const { clientTxId } of mergedIn(stored)) txIds.push(clientTxId);
-    cids.push(...events, stored.cid);
-    blocks.push(...stored.blocks.slice(from), stored.bytes);
-    txIds.push(stored.clientTxId);
+    const merged = mergedIn(stored);
+    let at = 0;
+    events.forEach((cid, i) => {
+      const isCommit = cidCodec(cid) === CODEC_DAG_CBOR;
+      add(cid, stored.blocks[from + i] as Uint8Array, isCommit ? merged[at++]?.clientTxId : undefined);
+    });
+    add(stored.cid, stored.bytes, stored.clientTxId);
   }
   const note = encodeNote(txIds);
   cids.push(cidOf(CODEC_RAW, note));
