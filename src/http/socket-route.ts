@@ -18,13 +18,13 @@ export interface SocketRoute {
   readonly root?: true;
   /** Bytes of a frame; a larger one closes the socket with 1009. */
   readonly maxFrame: number;
-  /** Refuses what the socket would have no use for, while that can still be answered with a problem. */
-  readonly check?: (parts: SocketParts, context: DispatchContext) => void;
   /** Takes an open socket over; it must release `parts.held` when it has closed and its work is done. */
   readonly open?: (ws: WebSocket, parts: SocketParts, context: DispatchContext) => OpenSocket;
   /** In its place: looks at what is asked for while it can be refused, by throwing, and gives what takes it over. */
-  readonly prepare?: (parts: SocketParts) => Promise<(ws: WebSocket, context: DispatchContext) => OpenSocket>;
+  readonly prepare?: (parts: SocketParts, context: DispatchContext) => TakeOver | Promise<TakeOver>;
 }
+
+export type TakeOver = (ws: WebSocket, context: DispatchContext) => OpenSocket;
 
 /** What a socket is opened with. */
 export interface SocketParts {

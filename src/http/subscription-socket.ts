@@ -223,17 +223,17 @@ export const subscriptionSocketRoute: SocketRoute = {
   protocol: SUBSCRIPTION_PROTOCOL,
   access: "doc.read",
   maxFrame: LIMITS.subscription.frameBytes.value,
-  check: (parts, context) => {
+  prepare: (parts, context) => {
     find(parts, context).checkRoom(consumerOf(parts, context));
-  },
-  open: (ws, parts, context) => {
-    try {
-      return new SubscriptionSocket(ws, parts, context);
-    } catch (error) {
-      // What was true when it was checked is not any more.
-      parts.held.release();
-      ws.close(1011, isSkaldError(error) ? error.code : "INTERNAL");
-      return { end: () => ws.terminate() };
-    }
+    return (ws) => {
+      try {
+        return new SubscriptionSocket(ws, parts, context);
+      } catch (error) {
+        // What was true when it was checked is not any more.
+        parts.held.release();
+        ws.close(1011, isSkaldError(error) ? error.code : "INTERNAL");
+        return { end: () => ws.terminate() };
+      }
+    };
   },
 };

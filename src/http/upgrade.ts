@@ -125,11 +125,10 @@ async function admit(
     const query = new URLSearchParams(asked.search);
     const name = match[2] === undefined ? {} : { name: decoded(match[2]) };
     const parts = { principal, token, alive, db, held, wanted: wanted.signal, query, ...name };
-    const { open, prepare, check } = offered.route;
+    const { open, prepare } = offered.route;
     try {
-      check?.(parts, context);
       const takeOver = prepare
-        ? await prepare(parts)
+        ? await prepare(parts, context)
         : (ws: WebSocket, context: DispatchContext) => (open as Opens)(ws, parts, context);
       return { ...offered, leave, parts, takeOver };
     } catch (error) {
@@ -143,6 +142,7 @@ async function admit(
 }
 
 type Opens = NonNullable<SocketRoute["open"]>;
+
 /** Who the client is: by its token, else by its ticket, else whoever may come without. Throws UNAUTHENTICATED. */
 function admitted(
   req: IncomingMessage,

@@ -426,16 +426,13 @@ test("a refusal repeats no more of a value than it needs", async () => {
 });
 
 // Takes a worker its whole ten seconds, so it is for the long hunt.
-(FACTOR > 1 ? test : test.skip)(
-  "a patch that doubles the document sixty times is given up, and the worker with it",
-  async () => {
+if (FACTOR > 1)
+  test("a patch that doubles the document sixty times is given up, and the worker with it", async () => {
     const patch = Array.from({ length: 60 }, (_, i) => ({ op: "copy", from: "", path: `/x${i}` }));
     const headers = { "content-type": "application/json-patch+json" };
     const reply = await ask("PATCH", `${API}/db/notes/docs/c/k`, { headers, body: JSON.stringify(patch) });
     expect([409, 413, 422]).toContain(reply.status);
-  },
-  60_000,
-);
+  }, 60_000);
 
 test("after all of it the log is sound", async () => {
   expect(await server.stop()).toBe(0);
