@@ -40,9 +40,9 @@ export interface Service {
 export interface ServiceOptions {
   /** Listen on TCP; without it only on the local socket. */
   readonly listen: boolean;
-  /** Called when storage failed and the process must end without closing anything. */
   /** Other limits of the servers than those of `LIMITS`. */
   readonly limits?: Partial<ServerLimits>;
+  /** Called when storage failed and the process must end without closing anything. */
   readonly onFatal?: (error: unknown) => void;
 }
 
@@ -169,10 +169,14 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const servers: Server[] = [];
   const closeAll = async (): Promise<void> => {
     await Promise.all(servers.map(closeServer));
-    await scrub.stop();
-    await engine.close();
-    tokens.close();
-    events.close();
+    // A db whose last checkpoint failed is no reason to leave the files of the service open.
+    try {
+      await scrub.stop();
+      await engine.close();
+    } finally {
+      tokens.close();
+      events.close();
+    }
   };
   const socket = socketPath(config.dir);
   let url: string | undefined;

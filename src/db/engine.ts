@@ -314,7 +314,8 @@ export class Engine {
     const failures: unknown[] = [];
     for (const dbId of this.#open.keys())
       await this.#shut(dbId).catch((error: unknown) => failures.push(error));
-    await Promise.all(this.#closing.values());
+    for (const end of await Promise.allSettled(this.#closing.values()))
+      if (end.status === "rejected") failures.push(end.reason);
     await this.documents.close().catch((error: unknown) => failures.push(error));
     this.#table.close();
     this.lock.release();

@@ -1,5 +1,5 @@
 import { BloomFilter } from "./bloom.ts";
-import type { History, HistoryChange, Most, Stretch } from "./history.ts";
+import type { History, HistoryChange, Most, Since, Stretch } from "./history.ts";
 import type { Have } from "./sync-message.ts";
 
 /** What is sent in one message, and what it says of us. */
@@ -50,25 +50,41 @@ export async function firstBatch(history: History, shared: readonly string[]): P
  * to chance. Then both have all of ours, and it sends what is not among that.
  */
 export async function exactBatch(history: History, peer: Peer): Promise<Batch> {
-  if (!peer.feeds) {
-    return { heads: history.heads, have: [{ lastSync: peer.has.heads, bloom: NONE }], parts: [], served: [] };
-  }
+  if (!peer.feeds) return onlyHeads(history, peer);
   const known = peer.has.heads;
-  const small = history.size <= SMALL;
-  const since =
-    known.length > 0 || small || !peer.version2 ? await history.since(known, most(history, peer)) : undefined;
+  const since = goesOn(history, peer) ? await history.since(known, most(history, peer)) : undefined;
   if (since) {
     const served = await byName(history, peer.need, new Set(since.changes.map(({ hash }) => hash)));
-    const { heads, seq } = since;
-    return {
-      heads,
-      have: [{ lastSync: heads, bloom: NONE }],
-      parts: [...served, ...since.changes].map(({ bytes }) => bytes),
-      served: served.map(({ hash }) => hash),
-      upTo: { seq, heads },
-    };
+    return newer(since, served);
   }
   return peer.version2 ? wholeBatch(history) : portion(history, known);
+}
+
+/** The same when it follows from what is in memory, as it does for peers that wait for news. */
+export function exactNow(history: History, peer: Peer): Batch | "later" {
+  if (!peer.feeds) return onlyHeads(history, peer);
+  if (peer.need.length > 0 || !goesOn(history, peer)) return "later";
+  const since = history.sinceNow(peer.has.heads, most(history, peer));
+  return since === undefined || since === "later" ? "later" : newer(since, []);
+}
+
+function onlyHeads({ heads }: History, { has }: Peer): Batch {
+  return { heads, have: [{ lastSync: has.heads, bloom: NONE }], parts: [], served: [] };
+}
+
+/** Whether the peer is sent single changes, if these are few enough. */
+function goesOn({ size }: History, { has, version2 }: Peer): boolean {
+  return has.heads.length > 0 || size <= SMALL || !version2;
+}
+
+function newer({ heads, seq, changes }: Since, served: readonly HistoryChange[]): Batch {
+  return {
+    heads,
+    have: [{ lastSync: heads, bloom: NONE }],
+    parts: [...served, ...changes].map(({ bytes }) => bytes),
+    served: served.map(({ hash }) => hash),
+    upTo: { seq, heads },
+  };
 }
 
 /**

@@ -1,6 +1,6 @@
 import { LIMITS } from "../limits.ts";
 import type { ChangeHeader } from "../log/change.ts";
-import { exactBatch, filteredBatch, firstBatch, type Batch, type Peer } from "./batch.ts";
+import { exactBatch, exactNow, filteredBatch, firstBatch, type Batch, type Peer } from "./batch.ts";
 import { BloomFilter } from "./bloom.ts";
 import type { History } from "./history.ts";
 import { inOrder } from "./in-order.ts";
@@ -14,6 +14,7 @@ import {
   ownCapabilities,
   within,
   type Have,
+  type SyncMessage,
 } from "./sync-message.ts";
 
 /** What a message brought. */
@@ -102,16 +103,22 @@ export class DocumentSync {
    * Takes a message. When it throws (SYNC_MALFORMED, TOO_LARGE, what the guards and taking apart throw), nothing
    * of it counts.
    */
-  async receive(bytes: Uint8Array, history: History): Promise<Received> {
-    const message = decodeSyncMessage(bytes);
-    const filters = message.have.map(({ lastSync, bloom }) => ({
-      lastSync,
-      bloom: BloomFilter.decode(bloom),
-    }));
+  async receive(bytes: Uint8Array | SyncMessage, history: History): Promise<Received> {
+    const message = bytes instanceof Uint8Array ? decodeSyncMessage(bytes) : bytes;
+    const filters = filtersOf(message);
     const brought = message.parts.length > 0;
     const headers = this.readOnly ? [] : await readParts(message.parts, history);
     const changes = headers.length > 0 ? await this.#take(headers, history) : [];
+    this.#hear(message, filters, brought);
+    return { changes, brought };
+  }
 
+  /** Takes a message that has no changes. Throws SYNC_MALFORMED, and nothing of it counts. */
+  hear(message: SyncMessage): void {
+    this.#hear(message, filtersOf(message), false);
+  }
+
+  #hear(message: SyncMessage, filters: Filters, brought: boolean): void {
     const { version2, readOnly, reset } = capabilitiesOf(message);
     const heads = message.heads.length > 1 ? message.heads.toSorted() : message.heads;
     if (!this.#their || !same(this.#their.heads, heads)) {
@@ -129,7 +136,6 @@ export class DocumentSync {
     this.#unknown = heads;
     this.#heard = true;
     if (brought) this.#owed = true;
-    return { changes, brought };
   }
 
   /** How many changes wait for what they build on. */
@@ -148,23 +154,53 @@ export class DocumentSync {
   /** The next message for this peer, or nothing. Takes note of what both sides have on the way. */
   async generate(history: History): Promise<Uint8Array | undefined> {
     const { heads } = history;
-    if (!this.#heard && this.#lastHeads !== undefined && same(this.#lastHeads, heads)) return undefined;
-    // What needs no waiting does not wait: one edit goes out to many peers.
+    const now = this.generateNow(history);
+    if (now !== "later") return now;
     if (this.#unknown.length > 0) await this.#settle(history);
     const need = this.#unknown.length > 0 || this.#waiting.size > 0 ? await this.#need(history) : NO_HASHES;
     const key = this.#key(heads, need);
+    const batch = await this.#batch(history, need);
+    const message = this.#message(batch, need);
+    if (message && key !== undefined && same(batch.heads, heads)) history.remember(key, message);
+    return message;
+  }
+
+  /**
+   * The same where it follows from what is in memory, else `later`, and nothing was said. One edit goes out to
+   * a hundred peers without a hundred promises, and with bytes that were made once: 20 µs for each instead of 40.
+   */
+  generateNow(history: History): Uint8Array | "later" | undefined {
+    const { heads } = history;
+    if (this.#quiet(heads)) return undefined;
+    if (!this.#their || this.#waiting.size > 0 || !this.#settleNow(history)) return "later";
+    if (this.#unknown.length > 0) return "later";
+    const key = this.#key(heads, NO_HASHES);
     const known = key === undefined ? undefined : history.recall(key);
     if (known) {
-      this.#said({ heads, parts: [], served: [], upTo: { seq: history.seq, heads }, have: [] }, need);
+      this.#said({ heads, parts: [], served: [], upTo: { seq: history.seq, heads }, have: [] }, NO_HASHES);
       return known;
     }
-    const batch = await this.#batch(history, need);
+    const batch = exactNow(history, this.#peer());
+    if (batch === "later") return batch;
+    const message = this.#message(batch, NO_HASHES);
+    if (message && key !== undefined) history.remember(key, message);
+    return message;
+  }
+
+  /** Whether there is certainly nothing to say. */
+  #quiet(heads: readonly string[]): boolean {
+    return !this.#heard && this.#lastHeads !== undefined && same(this.#lastHeads, heads);
+  }
+
+  /** A message of this batch, unless the peer would learn nothing from it. */
+  #message(batch: Batch, need: readonly string[]): Uint8Array | undefined {
     if (!this.#speaks(batch, need)) {
       this.#heard = false;
       this.#owed = false;
       return undefined;
     }
-    const message = encodeSyncMessage({
+    this.#said(batch, need);
+    return encodeSyncMessage({
       version: this.#version2 ? 2 : 1,
       heads: batch.heads,
       need,
@@ -172,9 +208,6 @@ export class DocumentSync {
       parts: this.#version2 && batch.parts.length > 1 ? [Buffer.concat(batch.parts)] : batch.parts,
       capabilities: ownCapabilities(this.readOnly),
     });
-    if (key !== undefined && same(batch.heads, heads)) history.remember(key, message);
-    this.#said(batch, need);
-    return message;
   }
 
   /**
@@ -189,15 +222,20 @@ export class DocumentSync {
     return `${this.#version2 ? 2 : 1}${this.readOnly ? "r" : "w"} ${this.#has.heads.join()} ${heads.join()}`;
   }
 
-  async #batch(history: History, need: readonly string[]): Promise<Batch> {
+  #peer(): Peer {
     const their = this.#their;
-    const peer: Peer = {
+    return {
       has: this.#has,
       need: their && !this.#theyOnlyRead ? their.need.filter((hash) => !this.#served.has(hash)) : [],
       filters: their?.filters ?? [],
       version2: this.#version2,
       feeds: !this.#theyOnlyRead,
     };
+  }
+
+  async #batch(history: History, need: readonly string[]): Promise<Batch> {
+    const their = this.#their;
+    const peer = this.#peer();
     if (!their) return firstBatch(history, this.#shared);
     if (this.#unknown.length === 0) return exactBatch(history, peer);
     // Who is asked for one change by name is to send that alone.
@@ -227,12 +265,32 @@ export class DocumentSync {
 
   /** Which of the peer's heads are here now, and what follows of what both have. */
   async #settle(history: History): Promise<void> {
+    const seqs: (number | undefined)[] = [];
+    for (const head of this.#unknown) seqs.push(await history.seqOf(head));
+    this.#settled(seqs);
+  }
+
+  /** The same where nothing must be read for it; false when something must. */
+  #settleNow(history: History): boolean {
+    if (this.#unknown.length === 0) return true;
+    const seqs: (number | undefined)[] = [];
+    for (const head of this.#unknown) {
+      const seq = history.seqOfNow(head);
+      if (seq === "later") return false;
+      seqs.push(seq);
+    }
+    this.#settled(seqs);
+    return true;
+  }
+
+  /** `seqs` of `#unknown`. */
+  #settled(seqs: readonly (number | undefined)[]): void {
     if (!this.#their) return;
     const unknown: string[] = [];
     const known: string[] = [];
     const later: string[] = [];
-    for (const head of this.#unknown) {
-      const seq = await history.seqOf(head);
+    for (const [i, head] of this.#unknown.entries()) {
+      const seq = seqs[i];
       if (seq === undefined) {
         unknown.push(head);
         continue;
@@ -277,7 +335,14 @@ export class DocumentSync {
 interface Their {
   readonly heads: readonly string[];
   readonly need: readonly string[];
-  readonly filters: Peer["filters"];
+  readonly filters: Filters;
+}
+
+type Filters = Peer["filters"];
+
+/** Throws SYNC_MALFORMED. */
+function filtersOf({ have }: SyncMessage): Filters {
+  return have.map(({ lastSync, bloom }) => ({ lastSync, bloom: BloomFilter.decode(bloom) }));
 }
 
 /** How a peer says that it lacks what it was told both have: nothing in common and an empty filter. */

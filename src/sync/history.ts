@@ -19,6 +19,8 @@ export interface History {
    * change that is not here or was set aside. Cheap for heads and what was committed lately.
    */
   seqOf(hash: string): Promise<number | undefined>;
+  /** The same when it follows from what is in memory; `later` when something must be read for it. */
+  seqOfNow(hash: string): number | "later" | undefined;
   /** Whether a change was set aside: it is here and does not count. */
   refused(hash: string): boolean;
   /** Whether changes may build on it before the document is here: its genesis, which anybody can make. */
@@ -28,6 +30,8 @@ export interface History {
    * Undefined when that are more than `most` or too many bytes. Costs what was committed since.
    */
   since(known: readonly string[], most: Most): Promise<Since | undefined>;
+  /** The same when it follows from what is in memory; `later` when something must be read for it. */
+  sinceNow(known: readonly string[], most: Most): Since | "later" | undefined;
   /** The same without the bytes, however many there are. */
   stretch(known: readonly string[]): Promise<Stretch>;
   /** A change by its hash, undefined when it is not here. */

@@ -93,7 +93,18 @@ export class SyncHub {
   wrote({ seq, duplicate, heads }: Receipt, doc: string, changes: readonly ChangeHeader[]): void {
     if (duplicate) return;
     this.histories.took(doc, seq, changes, heads[doc] ?? []);
-    if (seq > this.#followed) this.#own.set(seq, doc);
+    if (seq === this.#followed + 1) {
+      // The next turn may be half a millisecond away.
+      this.#followed = seq;
+      const document = this.#byName.get(doc) ?? this.#made(doc, seq);
+      if (document) this.#moved(document, false);
+    } else if (seq > this.#followed) this.#own.set(seq, doc);
+  }
+
+  #moved(document: HubDocument, refused: boolean): void {
+    for (const holder of document.holders) holder.touched(refused);
+    const heads = this.isFollowed(document, this.storageId) ? this.ownHeads(document) : undefined;
+    if (heads) this.tell(document, heads, undefined);
   }
 
   /** Gives a message to the peers that have the document open, but for the one it came from. */
@@ -172,11 +183,7 @@ export class SyncHub {
         this.#followed = commit.seq;
       }
     }
-    for (const [document, refused] of touched) {
-      for (const holder of document.holders) holder.touched(refused);
-      const heads = this.isFollowed(document, this.storageId) ? this.ownHeads(document) : undefined;
-      if (heads) this.tell(document, heads, undefined);
-    }
+    for (const [document, refused] of touched) this.#moved(document, refused);
   }
 
   /** A document that peers ask for by its id, when this commit made it. */

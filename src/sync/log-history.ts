@@ -102,13 +102,17 @@ export class LogHistory implements History {
     return state !== undefined && this.fresh(actor, seq) && deps.every((dep) => state.heads.has(dep));
   }
 
-  async seqOf(hash: string): Promise<number | undefined> {
+  seqOfNow(hash: string): number | "later" | undefined {
     const state = this.#look();
     if (!state || state.refused.has(hash)) return undefined;
     if (hash === this.#genesis.hash) return 0;
     if (state.heads.has(hash)) return state.last;
-    const known = this.#index.get(hash);
-    if (known !== undefined) return known;
+    return this.#index.get(hash) ?? "later";
+  }
+
+  async seqOf(hash: string): Promise<number | undefined> {
+    const now = this.seqOfNow(hash);
+    if (now !== "later") return now;
     const single = this.#log.singleOfChange(this.#doc, hash);
     const bundled = this.#log.bundledUpTo(this.#doc);
     if (single !== undefined || bundled === 0) return single;
@@ -117,21 +121,33 @@ export class LogHistory implements History {
     return index < 0 ? undefined : outline.seqOf(index);
   }
 
+  sinceNow(known: readonly string[], most: Most): Since | "later" | undefined {
+    const { found, over } = this.#walk(known, most);
+    return over ? found() : "later";
+  }
+
   async since(known: readonly string[], most: Most): Promise<Since | undefined> {
+    const { walk, found, over } = this.#walk(known, most);
+    if (over || !walk) return found();
+    for await (const past of this.#older(this.#past[0])) {
+      if (!walk.step(past)) break;
+    }
+    return found();
+  }
+
+  /** As far as the commits in memory go; `over` when that is far enough. */
+  #walk(known: readonly string[], most: Most) {
     const state = this.#look();
-    if (!state) return { heads: [], seq: 0, changes: [] };
+    if (!state) return { found: (): Since | undefined => ({ heads: [], seq: 0, changes: [] }), over: true };
     const heads = this.#heads;
     const walk = new Walk(known, state.refused, this.#genesis, most);
-    const result = (): Since | undefined =>
+    const found = (): Since | undefined =>
       walk.over ? undefined : { heads, seq: state.last, changes: walk.changes() };
-    if (walk.covers(heads)) return result();
+    if (walk.covers(heads)) return { walk, found, over: true };
     for (let i = this.#past.length - 1; i >= 0; i -= 1) {
-      if (!walk.step(this.#past[i] as Past)) return result();
+      if (!walk.step(this.#past[i] as Past)) return { walk, found, over: true };
     }
-    for await (const past of this.#older(this.#past[0])) {
-      if (!walk.step(past)) return result();
-    }
-    return result();
+    return { walk, found, over: false };
   }
 
   async stretch(known: readonly string[]): Promise<Stretch> {

@@ -14,7 +14,7 @@ import {
   type StorageHeads,
   type Unaddressed,
 } from "./repo-message.ts";
-import { decodeSyncMessage } from "./sync-message.ts";
+import { decodeSyncMessage, type SyncMessage } from "./sync-message.ts";
 
 const { changes: most } = LIMITS.tx;
 
@@ -74,8 +74,26 @@ export class PeerDocument implements HubHolder {
 
   /** A `request` or `sync` of the peer; `data` is a view that stays as it is. */
   take(data: Uint8Array, isRequest: boolean, bytes: number): void {
-    this.#queue.push({ data, isRequest, bytes });
+    const incoming: Incoming = { data, isRequest, bytes };
+    const idle = !this.#running && this.#queue.length === 0;
+    if (idle && this.#phase === "open" && this.#sync && this.#hearNow(this.#sync, incoming))
+      this.peer.done(bytes);
+    else this.#queue.push(incoming);
     this.#work();
+  }
+
+  /** Most messages say that what was sent is there: that waits for nothing. What is anything else waits its turn. */
+  #hearNow(sync: DocumentSync, incoming: Incoming): boolean {
+    try {
+      incoming.message = decodeSyncMessage(incoming.data);
+      if (incoming.message.parts.length > 0) return false;
+      sync.hear(incoming.message);
+    } catch {
+      return false;
+    }
+    this.#tellPeersHeads(sync);
+    this.#stale = true;
+    return true;
   }
 
   touched(refused: boolean): void {
@@ -102,7 +120,7 @@ export class PeerDocument implements HubHolder {
   }
 
   #work(): void {
-    if (this.#running || !this.#hasWork()) return;
+    if (this.#running || !this.#hasWork() || this.#catchUpNow()) return;
     this.#running = true;
     this.peer.works(
       this.#run()
@@ -140,7 +158,7 @@ export class PeerDocument implements HubHolder {
     return this.#document.name ?? drawnName(this.#document.id);
   }
 
-  async #receive({ data, isRequest }: Incoming): Promise<void> {
+  async #receive({ data, isRequest, message }: Incoming): Promise<void> {
     if (this.#phase === "refused") return;
     const doc = this.#name;
     let sync: DocumentSync;
@@ -151,7 +169,7 @@ export class PeerDocument implements HubHolder {
         return;
       }
       sync = this.#opened(doc);
-      const { changes } = await sync.receive(data, this.#hub.histories.of(doc));
+      const { changes } = await sync.receive(message ?? data, this.#hub.histories.of(doc));
       if (changes.length > 0) await this.#write(doc, changes);
     } catch (error) {
       if (!isSkaldError(error) || error.status >= 500) throw error;
@@ -187,6 +205,20 @@ export class PeerDocument implements HubHolder {
       const receipt = await db.tx({ author, writes: [{ doc, changes: part }] });
       this.#hub.wrote(receipt, doc, part);
     }
+  }
+
+  /** The same as `#catchUp`, where nothing must be waited for; else false, and nothing was done. */
+  #catchUpNow(): boolean {
+    if (this.#queue.length > 0 || this.#phase !== "open" || !this.#sync || this.#setAside) return false;
+    try {
+      const data = this.#sync.generateNow(this.#hub.histories.of(this.#name));
+      if (data === "later") return false;
+      this.#stale = false;
+      if (data) this.peer.send(syncMessage(this.#hub.peerId, this.#document.id, data));
+    } catch (error) {
+      this.peer.failed(error);
+    }
+    return true;
   }
 
   /** Makes what the peer is to know of the document as it is now. */
@@ -247,6 +279,8 @@ export class PeerDocument implements HubHolder {
 
 interface Incoming {
   readonly data: Uint8Array;
+  /** What the data says, when it was looked at already. */
+  message?: SyncMessage;
   readonly isRequest: boolean;
   /** Of the frame it came in. */
   readonly bytes: number;

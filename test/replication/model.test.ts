@@ -25,8 +25,7 @@ import {
  * they have exchanged what they have they hold the same commits, and everything that was acknowledged is in them.
  */
 jest.setTimeout(600_000);
-/** The gate's own, so that it says the same of the same code; it found a commit that was in a merge twice. */
-const seed = seedOf(894_408_269);
+const seed = seedOf();
 const RUNS = Number(process.env["SKALD_TEST_RUNS"] ?? 4);
 
 const NAMES = ["one", "two", "three"] as const;

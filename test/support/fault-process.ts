@@ -129,9 +129,13 @@ export function startWriter(
   };
 }
 
-/** The seeds of a run print with its failure; give one again through this variable. */
-export function seedOf(fallback = Math.floor(Math.random() * 2 ** 31)): number {
-  return Number(process.env["SKALD_TEST_SEED"] ?? fallback);
+/** Where a change is judged, red has to mean the change: the seed of CI is one. Everywhere else it is drawn. */
+const CI_SEED = 20_261_121;
+
+/** The seeds of a run print with its failure; give one again through SKALD_TEST_SEED. */
+export function seedOf(): number {
+  const drawn = process.env["CI"] === undefined ? Math.floor(Math.random() * 2 ** 31) : CI_SEED;
+  return Number(process.env["SKALD_TEST_SEED"] ?? drawn);
 }
 
 /** Numbers in [0, 1), the same for the same seed (mulberry32). */
