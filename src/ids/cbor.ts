@@ -224,6 +224,18 @@ export class CborReader {
     if (!this.isKey(key)) throw new RangeError(`expected the key ${key}`);
   }
 
+  /** The kind of the next item: 0 whole number, 2 bytes, 3 text, 4 array, 5 map, 6 tag, 7 simple; undefined at the end. */
+  major(): number | undefined {
+    const first = this.#bytes[this.#at];
+    return first === undefined ? undefined : first >> 5;
+  }
+
+  bool(): boolean {
+    const first = this.#bytes[this.#at++];
+    if (first !== 0xf4 && first !== 0xf5) throw new RangeError("expected true or false");
+    return first === 0xf5;
+  }
+
   true(): void {
     if (this.#bytes[this.#at++] !== 0xf5) throw new RangeError("expected true");
   }

@@ -113,7 +113,9 @@ export function packBundle(uid: Uint8Array, commits: readonly StoredCommit[]): U
   for (const list of explicit) hashes(meta, list);
   meta.array(events.length);
   for (const block of events) meta.bytes(block);
-  putMerges(meta, commits);
+  const apart = commits.some(({ commit }, i) => isApart(commit, commits[i - 1]?.cid));
+  putMerges(meta, commits, apart);
+  if (apart) putApart(meta, commits);
 
   const out = new CborWriter(64 * 1024);
   out.raw(Uint8Array.of(BUNDLE_FORMAT));
@@ -191,6 +193,7 @@ function expand(uid: Uint8Array, payload: Uint8Array): StoredCommit[] {
   const explicit = readList(r, readHashes);
   const events = readList(r, (x) => x.bytes());
   const merges = readMerges(r);
+  const apart = readApart(r);
   r.end();
 
   const commits: StoredCommit[] = [];
@@ -226,17 +229,19 @@ function expand(uid: Uint8Array, payload: Uint8Array): StoredCommit[] {
     blocks.push(...ownEvents);
     const said = nth(message, i);
     const merge = merges.get(i);
+    const { branch = "main", parents = parent ? [parent] : [], ...rest } = apart.get(i) ?? {};
     const commit: Commit = {
       version: 1,
       db: uid,
-      branch: "main",
+      branch,
       seq,
-      parents: [...(parent ? [parent] : []), ...(merge ? [merge.parent] : [])],
+      parents: [...parents, ...(merge ? [merge.parent] : [])],
       time,
       author: nth(authors, nth(author, i)),
       entries,
       events: ownEvents.map((bytes, at) => cidOf(merge?.commits.has(at) ? CODEC_DAG_CBOR : CODEC_RAW, bytes)),
       ...(said === 0 ? {} : { message: nth(messages, said - 1) }),
+      ...rest,
     };
     const bytes = encodeCommit(commit);
     const cid = cidFromDigest(CODEC_DAG_CBOR, blake3(bytes));
@@ -269,9 +274,9 @@ function firstBases(commits: readonly StoredCommit[]): (readonly string[])[] {
 }
 
 /** Of merges their second parents, and which of their events are commits. Nothing when there is none. */
-function putMerges(w: CborWriter, commits: readonly StoredCommit[]): void {
+function putMerges(w: CborWriter, commits: readonly StoredCommit[], always: boolean): void {
   const merges = commits.flatMap(({ commit }, i) => (isMerge(commit) ? [{ commit, i }] : []));
-  if (merges.length === 0) return;
+  if (merges.length === 0 && !always) return;
   w.array(merges.length);
   for (const { commit, i } of merges) {
     w.uint(i);
@@ -289,6 +294,52 @@ function readMerges(r: CborReader): Map<number, { parent: Uint8Array; commits: R
   for (let left = r.array(); left > 0; left -= 1)
     merges.set(r.uint(), { parent: r.bytes(), commits: new Set(readNumbers(r)) });
   return merges;
+}
+
+/** Whether a commit has more to it than that it follows the one before it on `main`. */
+function isApart({ branch, line, signed, parents }: Commit, before: Uint8Array | undefined): boolean {
+  if (branch !== "main" || line || signed) return true;
+  const [parent] = parents;
+  return before !== undefined && (!parent || Buffer.compare(parent, before) !== 0);
+}
+
+type Apart = Partial<Pick<Commit, "branch" | "parents" | "line" | "signed">>;
+
+/** Branch, first parent, line and signature of the commits that have any of their own; nothing when none does. */
+function putApart(w: CborWriter, commits: readonly StoredCommit[]): void {
+  const apart = commits.flatMap(({ commit }, i) =>
+    isApart(commit, commits[i - 1]?.cid) ? [{ commit, i }] : [],
+  );
+  w.array(apart.length);
+  for (const { commit, i } of apart) {
+    const { branch, parents, line, signed } = commit;
+    w.uint(i);
+    w.text(branch);
+    w.bytes(parents[0] ?? NOTHING);
+    w.bytes(line ?? NOTHING);
+    w.text(signed?.signer ?? "");
+    w.bytes(signed?.signature ?? NOTHING);
+  }
+}
+
+function readApart(r: CborReader): Map<number, Apart> {
+  const apart = new Map<number, Apart>();
+  if (r.atEnd()) return apart;
+  for (let left = r.array(); left > 0; left -= 1) {
+    const i = r.uint();
+    const branch = r.text();
+    const parent = r.bytes();
+    const line = r.bytes();
+    const signer = r.text();
+    const signature = r.bytes();
+    apart.set(i, {
+      branch,
+      parents: parent.length > 0 ? [parent] : [],
+      ...(line.length > 0 ? { line } : {}),
+      ...(signer === "" ? {} : { signed: { signer, signature } }),
+    });
+  }
+  return apart;
 }
 
 class Table {

@@ -79,6 +79,11 @@ export class CommitScan {
     this.#skip(this.#head(0x40));
     this.#key("seq");
     this.seq = this.#head(0x00);
+    let optional = 0;
+    if (this.#isKey("line")) {
+      this.#skip(LINK);
+      optional += 1;
+    }
     this.#key("time");
     this.time = this.#head(0x00);
     this.#key("author");
@@ -89,6 +94,11 @@ export class CommitScan {
     this.branchAt = this.#from;
     this.#key("events");
     this.#skip(LINK * this.#head(0x80));
+    const signed = this.#isKey("signer");
+    if (signed) {
+      this.#text();
+      optional += 2;
+    }
     this.#key("entries");
     this.count = this.#head(0x80);
     for (let i = 0; i < this.count; i += 1) this.#entry(i);
@@ -100,7 +110,11 @@ export class CommitScan {
     this.#skip(LINK * this.#head(0x80));
     this.#key("version");
     const version = this.#head(0x00);
-    const wanted = this.messageAt < 0 ? 9 : 10;
+    if (signed) {
+      this.#key("signature");
+      this.#skip(this.#head(0x40));
+    }
+    const wanted = 9 + optional + (this.messageAt < 0 ? 0 : 1);
     if (this.seq !== seq || version !== 1 || fields !== wanted || this.#at !== end) throw this.#damaged();
   }
 

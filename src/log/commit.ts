@@ -13,8 +13,13 @@ export interface Commit {
   readonly db: Uint8Array;
   readonly branch: string;
   readonly seq: number;
-  /** Addresses of the commits this one follows: none for the first of a db. */
+  /** Addresses of the commits this one follows on its branch, and of merge sources: none for the first of a db. */
   readonly parents: readonly Uint8Array[];
+  /**
+   * Address of the commit with the seq before, when the first parent is another: so that any commit vouches for
+   * all that came before it in the db.
+   */
+  readonly line?: Uint8Array;
   /** Milliseconds since 1970; never less than the commit before. */
   readonly time: number;
   /** The principal that wrote. */
@@ -23,6 +28,14 @@ export interface Commit {
   /** Addresses of the events. */
   readonly events: readonly Uint8Array[];
   readonly message?: string;
+  /** `did:key` of the server that signed it, and its Ed25519 signature of the bytes without these two fields. */
+  readonly signed?: Signed;
+}
+
+export interface Signed {
+  readonly signer: string;
+  /** 64 bytes. */
+  readonly signature: Uint8Array;
 }
 
 export interface CommitEntry {
@@ -46,11 +59,16 @@ const writer = new CborWriter();
 export function encodeCommit(commit: Commit): Uint8Array {
   const w = writer;
   w.reset();
-  w.map(commit.message === undefined ? 9 : 10);
+  const { message, line, signed } = commit;
+  w.map(9 + (message === undefined ? 0 : 1) + (line ? 1 : 0) + (signed ? 2 : 0));
   w.text("db");
   w.bytes(commit.db);
   w.text("seq");
   w.uint(commit.seq);
+  if (line) {
+    w.text("line");
+    w.link(line);
+  }
   w.text("time");
   w.uint(commit.time);
   w.text("author");
@@ -59,6 +77,10 @@ export function encodeCommit(commit: Commit): Uint8Array {
   w.text(commit.branch);
   w.text("events");
   links(commit.events);
+  if (signed) {
+    w.text("signer");
+    w.text(signed.signer);
+  }
   w.text("entries");
   w.array(commit.entries.length);
   for (const entry of commit.entries) {
@@ -80,14 +102,18 @@ export function encodeCommit(commit: Commit): Uint8Array {
       hashes(entry.refused);
     }
   }
-  if (commit.message !== undefined) {
+  if (message !== undefined) {
     w.text("message");
-    w.text(commit.message);
+    w.text(message);
   }
   w.text("parents");
   links(commit.parents);
   w.text("version");
   w.uint(commit.version);
+  if (signed) {
+    w.text("signature");
+    w.bytes(signed.signature);
+  }
   return w.take();
 }
 
@@ -113,6 +139,7 @@ export function decodeCommit(bytes: Uint8Array): Commit {
     const db = r.bytes();
     r.key("seq");
     const seq = r.uint();
+    const line = r.isKey("line") ? readLink(r) : undefined;
     r.key("time");
     const time = r.uint();
     r.key("author");
@@ -121,6 +148,7 @@ export function decodeCommit(bytes: Uint8Array): Commit {
     const branch = r.text();
     r.key("events");
     const events = list(r, readLink);
+    const signer = r.isKey("signer") ? r.text() : undefined;
     r.key("entries");
     const entries = list(r, readEntry);
     const message = r.isKey("message") ? r.text() : undefined;
@@ -128,11 +156,20 @@ export function decodeCommit(bytes: Uint8Array): Commit {
     const parents = list(r, readLink);
     r.key("version");
     const version = r.uint();
+    const signature = r.isKey("signature") ? r.bytes() : undefined;
     r.end();
     if (version !== 1) throw new RangeError(`commit version ${version}`);
-    if (fields !== (message === undefined ? 9 : 10)) throw new RangeError("a commit has other fields");
+    const optional = [message, line, signer, signature].filter((field) => field !== undefined).length;
+    if (fields !== 9 + optional || (signer === undefined) !== (signature === undefined))
+      throw new RangeError("a commit has other fields");
     const commit: Commit = { version, db, branch, seq, parents, time, author, entries, events };
-    return message === undefined ? commit : { ...commit, message };
+    if (optional === 0) return commit;
+    return {
+      ...commit,
+      ...(message === undefined ? {} : { message }),
+      ...(line ? { line } : {}),
+      ...(signer !== undefined && signature ? { signed: { signer, signature } } : {}),
+    };
   } catch (cause) {
     throw new SkaldError("DB_DAMAGED", "A commit's bytes are not those of a commit.", { cause });
   }

@@ -1,5 +1,5 @@
 import { SkaldError, isSkaldError } from "../errors.ts";
-import { CODEC_DAG_CBOR, cidDigest, cidFromDigest, cidToString } from "../ids/cid.ts";
+import { CODEC_DAG_CBOR, CODEC_RAW, cidDigest, cidFromDigest, cidOf, cidToString } from "../ids/cid.ts";
 import { blake3, toHex } from "../ids/hash.ts";
 import type { DbIdentity, StoredRecord } from "../store/contract.ts";
 import type { World } from "../world.ts";
@@ -81,7 +81,8 @@ export class Group {
       if (seq !== undefined) return this.#repeat(tx, seq);
     }
     const planned = planTransaction(tx, this.stage, this.#lookup());
-    if (planned.length === 0) return this.#unchanged(tx);
+    const { events = [] } = tx;
+    if (planned.length === 0 && events.length === 0) return this.#unchanged(tx);
 
     const seq = this.head.seq + 1;
     const commit: Commit = {
@@ -93,7 +94,7 @@ export class Group {
       time: Math.max(this.#world.now(), this.head.time),
       author: tx.author,
       entries: stageWrites(planned, tx.author, seq, this.stage),
-      events: [],
+      events: events.map((event) => cidOf(CODEC_RAW, event)),
       ...(tx.message === undefined ? {} : { message: tx.message }),
     };
     const bytes = encodeCommit(commit);
@@ -102,7 +103,7 @@ export class Group {
     const { body, blocks } = writeRecord({
       digest,
       commit: bytes,
-      blocks: planned.flatMap((write) => write.fresh.map((change) => change.bytes)),
+      blocks: [...planned.flatMap((write) => write.fresh.map((change) => change.bytes)), ...events],
       clientTxId: tx.clientTxId,
     });
     this.stage.addresses.add(prefixOf(toHex(digest)), seq);

@@ -18,6 +18,8 @@ export interface Transaction {
   readonly clientTxId: string;
   readonly message?: string;
   readonly writes: readonly DocWrite[];
+  /** Bytes of events, see `event.ts`. */
+  readonly events?: readonly Uint8Array[];
   /** Refused with HEADS_CONFLICT unless these documents are still at these heads. */
   readonly reads?: readonly { readonly doc: string; readonly heads: readonly string[] }[];
   /** Refused with SEQ_CONFLICT unless the db is still at this seq. */

@@ -6,6 +6,7 @@ import { CODEC_DAG_CBOR, cidDigest, cidFromDigest, cidOf } from "../../src/ids/c
 import { blake3, fromHex, toHex } from "../../src/ids/hash.ts";
 import { packBundle, unpackBundle } from "../../src/log/bundle.ts";
 import { decodeCommit, encodeCommit } from "../../src/log/commit.ts";
+import { decodeEvent, encodeEvent } from "../../src/log/event.ts";
 import { decodeDocState, encodeDocState } from "../../src/log/doc-state.ts";
 import { genesisOf } from "../../src/log/genesis.ts";
 import { decodeRecord, encodeRecord, writeRecord, type LogRecord } from "../../src/log/record.ts";
@@ -40,7 +41,14 @@ function fixture(name: string): Record<string, string>[] {
 const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
 const plain = (bytes: Uint8Array): Uint8Array => Uint8Array.from(bytes);
 
-const commits = fixture("commits").map((one) => fromHex(one["bytes"] as string));
+const plainCommits = fixture("commits").map((one) => fromHex(one["bytes"] as string));
+const signedCommit = encodeCommit({
+  ...decodeCommit(plainCommits[0] as Uint8Array),
+  branch: "draft",
+  line: cidOf(CODEC_DAG_CBOR, plainCommits[0] as Uint8Array),
+  signed: { signer: "did:key:z6Mk", signature: new Uint8Array(64).fill(3) },
+});
+const commits = [...plainCommits, signedCommit];
 const records = fixture("records").map((one) => fromHex((one["bytes"] ?? one["record"]) as string));
 
 function frameOf(writes: number): Uint8Array {
@@ -157,6 +165,23 @@ const commit: Target = {
   run: (bytes) => decodeCommit(bytes as Uint8Array),
   holds: (bytes: Uint8Array, read: ReturnType<typeof decodeCommit>) =>
     same(encodeCommit(read), bytes) ? undefined : "is written again in other bytes",
+};
+
+const events = [
+  encodeEvent({ type: "branch.create", name: "draft", from: "main", seq: 300 }),
+  encodeEvent({ type: "x", flag: true, off: false, bytes: new Uint8Array(70) }),
+  encodeEvent({ type: "" }),
+];
+
+const event: Target = {
+  name: "event",
+  covers: ["log/event.ts decodeEvent"],
+  runs: 20_000,
+  codes: ["DB_DAMAGED"],
+  make: (random) => spoilt(random.pick(events), random, events),
+  run: (bytes) => decodeEvent(bytes as Uint8Array),
+  holds: (bytes: Uint8Array, read: ReturnType<typeof decodeEvent>) =>
+    same(encodeEvent(read), bytes) ? undefined : "is written again in other bytes",
 };
 
 /** The first 8 bytes of blake3 put right behind bytes whose own are cut off. */
@@ -445,6 +470,7 @@ const docState: Target = {
 export const logTargets: readonly Target[] = [
   sequence,
   commit,
+  event,
   record,
   received,
   push,
