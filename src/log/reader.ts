@@ -180,23 +180,17 @@ export class LogReader {
   }
 
   /**
-   * The seq of the commit with this address, or undefined. Commits in bundles are found only after
-   * `locate` has looked for them.
+   * The seq of the commit with this address, or of the first merge that holds it; undefined when there is none. A
+   * commit of this line can be in a merge as well, which is then always the later of the two. What is in bundles is
+   * found only after `locate` has looked for it.
    */
   findCommit(cid: Uint8Array): number | undefined {
-    const located = this.#located.get(cidToString(cid));
-    if (located !== undefined) return located;
-    const prefix = prefixOf(toHex(cidDigest(cid)));
-    return this.catalog.find(prefix).find((seq) => holds(this.commit(seq), cid));
+    return this.#located.get(cidToString(cid)) ?? this.#single(cid);
   }
 
   /** The bytes behind an address: a commit's, a change's or an event's. Bundles as with `findCommit`. Throws DB_DAMAGED. */
   block(cid: Uint8Array): Uint8Array | undefined {
-    const seq =
-      this.#located.get(cidToString(cid)) ??
-      this.catalog
-        .find(prefixOf(toHex(cidDigest(cid))))
-        .find((candidate) => holds(this.commit(candidate), cid));
+    const seq = this.findCommit(cid);
     const stored = seq === undefined ? undefined : this.commit(seq);
     if (!stored) return undefined;
     if (Buffer.compare(stored.cid, cid) === 0) return stored.bytes;
@@ -204,23 +198,32 @@ export class LogReader {
   }
 
   /**
-   * Looks for an address in the bundles, newest first, when the catalog does not have it: about a tenth
-   * of a second each, with room for others between them.
+   * Looks for an address in the bundles, newest first, when the catalog does not have it or only knows a merge that
+   * holds it: about a tenth of a second each, with room for others between them.
    */
   async locate(cid: Uint8Array): Promise<number | undefined> {
     const text = cidToString(cid);
-    const found = this.#located.get(text) ?? this.findCommit(cid);
-    if (found !== undefined || this.block(cid)) return found;
+    const known = this.#located.get(text);
+    if (known !== undefined) return known;
+    let first = this.#single(cid);
+    if (first !== undefined && !isWithin(this.commit(first), cid)) return first;
     for (const { last } of this.catalog.bundles().reverse()) {
       const stored = this.records.bundle(last).find((candidate) => holds(candidate, cid));
-      if (stored) {
-        if (this.#located.size >= LOCATED_MAX) this.#located.clear();
-        this.#located.set(text, stored.commit.seq);
-        return stored.commit.seq;
-      }
+      if (stored) first = stored.commit.seq;
+      if (stored && !isWithin(stored, cid)) break;
       await nextTurn(this.world);
     }
-    return undefined;
+    if (first !== undefined) {
+      if (this.#located.size >= LOCATED_MAX) this.#located.clear();
+      this.#located.set(text, first);
+    }
+    return first;
+  }
+
+  /** The first of the commits that stand alone to have an address. */
+  #single(cid: Uint8Array): number | undefined {
+    const seqs = this.catalog.find(prefixOf(toHex(cidDigest(cid))));
+    return seqs.sort((a, b) => a - b).find((seq) => holds(this.commit(seq), cid));
   }
 
   /** The seq of the commit that holds a change of `doc`, by the change's Automerge hash. */
@@ -376,6 +379,11 @@ function holds(stored: StoredCommit | undefined, cid: Uint8Array): boolean {
   // Only merges hold commits.
   if (cidCodec(cid) === CODEC_DAG_CBOR && !isMerge(stored.commit)) return false;
   return placeOf(stored.commit, cid) >= 0;
+}
+
+/** Whether it is a commit that the one which holds it is the merge of. */
+function isWithin(stored: StoredCommit | undefined, cid: Uint8Array): boolean {
+  return cidCodec(cid) === CODEC_DAG_CBOR && !!stored && Buffer.compare(stored.cid, cid) !== 0;
 }
 
 function placeOf(commit: Commit, cid: Uint8Array): number {

@@ -6,6 +6,8 @@ import { Subscriptions } from "../../src/subscriptions/subscriptions.ts";
 import { pull, push } from "../../src/replication/exchange.ts";
 import { checkLogNow } from "../../src/db/check.ts";
 import { sqliteFiles, type DbFiles } from "../../src/db/files.ts";
+import { mergedIn } from "../../src/log/merged.ts";
+import type { StoredCommit } from "../../src/log/log.ts";
 import { decodeRecord, encodeRecord } from "../../src/log/record.ts";
 import type { AdoptedLine } from "../../src/store/contract.ts";
 import { openSqliteLog } from "../../src/store/sqlite-log.ts";
@@ -119,6 +121,42 @@ test("merges can be merged again, on either side, and go into bundles", async ()
   await pull(both(c, a), carrying);
   expect(await lineOf(engine, c)).toEqual(await lineOf(engine, b));
   expect(await wrongWith(engine, c, receipts)).toEqual([]);
+});
+
+test("a commit is found where it stands, also when a merge after it holds it too, and when it is in a bundle", async () => {
+  const [a, b] = await two();
+  await put(engine, "items/0", { a: 1 }, { db: a });
+  await put(engine, "items/1", { b: 1 }, { db: b });
+  const c = await copy(a);
+  await pull(both(c, a), carrying);
+  // On the line of the second copy the first one's commit is in a merge; the third copy's line has it as it is.
+  await pull(both(a, b), carrying);
+  await pull(both(a, c), carrying);
+  const places = async (): Promise<unknown> =>
+    engine.use(a, async ({ log }) => {
+      const line = Array.from({ length: log.head().seq }, (_, i) => log.commit(i + 1) as StoredCommit);
+      const within = line.flatMap((stored) => mergedIn(stored));
+      const cids = [...line, ...within].map(({ cid }) => cid);
+      const found = await Promise.all(cids.map(async (cid) => [cidToString(cid), await log.locate(cid)]));
+      expect(cids.map((cid) => log.findCommit(cid))).toEqual(found.map(([, seq]) => seq));
+      return Object.fromEntries(found) as Record<string, number>;
+    });
+  const line = await lineOf(engine, a);
+  expect(line).toHaveLength(8);
+  const before = await places();
+  expect(before).toMatchObject(Object.fromEntries(line.map((cid, i) => [cid, i + 1])));
+  // The first copy's commit is one of those within the merge.
+  expect(Object.keys(before as object)).toHaveLength(10);
+  expect(await wrongWith(engine, a)).toEqual([]);
+  await engine.use(a, (db) => db.compact({ upTo: 7 }));
+  expect(await places()).toEqual(before);
+  expect(await wrongWith(engine, a)).toEqual([]);
+  await put(engine, "items/2", { a: 2 }, { db: a });
+  await engine.use(a, (db) => db.compact());
+  expect(await places()).toMatchObject(before as object);
+  await engine.rebuild(a);
+  expect(await places()).toMatchObject(before as object);
+  expect(await wrongWith(engine, a)).toEqual([]);
 });
 
 test("a deletion stands unless the other side wrote the document too", async () => {
