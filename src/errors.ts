@@ -164,6 +164,15 @@ export const ERROR_CODES = {
     status: 409,
     hint: "An actor has two different changes under one number, so the copies can never agree; delete one and clone it again.",
   },
+  // archives and snapshots
+  ARCHIVE_INVALID: {
+    status: 422,
+    hint: "The file is damaged, cut off or made up, from the block named on; export it anew. Nothing of it was kept.",
+  },
+  SNAPSHOT_NOT_FOUND: { status: 404, hint: "GET …/snapshots lists them." },
+  SNAPSHOT_EXISTS: { status: 409, hint: "Choose another name, or delete that snapshot first." },
+  SNAPSHOT_LIMIT: { status: 409, hint: "The detail names the limit; delete some first." },
+  RANGE_INVALID: { status: 416, hint: "`Content-Range` has how many bytes there are." },
   // import
   IMPORT_INVALID: { status: 422, hint: "The detail says which record; nothing after it was read." },
   // subscriptions

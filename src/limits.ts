@@ -184,6 +184,14 @@ export const LIMITS = {
     pageBytes: limit(256 * MIB, "bytes", "TOO_LARGE", "body of a push, which holds one record at least"),
     urlCharacters: limit(2048, "characters", "BAD_REQUEST", "URL of the server that a copy was cloned from"),
   },
+  archive: {
+    headerBytes: limit(256, "bytes", "ARCHIVE_INVALID", "header of an archive"),
+    blockBytes: limit(64 * MIB, "bytes", "ARCHIVE_INVALID", "block of an archive"),
+  },
+  snapshot: {
+    nameCharacters: limit(128, "characters", "NAME_INVALID", "name of a snapshot"),
+    perDb: limit(1000, "items", "SNAPSHOT_LIMIT", "named snapshots of a db"),
+  },
   token: {
     labelCharacters: limit(128, "characters", "NAME_INVALID", "label, subject"),
     scopes: limit(256, "items", "SCOPE_INVALID", "scopes of a token"),

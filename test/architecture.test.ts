@@ -33,6 +33,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   subscriptions: ["errors", "world", "limits", "ids", "store", "log", "db"],
   sync: ["errors", "world", "limits", "ids", "log", "documents", "db"],
   replication: ["errors", "world", "limits", "ids", "protocol", "store", "log", "db"],
+  archive: ["errors", "world", "limits", "ids", "store", "log", "db"],
   auth: ["errors", "world", "limits", "ids", "store"],
   http: [
     "errors",
@@ -46,6 +47,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "subscriptions",
     "sync",
     "replication",
+    "archive",
     "auth",
   ],
   client: ["errors", "ids", "protocol"],
@@ -104,6 +106,7 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "documents/json-patch.ts MAX_PATH": "how much of a path an error repeats",
   "documents/json-value.ts MAX_POINTER": "how much of a pointer an error repeats",
   "ids/document-id.ts MAX_LETTERS": "four times what an id has; longer text is none",
+  "archive/archive-import.ts BATCH_BYTES": "commits that share a sync",
   "auth/tickets.ts MAX_CHARACTERS": "four times what a ticket has; longer text is none",
   "auth/tickets.ts USED_MAX": "tickets remembered as used until they run out; beyond it UNAVAILABLE",
   "sync/ephemeral-counts.ts SESSIONS_MAX":

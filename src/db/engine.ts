@@ -63,6 +63,9 @@ export class Engine {
   /** Dbs being closed: whoever wants one of them waits for this first. */
   readonly #closing = new Map<string, Promise<void>>();
   readonly #deleting = new Set<string>();
+  /** Dbs that are being made and filled, and what tells those who fill them to stop. */
+  readonly #filled = new Set<string>();
+  readonly #fillings = new Map<AbortController, Promise<void>>();
 
   /** Takes the directory. Throws DIR_IN_USE, and what `openSqlite` throws. */
   constructor(options: EngineOptions) {
@@ -93,12 +96,46 @@ export class Engine {
    * `uid` makes it the copy of a db that another server has.
    */
   async create(dbId: string, uid?: Uint8Array): Promise<boolean> {
+    return this.#make(dbId, uid);
+  }
+
+  /**
+   * Makes a db with what `fill` writes to its log; nobody sees it before that is done and durable. A crash, or a
+   * failure of `fill`, leaves nothing of it. Throws DB_EXISTS, what `create` throws, and what `fill` throws; `signal`
+   * tells it that the engine closes.
+   */
+  async createFilled(
+    dbId: string,
+    uid: Uint8Array | undefined,
+    fill: (log: Log, signal: AbortSignal) => Promise<void>,
+  ): Promise<void> {
+    const ending = new AbortController();
+    const filling = this.#make(dbId, uid, (log) => fill(log, ending.signal));
+    // Whoever asks for the same one meanwhile is refused before this is reached.
+    const watched = filling.then(
+      () => {},
+      () => {},
+    );
+    this.#fillings.set(ending, watched);
+    try {
+      if (!(await filling)) throw new SkaldError("DB_EXISTS", `There is a db ${dbId} already.`);
+    } finally {
+      this.#fillings.delete(ending);
+    }
+  }
+
+  async #make(
+    dbId: string,
+    uid: Uint8Array | undefined,
+    fill?: (log: Log) => Promise<void>,
+  ): Promise<boolean> {
     checkDbId(dbId);
     while (this.#closing.has(dbId)) await this.#closing.get(dbId);
     if (this.#ending) throw new SkaldError("UNAVAILABLE", "The server is closing.");
     const known = this.#table.get(dbId);
     if (known?.state === "ready") return false;
     if (this.#deleting.has(dbId)) throw new SkaldError("UNAVAILABLE", `The db ${dbId} is being deleted.`);
+    if (this.#filled.has(dbId)) throw new SkaldError("UNAVAILABLE", `The db ${dbId} is being imported.`);
     // Left half done by a disk that failed or was full.
     if (known) this.#remove(known);
     const row: DbRow = { dbId, folder: dbFolder(dbId), created: this.world.now(), state: "creating" };
@@ -108,17 +145,49 @@ export class Engine {
         hint: "It may be what is left of a db; move it away, or put service.sqlite back that knows it.",
       });
     }
-    this.#table.put(row);
+    if (fill) this.#filled.add(dbId);
+    try {
+      this.#table.put(row);
+      await this.#write(row, uid, fill);
+    } finally {
+      this.#filled.delete(dbId);
+    }
+    return true;
+  }
+
+  async #write(row: DbRow, uid: Uint8Array | undefined, fill?: (log: Log) => Promise<void>): Promise<void> {
     try {
       const options = { ...this.#storageOptions(), ...(uid ? { uid } : {}) };
-      this.#files.createLog(this.#folder(row), dbId, options).close();
+      const storage = this.#files.createLog(this.#folder(row), row.dbId, options);
+      if (fill) await this.#fill(row, storage, fill);
+      else storage.close();
       this.#table.put({ ...row, state: "ready" });
     } catch (error) {
       // Once the list failed it may say "ready" when it is opened anew: then the folder must be there.
       if (!this.#table.failed) this.#tryRemove(row);
       throw error;
     }
-    return true;
+  }
+
+  async #fill(row: DbRow, storage: LogStorage, fill: (log: Log) => Promise<void>): Promise<void> {
+    const opened: { close(): void }[] = [storage];
+    let log: Log;
+    try {
+      const catalog = this.#files.openCatalog(this.#folder(row));
+      opened.push(catalog);
+      log = new Log(storage, catalog, { world: this.world, onError: this.#onError });
+    } catch (error) {
+      for (const file of opened) file.close();
+      throw error;
+    }
+    try {
+      await fill(log);
+    } catch (error) {
+      // What it failed with says more than what its closing does.
+      await log.close().catch(() => {});
+      throw error;
+    }
+    await log.close();
   }
 
   /**
@@ -312,6 +381,8 @@ export class Engine {
   async close(): Promise<void> {
     this.#ending = true;
     const failures: unknown[] = [];
+    for (const ending of this.#fillings.keys()) ending.abort();
+    await Promise.all(this.#fillings.values());
     for (const dbId of this.#open.keys())
       await this.#shut(dbId).catch((error: unknown) => failures.push(error));
     for (const end of await Promise.allSettled(this.#closing.values()))

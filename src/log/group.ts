@@ -9,9 +9,16 @@ import { encodeCommit, type Commit, type CommitEntry } from "./commit.ts";
 import { headsOf } from "./doc-state.ts";
 import { broughtBy, planBrought } from "./merge-plan.ts";
 import { bringersOf, brokenLine, eventsOf, isMerge, mergedIn, stageMerged } from "./merged.ts";
-import { checkSetAside, openReceived, readReceived, receivedInvalid, writesOf } from "./received.ts";
+import {
+  checkReceived,
+  checkSetAside,
+  openReceived,
+  readReceived,
+  receivedInvalid,
+  writesOf,
+} from "./received.ts";
 import { writeRecord } from "./record.ts";
-import { headersIn, type StoredCommit } from "./stored-commit.ts";
+import { bodyOf, headersIn, type StoredCommit } from "./stored-commit.ts";
 import {
   planTransaction,
   stageWrites,
@@ -52,6 +59,9 @@ export interface Added {
   readonly duplicate: boolean;
   readonly bytes: number;
 }
+
+/** A record of another server's, or the commit in one. */
+export type Received = Uint8Array | StoredCommit;
 
 /** Transactions that will share one append, each checked on top of the ones before. */
 export class Group {
@@ -117,11 +127,12 @@ export class Group {
   /**
    * Takes over the commit in a record of another server, which must be the next one here. It goes through the
    * same checks as a write, and what comes of them must be its bytes. Throws SYNC_INVALID; then the group is
-   * no good any more.
+   * no good any more. A commit that is open already has had its bytes and blocks compared with their addresses.
    */
-  take(body: Uint8Array): void {
+  take(received: Received): void {
     const seq = this.head.seq + 1;
-    const stored = openReceived(body, seq);
+    const isOpen = "cid" in received;
+    const stored = isOpen ? checkReceived(received, seq) : openReceived(received, seq);
     const { commit, cid, clientTxId } = stored;
     if (Buffer.compare(commit.db, this.#identity.uid) !== 0)
       throw receivedInvalid(seq, "it is of another db");
@@ -145,7 +156,7 @@ export class Group {
     this.stage.addresses.add(prefixOf(toHex(cidDigest(cid))), seq);
     if (clientTxId !== "") this.stage.addReceipt(commit.author, clientTxId, seq);
     stageMerged(stored, this.stage);
-    this.records.push({ seq, body });
+    this.records.push({ seq, body: isOpen ? bodyOf(received) : received });
     this.#own.set(seq, stored);
     this.head = { seq, cid, time: commit.time };
   }

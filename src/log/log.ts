@@ -6,7 +6,7 @@ import { WritersArchive } from "./archive.ts";
 import { BUNDLE_COMMITS } from "./bundle.ts";
 import { CatalogAt } from "./catalog-at.ts";
 import { Catalog, Stage } from "./catalog.ts";
-import { Group, receiptOf, type Added, type LogHead, type Receipt } from "./group.ts";
+import { Group, receiptOf, type Added, type LogHead, type Receipt, type Received } from "./group.ts";
 import { LogReader, type Place } from "./reader.ts";
 import { Records } from "./records.ts";
 import { CATALOG_BATCH, noteBundles, recover } from "./recover.ts";
@@ -77,10 +77,10 @@ export class Log extends LogReader {
   }
 
   /**
-   * Takes over records of another server's that follow `after`, which must be the head; resolves once they are
+   * Takes over records or commits of another server's that follow `after`, which must be the head; resolves once they are
    * durable. All of them or none. Throws SYNC_DIVERGED, SYNC_INVALID, and what `write` throws.
    */
-  receive(after: Place, bodies: readonly Uint8Array[]): Promise<LogHead> {
+  receive(after: Place, bodies: readonly Received[]): Promise<LogHead> {
     if (this.#closed) return Promise.reject(new SkaldError("UNAVAILABLE", "The db is closing."));
     return new Promise((resolve, reject) => {
       this.#waiting.push({ after, bodies, resolve, reject });
@@ -373,7 +373,7 @@ interface Waiting {
 
 interface Receiving {
   readonly after: Place;
-  readonly bodies: readonly Uint8Array[];
+  readonly bodies: readonly Received[];
   readonly resolve: (head: LogHead) => void;
   readonly reject: (error: unknown) => void;
 }

@@ -33,28 +33,44 @@ export function openReceived(body: Uint8Array, seq: number): StoredCommit {
     const digest = blake3(record.commit);
     if (Buffer.compare(digest, record.digest) !== 0)
       throw receivedInvalid(seq, "its commit does not hash to its address");
-    const commit = decodeCommit(record.commit);
-    checkCommit(commit, seq);
-    const { blocks, clientTxId } = record;
-    if (clientTxId !== "") checkTxId(clientTxId);
     const stored = {
       cid: cidFromDigest(CODEC_DAG_CBOR, digest),
       bytes: record.commit,
-      commit,
-      blocks,
-      clientTxId,
+      commit: decodeCommit(record.commit),
+      blocks: record.blocks,
+      clientTxId: record.clientTxId,
     };
     checkBlocks(stored);
-    if (!isMerge(commit) && commit.events.some((cid) => cidCodec(cid) === CODEC_DAG_CBOR))
-      throw receivedInvalid(seq, "it holds commits and is no merge");
-    // For its errors: what it reads is kept.
-    mergedIn(stored);
+    checkOpened(stored, seq);
     return stored;
   } catch (error) {
-    if (isSkaldError(error) && error.code !== "SYNC_INVALID")
-      throw receivedInvalid(seq, error.message, error);
-    throw error;
+    throw asInvalid(error, seq);
   }
+}
+
+/** The same for a commit whose bytes and blocks were compared with their addresses before. Throws SYNC_INVALID. */
+export function checkReceived(stored: StoredCommit, seq: number): StoredCommit {
+  try {
+    checkOpened(stored, seq);
+    return stored;
+  } catch (error) {
+    throw asInvalid(error, seq);
+  }
+}
+
+function asInvalid(error: unknown, seq: number): unknown {
+  if (isSkaldError(error) && error.code !== "SYNC_INVALID") return receivedInvalid(seq, error.message, error);
+  return error;
+}
+
+function checkOpened(stored: StoredCommit, seq: number): void {
+  const { commit, clientTxId } = stored;
+  checkCommit(commit, seq);
+  if (clientTxId !== "") checkTxId(clientTxId);
+  if (!isMerge(commit) && commit.events.some((cid) => cidCodec(cid) === CODEC_DAG_CBOR))
+    throw receivedInvalid(seq, "it holds commits and is no merge");
+  // For its errors: what it reads is kept.
+  mergedIn(stored);
 }
 
 const AUTHOR = new RegExp(`^[^\\p{Cc}]{1,${LIMITS.token.labelCharacters.value}}$`, "u");
