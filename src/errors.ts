@@ -125,7 +125,13 @@ export const ERROR_CODES = {
     status: 409,
     hint: "This client_tx_id was used for a different request; choose a fresh one.",
   },
-  BRANCH_NOT_FOUND: { status: 404, hint: "Only `main` exists in this db." },
+  BRANCH_NOT_FOUND: { status: 404, hint: "GET …/branches lists those there are." },
+  BRANCH_EXISTS: { status: 409, hint: "Choose another name, or delete that branch first." },
+  BRANCH_CLOSED: { status: 423, hint: "It takes no more writes; make a branch from it and write there." },
+  POINT_OTHER_BRANCH: {
+    status: 400,
+    hint: "Name a point of that branch or of what it stands on, or another `branch`.",
+  },
   // log
   COMMIT_NOT_FOUND: { status: 404, hint: "GET …/commits lists them." },
   BLOCK_NOT_FOUND: { status: 404, hint: "No block of this db has that address." },
@@ -173,6 +179,10 @@ export const ERROR_CODES = {
   SNAPSHOT_EXISTS: { status: 409, hint: "Choose another name, or delete that snapshot first." },
   SNAPSHOT_LIMIT: { status: 409, hint: "The detail names the limit; delete some first." },
   RANGE_INVALID: { status: 416, hint: "`Content-Range` has how many bytes there are." },
+  SYNC_BRANCHES: {
+    status: 409,
+    hint: "Both copies went on by themselves, and one of them on a branch. Merge what the branches hold into `main` on one of them, or clone the db again.",
+  },
   // import
   IMPORT_INVALID: { status: 422, hint: "The detail says which record; nothing after it was read." },
   // subscriptions

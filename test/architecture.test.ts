@@ -107,6 +107,7 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "documents/json-value.ts MAX_POINTER": "how much of a pointer an error repeats",
   "ids/document-id.ts MAX_LETTERS": "four times what an id has; longer text is none",
   "archive/archive-import.ts BATCH_BYTES": "commits that share a sync",
+  "log/on-branches.ts FOUND_MAX": "documents as branches found them, kept so that they are worked out once",
   "auth/tickets.ts MAX_CHARACTERS": "four times what a ticket has; longer text is none",
   "auth/tickets.ts USED_MAX": "tickets remembered as used until they run out; beyond it UNAVAILABLE",
   "sync/ephemeral-counts.ts SESSIONS_MAX":

@@ -74,6 +74,17 @@ export function parseDocName(doc: string): DocName {
   return name;
 }
 
+/** Checks the name of a branch, which has the form of a db id. Throws NAME_INVALID. */
+export function checkBranchName(name: string): string {
+  if (!DB_ID.test(name) || name === "." || name === "..") {
+    throw new SkaldError(
+      "NAME_INVALID",
+      `A branch is named with 1 to ${dbIdCharacters.value} of A-Z a-z 0-9 . _ - and neither "." nor "..".`,
+    );
+  }
+  return name;
+}
+
 /** Checks a client_tx_id: 1 to 128 printable ASCII characters. Throws NAME_INVALID. */
 export function checkTxId(id: string): string {
   if (!TX_ID.test(id)) {

@@ -2,6 +2,7 @@ import { SkaldError } from "../errors.ts";
 import type { AdoptedLine, LogStorage, StoredRecord } from "../store/contract.ts";
 import { nextTurn } from "../world.ts";
 import type { Log } from "./log.ts";
+import { MAIN } from "./branches.ts";
 import { isMerge } from "./merged.ts";
 import type { Place } from "./reader.ts";
 import { openReceived, receivedInvalid } from "./received.ts";
@@ -108,7 +109,10 @@ export async function mergeLines(
   for (let seq = fork; seq < staged.tip.seq;) {
     const page = storage.stagedPage(seq + 1, PAGE);
     if (page[0]?.seq !== seq + 1) throw receivedInvalid(seq + 1, "it is missing");
-    for (const record of page) group.take(record.body);
+    for (const record of page) {
+      group.take(record.body);
+      if (group.stage.branches.get(0)?.head !== record.seq) throw branchesApart(record.seq, "its");
+    }
     group.settle();
     seq += page.length;
     await nextTurn(log.world);
@@ -140,6 +144,17 @@ export async function mergeLines(
   };
 }
 
+/** A merge of two lines is one of `main`: what either did on branches since they parted would have no place in it. */
+function branchesApart(seq: number, whose: string): SkaldError {
+  return new SkaldError(
+    "SYNC_BRANCHES",
+    `Commit ${seq} of ${whose} own part is of another branch than main.`,
+    {
+      details: { seq },
+    },
+  );
+}
+
 /** As many commits as make one merge, at least one; a merge among them counts with all that it holds. */
 function runFrom(log: Log, from: number): StoredCommit[] {
   const run: StoredCommit[] = [];
@@ -149,6 +164,7 @@ function runFrom(log: Log, from: number): StoredCommit[] {
     const page = log.commits(from + run.length, Math.min(PAGE, RUN_COMMITS - commits));
     if (page.length === 0) break;
     for (const stored of page) {
+      if (stored.commit.branch !== MAIN) throw branchesApart(stored.commit.seq, "this one's");
       const size = stored.bytes.length + stored.blocks.reduce((sum, block) => sum + block.length, 0);
       if (run.length > 0 && bytes + size > RUN_BYTES) return run;
       run.push(stored);

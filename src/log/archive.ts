@@ -1,18 +1,47 @@
 import { SkaldError } from "../errors.ts";
 import type { World } from "../world.ts";
+import { branchOf, docOf, type Branches } from "./branches.ts";
 import type { Catalog } from "./catalog.ts";
+import type { Commit } from "./commit.ts";
 import type { Records } from "./records.ts";
 import type { StoredCommit } from "./stored-commit.ts";
 
-/** The bundles with commits of a document. */
+/** The bundles with commits that touched a row. */
 export function* archive(
   records: Records,
   catalog: Catalog,
-  doc: string,
+  row: string,
   order: "newest first" | "oldest first" = "newest first",
 ): Generator<readonly StoredCommit[]> {
-  const lasts = catalog.bundlesOf(doc);
+  const lasts = catalog.bundlesOf(row);
   for (const last of order === "newest first" ? lasts : lasts.reverse()) yield records.bundle(last);
+}
+
+/** Whether a commit is of a branch and writes a document. */
+export function touchesRow(
+  branches: Branches,
+  { branch, entries, seq }: Commit,
+  id: number,
+  doc: string,
+): boolean {
+  return entries.some((entry) => entry.doc === doc) && (!branches.any || branches.idOf(branch, seq) === id);
+}
+
+/** The commits up to a seq that touched a row, oldest first. Throws DB_DAMAGED. */
+export function* commitsOfRow(
+  records: Records,
+  catalog: Catalog,
+  row: string,
+  upTo: number,
+): Generator<StoredCommit> {
+  const [id, doc] = [branchOf(row), docOf(row)];
+  for (const commits of archive(records, catalog, row, "oldest first")) {
+    for (const stored of commits) {
+      if (stored.commit.seq > upTo) break;
+      if (touchesRow(catalog.branches, stored.commit, id, doc)) yield stored;
+    }
+  }
+  for (const seq of catalog.touchesAfter(row, 0, upTo)) yield records.commit(seq) as StoredCommit;
 }
 
 /**
@@ -34,8 +63,8 @@ export class WritersArchive {
   }
 
   /** Throws WORK_BUSY. */
-  *of(doc: string): Generator<readonly StoredCommit[]> {
-    for (const last of this.#catalog.bundlesOf(doc)) {
+  *of(row: string): Generator<readonly StoredCommit[]> {
+    for (const last of this.#catalog.bundlesOf(row)) {
       const started = this.#world.monotonic();
       this.#debt = Math.max(0, this.#debt - (started - this.#at) / 10);
       this.#at = started;

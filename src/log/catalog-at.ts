@@ -1,42 +1,45 @@
+import type { Branches } from "./branches.ts";
 import type { Catalog, StageBase } from "./catalog.ts";
-import type { ChangeHeader } from "./change.ts";
-import { advance, newDocState, setAside, type DocState } from "./doc-state.ts";
-import { bringersOf } from "./merged.ts";
-import { refusalOf } from "./refusals.ts";
-import { headersIn, type StoredCommit } from "./stored-commit.ts";
+import type { DocState } from "./doc-state.ts";
 
 /**
  * The catalog as it was after commit `at`: what another line is checked against that leaves this one there.
  * A document that was touched since is worked out again from its commits up to there.
  */
 export class CatalogAt implements StageBase {
+  readonly branches: Branches;
   readonly #catalog: Catalog;
   readonly #at: number;
-  readonly #commitsOf: (doc: string, upTo: number) => Iterable<StoredCommit>;
+  readonly #stateAt: (row: string, at: number) => DocState | undefined;
   readonly #states = new Map<string, DocState | undefined>();
 
-  /** `commitsOf` gives the commits up to a seq that touched a document, oldest first. */
+  /** `stateAt` works out the state of a row at a point before its newest. */
   constructor(
     catalog: Catalog,
     at: number,
-    commitsOf: (doc: string, upTo: number) => Iterable<StoredCommit>,
+    branches: Branches,
+    stateAt: (row: string, at: number) => DocState | undefined,
   ) {
     this.#catalog = catalog;
     this.#at = at;
-    this.#commitsOf = commitsOf;
+    this.branches = branches;
+    this.#stateAt = stateAt;
   }
 
   flushes(): number {
     return this.#catalog.flushes();
   }
 
-  doc(name: string): DocState | undefined {
-    const now = this.#catalog.doc(name);
+  doc(row: string): DocState | undefined {
+    const now = this.#catalog.doc(row);
     if (!now || now.last <= this.#at) return now;
     if (now.first > this.#at) return undefined;
-    let then = this.#states.get(name);
-    if (!then) this.#states.set(name, (then = stateOf(name, this.#commitsOf(name, this.#at))));
-    return then;
+    if (!this.#states.has(row)) this.#states.set(row, this.#stateAt(row, this.#at));
+    return this.#states.get(row);
+  }
+
+  rowsOf(doc: string): readonly string[] {
+    return this.#catalog.rowsOf(doc);
   }
 
   find(prefix: number): number[] {
@@ -47,25 +50,4 @@ export class CatalogAt implements StageBase {
     const seq = this.#catalog.receipt(principal, clientTxId);
     return seq !== undefined && seq <= this.#at ? seq : undefined;
   }
-}
-
-/** The state of a document after the commits that touched it. */
-function stateOf(name: string, commits: Iterable<StoredCommit>): DocState {
-  const state = newDocState(name);
-  const headers = new Map<string, ChangeHeader>();
-  for (const stored of commits) {
-    const { commit } = stored;
-    const entry = commit.entries.find(({ doc }) => doc === name);
-    if (!entry) continue;
-    const bringer = bringersOf(stored);
-    headersIn(stored, name).forEach((header, i) => {
-      headers.set(header.hash, header);
-      advance(state, header, bringer(name, entry.changes[i] as Uint8Array) ?? commit.author);
-    });
-    if (state.first === 0) state.first = commit.seq;
-    state.last = commit.seq;
-    state.deleted = entry.deleted === true;
-    if (entry.refused) setAside(state, refusalOf(name, entry.refused, entry.heads, headers), commit.seq);
-  }
-  return state;
 }

@@ -1,7 +1,20 @@
 import { isSkaldError } from "../errors.ts";
-import type { CatalogTable, SeqRange } from "../store/contract.ts";
+import type { CatalogBatch, CatalogTable, SeqRange } from "../store/contract.ts";
 import { automergeIdOf, idPrefix } from "./automerge-ids.ts";
-import { copyDocState, decodeDocState, encodeDocState, newDocState, type DocState } from "./doc-state.ts";
+import {
+  BRANCH_ROWS,
+  Branches,
+  branchRow,
+  type Branch,
+  decodeBranch,
+  docOf,
+  encodeBranch,
+  FIRST_NAME,
+  isDocRow,
+  isOfMain,
+  rowOf,
+} from "./branches.ts";
+import { copyDocState, decodeDocState, encodeDocState, startRow, type DocState } from "./doc-state.ts";
 
 /**
  * The index over the log: where each document, address and receipt is. New entries gather in memory
@@ -22,6 +35,12 @@ export class Catalog {
   /** Names by the start of their Automerge ids, of documents that the table does not have yet. */
   readonly #named = new Map<number, string[]>();
   readonly #receipts = new Map<string, number>();
+  /** The branches as of the head. */
+  readonly branches = new Branches();
+  /** Commits of branches that the table does not have yet; one without any changed otherwise. */
+  readonly #onBranches = new Map<number, number[]>();
+  /** Rows of a document on branches, for documents that were asked for. */
+  readonly #rowsOf = new Map<string, readonly string[]>();
   #head: number;
   #headCid: Uint8Array | undefined;
   /** Why it could not take in all of a commit: from then on it answers nothing, rather than wrongly. */
@@ -34,6 +53,10 @@ export class Catalog {
     this.#cleanMax = cachedDocs;
     this.#head = table.head();
     this.#headCid = table.headCid();
+    const rows = table.list(BRANCH_ROWS, "", EVERY, true);
+    if (rows.length === 0)
+      this.branches.put({ ...this.branches.main, head: this.#head, headCid: this.#headCid });
+    for (const { state } of rows) this.branches.put(decodeBranch(state));
   }
 
   /** Batches written so far: a stage begun before the last one may not know the rows it made. */
@@ -92,14 +115,41 @@ export class Catalog {
     );
   }
 
+  /** The rows that a document has on branches other than `main`, in no order. */
+  rowsOf(doc: string): readonly string[] {
+    if (!this.branches.any) return NO_ROWS;
+    let rows = this.#rowsOf.get(doc);
+    if (!rows) {
+      rows = this.named(idPrefix(automergeIdOf(this.#uid, doc))).filter(
+        (row) => !isOfMain(row) && docOf(row) === doc,
+      );
+      if (this.#rowsOf.size >= this.#cleanMax) this.#rowsOf.clear();
+      this.#rowsOf.set(doc, rows);
+    }
+    return rows;
+  }
+
   /** Seqs of commits that touched a document, at or below `before`, newest first. */
   touches(name: string, before: number, limit: number): number[] {
     const state = this.doc(name);
     if (!state) return [];
-    const fresh = (this.#dirty.get(name)?.touches ?? []).filter((seq) => seq <= before).reverse();
+    return this.#touches(state.id, this.#dirty.get(name)?.touches, before, limit);
+  }
+
+  /**
+   * Seqs of commits of a branch at or below `before`, newest first. Those of `main` are kept from the commit on that
+   * made the first branch.
+   */
+  commitsOn(id: number, before: number, limit: number): number[] {
+    if (!this.branches.any) return [];
+    return this.#touches(this.#table.doc(branchRow(id))?.id, this.#onBranches.get(id), before, limit);
+  }
+
+  #touches(id: number | undefined, pending: readonly number[] = [], before: number, limit: number): number[] {
+    const fresh = pending.filter((seq) => seq <= before).reverse();
     if (fresh.length >= limit) return fresh.slice(0, limit);
-    if (state.id === undefined) return fresh;
-    return [...fresh, ...this.#table.touches(state.id, before, limit - fresh.length)];
+    if (id === undefined) return fresh;
+    return [...fresh, ...this.#table.touches(id, before, limit - fresh.length)];
   }
 
   /** Seqs of commits that touched a document in (after, upTo], oldest first. */
@@ -113,6 +163,16 @@ export class Catalog {
 
   /** Documents in name order, after `after`, whose names start with `prefix`. Writes what is pending first. */
   list(prefix: string, after: string, limit: number, withDeleted: boolean): DocState[] {
+    return this.listRows(
+      prefix,
+      after < FIRST_NAME && prefix === "" ? BEFORE_NAMES : after,
+      limit,
+      withDeleted,
+    );
+  }
+
+  /** The same of rows, also those of other branches. */
+  listRows(prefix: string, after: string, limit: number, withDeleted: boolean): DocState[] {
     if (this.#flushed()) return this.#table.list(prefix, after, limit, withDeleted).map(decodeDocState);
     const pending = [...this.#dirty.values()].map(({ state }) => state);
     const rows = this.#table.list(prefix, after, limit + pending.length, withDeleted);
@@ -133,7 +193,7 @@ export class Catalog {
     const names = new Set<string>();
     for (const [name, { state }] of this.#dirty) {
       if (names.size >= limit) break;
-      if (state.last >= from) names.add(name);
+      if (state.last >= from && isOfMain(name)) names.add(name);
     }
     // What the table has of the dirty ones is older than what memory has, so both together are right.
     if (from <= this.#tableHead()) {
@@ -149,6 +209,7 @@ export class Catalog {
     if (this.#flushed()) return this.#table.counts();
     const counts = this.#table.counts();
     for (const [name, { state }] of this.#dirty) {
+      if (!isOfMain(name)) continue;
       const row = this.#table.doc(name);
       if (row) counts[row.deleted ? "deleted" : "documents"] -= 1;
       counts[state.deleted ? "deleted" : "documents"] += 1;
@@ -159,6 +220,13 @@ export class Catalog {
   /** Takes over what a group of durable commits staged. Gives what kept it from that, for it must not reach them. */
   absorb(stage: Stage, head: number, headCid: Uint8Array | undefined): unknown {
     let failure: unknown;
+    for (const branch of stage.branches.own()) this.branches.put(branch);
+    for (const [id, seqs] of stage.onBranches) {
+      const known = this.#onBranches.get(id);
+      if (known) known.push(...seqs);
+      else this.#onBranches.set(id, [...seqs]);
+    }
+    for (const doc of stage.newRows.keys()) this.#rowsOf.delete(doc);
     for (const [name, staged] of stage.docs) {
       const touched = this.#dirty.get(name);
       if (touched) {
@@ -188,7 +256,7 @@ export class Catalog {
 
   /** Bundles that hold commits of a document, by their last seq, newest first. */
   bundlesOf(name: string): number[] {
-    const id = this.doc(name)?.id;
+    const id = isDocRow(name) ? this.doc(name)?.id : this.#table.doc(name)?.id;
     return id === undefined ? [] : this.#table.bundlesOf(id);
   }
 
@@ -223,16 +291,20 @@ export class Catalog {
     this.#table.write({
       head: this.#head,
       headCid: this.#headCid,
-      docs: [...this.#dirty.values()].map(({ state, touches }) => ({
-        id: state.id,
-        name: state.name,
-        automerge: ids.get(state.name) ?? 0,
-        state: encodeDocState(state),
-        first: state.first,
-        last: state.last,
-        deleted: state.deleted,
-        touches,
-      })),
+      docs: [
+        ...[...this.#dirty.values()].map(({ state, touches }) => ({
+          id: state.id,
+          name: state.name,
+          automerge: ids.get(state.name) ?? 0,
+          state: encodeDocState(state),
+          first: state.first,
+          // What the commits that touched a row are compared with, so of a row of a branch those of that branch.
+          last: state.last,
+          deleted: state.deleted,
+          touches,
+        })),
+        ...[...this.#onBranches].map(([id, touches]) => this.#branchRow(id, touches)),
+      ],
       addresses: this.#addresses.entries(),
       receipts: [...this.#receipts].map(([key, seq]) => [...splitReceiptKey(key), seq] as const),
     });
@@ -241,14 +313,32 @@ export class Catalog {
       if (state.id !== undefined) this.#keep(state);
     }
     this.#dirty.clear();
+    this.#onBranches.clear();
     this.#named.clear();
     this.#addresses = new AddressMap();
     this.#receipts.clear();
     this.#flushes += 1;
   }
 
+  #branchRow(id: number, touches: readonly number[]): CatalogBatch["docs"][number] {
+    const name = branchRow(id);
+    const branch = this.branches.get(id) ?? this.branches.main;
+    const known = this.#table.doc(name);
+    return {
+      id: known?.id,
+      name,
+      // No document's: whoever looks for those compares names.
+      automerge: id,
+      state: encodeBranch(branch),
+      first: known?.first ?? touches[0] ?? 0,
+      last: touches.at(-1) ?? known?.last ?? 0,
+      deleted: branch.deleted > 0,
+      touches,
+    };
+  }
+
   #name(name: string): void {
-    const prefix = idPrefix(automergeIdOf(this.#uid, name));
+    const prefix = idPrefix(automergeIdOf(this.#uid, docOf(name)));
     const known = this.#named.get(prefix);
     if (known) known.push(name);
     else this.#named.set(prefix, [name]);
@@ -286,43 +376,104 @@ export class Catalog {
 }
 
 /** What a stage stands on: the catalog, or the catalog as it was. */
-export type StageBase = Pick<Catalog, "doc" | "find" | "receipt" | "flushes">;
+export type StageBase = Pick<Catalog, "doc" | "find" | "receipt" | "flushes" | "branches" | "rowsOf">;
 
 interface Touched {
   state: DocState;
   readonly touches: number[];
 }
 
-/** What a group of commits will add to the catalog once it is durable; dropped when it is not. */
-export class Stage {
+/** The documents of one branch on a stage. */
+export interface DocStage {
+  /** The branch that is written. */
+  readonly branch: number;
+  doc(name: string): DocState | undefined;
+  /** The state to advance: a copy, so that dropping the stage undoes it. */
+  touch(name: string, seq: number): DocState;
+  /** Seqs of commits, of whichever branch, that may hold the address or change hash with this prefix. */
+  find(prefix: number): number[];
+  /** Whose an actor is that this branch does not know, when another does. */
+  owner(doc: string, actor: string): string | undefined;
+  readonly addresses: AddressMap;
+}
+
+/** What a group of commits will add to the catalog once it is durable; dropped when it is not. It is the stage of `main`. */
+export class Stage implements DocStage {
+  readonly branch = 0;
   readonly docs = new Map<string, Touched>();
   readonly addresses = new AddressMap();
   readonly receipts = new Map<string, number>();
+  readonly branches: Branches;
+  /** Commits of branches, once there is any but `main`. */
+  readonly onBranches = new Map<number, number[]>();
+  /** Rows on branches that there were none of, by document. */
+  readonly newRows = new Map<string, string[]>();
   readonly flushes: number;
   readonly #catalog: StageBase;
 
   constructor(catalog: StageBase) {
     this.#catalog = catalog;
     this.flushes = catalog.flushes();
+    this.branches = new Branches(catalog.branches);
   }
 
   doc(name: string): DocState | undefined {
     return this.docs.get(name)?.state ?? this.#catalog.doc(name);
   }
 
-  /** The state to advance: a copy, so that dropping the stage undoes it. */
   touch(name: string, seq: number): DocState {
-    let touched = this.docs.get(name);
+    return this.touchRow(name, seq, undefined);
+  }
+
+  /** `base` is what a row on a branch begins with. */
+  touchRow(row: string, seq: number, base: DocState | undefined): DocState {
+    let touched = this.docs.get(row);
     if (!touched) {
-      const known = this.#catalog.doc(name);
-      touched = { state: known ? copyDocState(known) : newDocState(name), touches: [] };
-      this.docs.set(name, touched);
+      const known = this.#catalog.doc(row);
+      touched = { state: known ? copyDocState(known) : startRow(base, row), touches: [] };
+      this.docs.set(row, touched);
+      if (!known && !isOfMain(row)) {
+        const doc = docOf(row);
+        this.newRows.set(doc, [...(this.newRows.get(doc) ?? []), row]);
+      }
     }
     const { state } = touched;
     if (state.first === 0) state.first = seq;
     state.last = seq;
     touched.touches.push(seq);
     return state;
+  }
+
+  /** A branch as a commit of it leaves it. */
+  putBranch(branch: Branch): void {
+    this.branches.put(branch);
+    if (!this.branches.any) return;
+    const known = this.onBranches.get(branch.id);
+    if (known) known.push(branch.head);
+    else this.onBranches.set(branch.id, [branch.head]);
+    // From now on it has a row as well, which says where it is.
+    if (!this.onBranches.has(0)) this.onBranches.set(0, []);
+  }
+
+  /** The rows that a document has on branches other than `main`. */
+  rowsOf(doc: string): readonly string[] {
+    if (!this.branches.any) return NO_ROWS;
+    return [...this.#catalog.rowsOf(doc), ...(this.newRows.get(doc) ?? [])];
+  }
+
+  /** The states that a document has on branches other than `id`. */
+  others(doc: string, id: number): DocState[] {
+    const rows = this.rowsOf(doc);
+    if (rows.length === 0 && id === 0) return NO_STATES;
+    const own = rowOf(id, doc);
+    return [doc, ...rows]
+      .filter((row) => row !== own)
+      .map((row) => this.doc(row))
+      .filter((state) => state !== undefined);
+  }
+
+  owner(doc: string, actor: string): string | undefined {
+    return ownerAmong(this.others(doc, 0), actor);
   }
 
   find(prefix: number): number[] {
@@ -340,8 +491,56 @@ export class Stage {
   }
 }
 
+/** The stage of another branch: a document begins there with what the branch found when it was made. */
+export class BranchStage implements DocStage {
+  readonly branch: number;
+  readonly addresses: AddressMap;
+  readonly #stage: Stage;
+  readonly #found: (doc: string) => DocState | undefined;
+
+  /** `found` gives a document as the branch found it. */
+  constructor(stage: Stage, branch: number, found: (doc: string) => DocState | undefined) {
+    this.branch = branch;
+    this.addresses = stage.addresses;
+    this.#stage = stage;
+    this.#found = found;
+  }
+
+  doc(name: string): DocState | undefined {
+    return this.#stage.doc(rowOf(this.branch, name)) ?? this.#found(name);
+  }
+
+  touch(name: string, seq: number): DocState {
+    const row = rowOf(this.branch, name);
+    return this.#stage.touchRow(row, seq, this.#stage.doc(row) ? undefined : this.#found(name));
+  }
+
+  find(prefix: number): number[] {
+    return this.#stage.find(prefix);
+  }
+
+  owner(doc: string, actor: string): string | undefined {
+    return ownerAmong(this.#stage.others(doc, this.branch), actor);
+  }
+}
+
+/** An actor of a document has one owner on all branches: whoever first wrote with it. */
+export function ownerAmong(states: readonly DocState[], actor: string): string | undefined {
+  for (const { actors } of states) {
+    const known = actors.get(actor);
+    if (known) return known.principal;
+  }
+  return undefined;
+}
+
+const NO_ROWS: readonly string[] = [];
+const NO_STATES: DocState[] = [];
+/** After every row that is not a document's on `main`. */
+const BEFORE_NAMES = "\u001f";
+const EVERY = 1_000_000_000;
+
 /** Several commits can share a prefix; nearly always there is one, so that case holds a plain number. */
-class AddressMap {
+export class AddressMap {
   readonly #map = new Map<number, number | number[]>();
 
   add(prefix: number, seq: number): void {

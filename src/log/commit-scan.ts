@@ -69,6 +69,11 @@ export class CommitScan {
   #at = 0;
   #end = 0;
 
+  /** The name of its branch. */
+  branch(): string {
+    return Buffer.from(this.bytes.buffer, this.bytes.byteOffset).toString("latin1", this.branchAt, this.branchEnd);
+  }
+
   /** Throws DB_DAMAGED when these are not the bytes of commit `raw.seq`. */
   read({ seq, bytes, at, end }: RawCommit): void {
     this.bytes = bytes;

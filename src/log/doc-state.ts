@@ -63,6 +63,11 @@ export function copyDocState(state: DocState): DocState {
   return { ...state, heads: new Map(state.heads), actors: new Map(state.actors) };
 }
 
+/** A state of its own for a row named `row`, from what a branch found of the document. */
+export function startRow(base: DocState | undefined, row: string): DocState {
+  return base ? { ...copyDocState(base), id: undefined, name: row } : newDocState(row);
+}
+
 /** Heads as everything outside writes them: sorted hex. */
 export function headsOf(state: DocState): string[] {
   const heads = [...state.heads.keys()];

@@ -10,7 +10,9 @@ export interface Finding<What extends string = LogInvariant> {
 export const LOG_INVARIANTS = {
   record: "a record's bytes are what was written",
   address: "bytes hash to the address they are kept under",
-  chain: "each commit names the one before it",
+  chain: "each commit names the one before it on its branch, and in the db where that is another",
+  branch:
+    "a branch begins at a commit of its parent's, by a commit that says so, and takes no more once it is closed",
   seq: "seqs count 1, 2, 3 … without a gap",
   identity: "every commit belongs to this db",
   blocks: "a record holds exactly the blocks its commit names",

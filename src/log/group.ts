@@ -3,12 +3,24 @@ import { CODEC_DAG_CBOR, CODEC_RAW, cidDigest, cidFromDigest, cidOf, cidToString
 import { blake3, toHex } from "../ids/hash.ts";
 import type { DbIdentity, StoredRecord } from "../store/contract.ts";
 import type { World } from "../world.ts";
-import { prefixOf, type Stage } from "./catalog.ts";
+import {
+  branchAfter,
+  branchEventIn,
+  brokenBranch,
+  brokenLinks,
+  encodeBranchEvent,
+  type Before,
+  type BranchEvent,
+} from "./branch-events.ts";
+import { openBranch, planStep } from "./branch-steps.ts";
+import { MAIN } from "./branches.ts";
+import { prefixOf, type DocStage, type Stage } from "./catalog.ts";
 import { readTrustedHeader, type ChangeHeader } from "./change.ts";
 import { encodeCommit, type Commit, type CommitEntry } from "./commit.ts";
 import { headsOf } from "./doc-state.ts";
 import { broughtBy, planBrought } from "./merge-plan.ts";
 import { bringersOf, brokenLine, eventsOf, isMerge, mergedIn, stageMerged } from "./merged.ts";
+import { OnBranches, type Below } from "./on-branches.ts";
 import {
   checkReceived,
   checkSetAside,
@@ -22,6 +34,7 @@ import { bodyOf, headersIn, type StoredCommit } from "./stored-commit.ts";
 import {
   planTransaction,
   stageWrites,
+  type BranchStep,
   type FoundChange,
   type LogLookup,
   type PlannedWrite,
@@ -71,18 +84,18 @@ export class Group {
   readonly #identity: DbIdentity;
   readonly #world: World;
   readonly #stored: (seq: number) => StoredCommit | undefined;
-  readonly #archive: Archive;
-  readonly #changes: (doc: string) => readonly Uint8Array[];
+  readonly #changes: (doc: string, branch: number) => readonly Uint8Array[];
   readonly #own = new Map<number, StoredCommit>();
+  readonly #on: OnBranches;
 
-  constructor({ identity, stage, head, world, stored, archive, changes }: GroupParts) {
+  constructor({ identity, stage, head, world, stored, below, changes }: GroupParts) {
     this.#identity = identity;
     this.stage = stage;
     this.head = head;
     this.#world = world;
     this.#stored = stored;
-    this.#archive = archive;
     this.#changes = changes;
+    this.#on = new OnBranches(stage, below, (seq) => this.#commit(seq));
   }
 
   add(tx: Transaction): Added {
@@ -90,20 +103,25 @@ export class Group {
       const seq = this.stage.receipt(tx.author, tx.clientTxId);
       if (seq !== undefined) return this.#repeat(tx, seq);
     }
-    const planned = planTransaction(tx, this.stage, this.#lookup());
-    const { events = [] } = tx;
-    if (planned.length === 0 && events.length === 0) return this.#unchanged(tx);
+    const step = tx.step && this.#step(tx.branch ?? MAIN, tx.step);
+    const branch = step ? undefined : openBranch(tx.branch ?? MAIN, this.stage.branches);
+    const stage = this.#on.stage(branch?.id ?? 0);
+    const planned = planTransaction(tx, stage, this.#lookup(branch?.id ?? 0));
+    const events = step ? [encodeBranchEvent(step)] : (tx.events ?? []);
+    if (planned.length === 0 && events.length === 0) return this.#unchanged(tx, stage);
 
     const seq = this.head.seq + 1;
+    const parent = step?.type === "branch.create" ? this.#cidAt(step.seq) : this.#headOf(tx.branch ?? MAIN);
     const commit: Commit = {
       version: 1,
       db: this.#identity.uid,
-      branch: "main",
+      branch: tx.branch ?? MAIN,
       seq,
-      parents: this.head.cid ? [this.head.cid] : [],
+      parents: parent ? [parent] : [],
+      ...this.#line(parent),
       time: Math.max(this.#world.now(), this.head.time),
       author: tx.author,
-      entries: stageWrites(planned, tx.author, seq, this.stage),
+      entries: stageWrites(planned, tx.author, seq, stage),
       events: events.map((event) => cidOf(CODEC_RAW, event)),
       ...(tx.message === undefined ? {} : { message: tx.message }),
     };
@@ -117,11 +135,53 @@ export class Group {
       clientTxId: tx.clientTxId,
     });
     this.stage.addresses.add(prefixOf(toHex(digest)), seq);
+    for (const event of commit.events) this.stage.addresses.add(prefixOf(toHex(cidDigest(event))), seq);
     if (tx.clientTxId !== "") this.stage.addReceipt(tx.author, tx.clientTxId, seq);
-    this.records.push({ seq, body });
-    this.#own.set(seq, { cid, bytes, commit, blocks, clientTxId: tx.clientTxId });
-    this.head = { seq, cid, time: commit.time };
+    this.#keep({ cid, bytes, commit, blocks, clientTxId: tx.clientTxId }, body, step);
     return { cid, seq, time: commit.time, entries: commit.entries, duplicate: false, bytes: body.length };
+  }
+
+  #step(name: string, step: BranchStep): BranchEvent {
+    return planStep(name, step, this.stage.branches, this.head.seq, this.#before().branchAt);
+  }
+
+  #keep(stored: StoredCommit, body: Uint8Array, step: BranchEvent | undefined): void {
+    const { cid, commit } = stored;
+    const { seq, time } = commit;
+    this.stage.putBranch(branchAfter(commit, step, cid, this.stage.branches));
+    this.records.push({ seq, body });
+    this.#own.set(seq, stored);
+    this.head = { seq, cid, time };
+  }
+
+  /** Names the commit before in the db when that is not the first parent. */
+  #line(parent: Uint8Array | undefined): { line?: Uint8Array } {
+    const { cid } = this.head;
+    return cid && !(parent && Buffer.compare(cid, parent) === 0) ? { line: cid } : {};
+  }
+
+  #headOf(branch: string): Uint8Array | undefined {
+    return this.stage.branches.named(branch)?.headCid;
+  }
+
+  #cidAt(seq: number): Uint8Array | undefined {
+    return seq === 0 ? undefined : seq === this.head.seq ? this.head.cid : this.#commit(seq).cid;
+  }
+
+  #before(): Before {
+    const { branches } = this.stage;
+    return {
+      branches,
+      is: (seq, cid) => {
+        const there = seq > 0 && seq <= this.head.seq ? this.#cidAt(seq) : undefined;
+        return there !== undefined && Buffer.compare(there, cid) === 0;
+      },
+      branchAt: (seq) => {
+        if (!branches.any || seq > this.head.seq) return 0;
+        const { branch } = this.#commit(seq).commit;
+        return branches.idOf(branch, seq) ?? 0;
+      },
+    };
   }
 
   /**
@@ -137,15 +197,16 @@ export class Group {
     if (Buffer.compare(commit.db, this.#identity.uid) !== 0)
       throw receivedInvalid(seq, "it is of another db");
     if (commit.time < this.head.time) throw receivedInvalid(seq, "it is older than the commit before it");
-    const parents = this.head.cid ? [this.head.cid] : [];
-    const named = isMerge(commit) ? commit.parents.slice(0, 1) : commit.parents;
-    if (named.length !== parents.length || !sameCids(named, parents))
-      throw receivedInvalid(seq, "it does not name the commit before it as its parent");
+    const step = branchEventIn(stored);
+    const broken =
+      brokenBranch(commit, step, this.#before()) ?? brokenLinks(commit, step, this.#before(), this.head.cid);
+    if (broken !== undefined) throw receivedInvalid(seq, broken);
     if (clientTxId !== "" && this.stage.receipt(commit.author, clientTxId) !== undefined)
       throw receivedInvalid(seq, `its client_tx_id ${clientTxId} has another commit`);
     let entries: readonly CommitEntry[];
     try {
-      entries = isMerge(commit) ? this.#replayMerge(stored, seq) : this.#replay(stored, seq);
+      const id = step ? 0 : (this.stage.branches.named(commit.branch)?.id ?? 0);
+      entries = isMerge(commit) ? this.#replayMerge(stored, seq) : this.#replay(stored, seq, id);
     } catch (error) {
       if (!isSkaldError(error) || error.code === "SYNC_INVALID" || !BLAMES_THE_SENDER(error.status))
         throw error;
@@ -156,9 +217,7 @@ export class Group {
     this.stage.addresses.add(prefixOf(toHex(cidDigest(cid))), seq);
     if (clientTxId !== "") this.stage.addReceipt(commit.author, clientTxId, seq);
     stageMerged(stored, this.stage);
-    this.records.push({ seq, body: isOpen ? bodyOf(received) : received });
-    this.#own.set(seq, stored);
-    this.head = { seq, cid, time: commit.time };
+    this.#keep(stored, isOpen ? bodyOf(received) : received, step);
   }
 
   /** Lets go of the commits so far, which `stored` finds from now on. */
@@ -180,7 +239,7 @@ export class Group {
     const planned: PlannedWrite[] = [];
     for (const brought of broughtBy(run)) {
       const gone = deleted(brought.doc, brought.deleted);
-      const write = planBrought(brought, gone, this.stage, this.#lookup(), (doc) => this.#counting(doc));
+      const write = planBrought(brought, gone, this.stage, this.#lookup(0), (doc) => this.#counting(doc, 0));
       if (write) planned.push(write);
     }
     const entries = stageWrites(planned, author, seq, this.stage);
@@ -188,9 +247,10 @@ export class Group {
     const commit: Commit = {
       version: 1,
       db: this.#identity.uid,
-      branch: "main",
+      branch: MAIN,
       seq,
-      parents: [this.head.cid as Uint8Array, (run.at(-1) as StoredCommit).cid],
+      parents: [this.#headOf(MAIN) as Uint8Array, (run.at(-1) as StoredCommit).cid],
+      ...this.#line(this.#headOf(MAIN)),
       time: Math.max(this.#world.now(), this.head.time),
       author,
       entries,
@@ -205,9 +265,7 @@ export class Group {
     const stored = { cid, bytes, commit, blocks: record.blocks, clientTxId: "" };
     this.stage.addresses.add(prefixOf(toHex(digest)), seq);
     stageMerged(stored, this.stage);
-    this.records.push({ seq, body: record.body });
-    this.#own.set(seq, stored);
-    this.head = { seq, cid, time: commit.time };
+    this.#keep(stored, record.body, undefined);
   }
 
   /** The same steps as `merge`, with what it says of deletions and of changes set aside taken as it is and checked. */
@@ -230,7 +288,9 @@ export class Group {
       });
       const { doc, deleted = false, refused = [] } = entry;
       const brought = { doc, changes, principals, refused: new Set(refused), deleted };
-      const write = planBrought(brought, deleted, this.stage, this.#lookup(), (name) => this.#counting(name));
+      const write = planBrought(brought, deleted, this.stage, this.#lookup(0), (name) =>
+        this.#counting(name, 0),
+      );
       if (write?.fresh.length !== changes.length)
         throw receivedInvalid(seq, `it brings what ${doc} has already`);
       return write;
@@ -249,7 +309,7 @@ export class Group {
   }
 
   #has(doc: string, hash: string): boolean {
-    return this.#findChange(doc, hash, this.stage.find(prefixOf(hash))) !== undefined;
+    return this.#findChange(doc, hash, this.stage.find(prefixOf(hash)), 0) !== undefined;
   }
 
   /** Whether a commit came before: on the line right below the one that names it, in the merge before, or in any. */
@@ -264,38 +324,49 @@ export class Group {
       .some((found) => [this.#commit(found).cid, ...this.#commit(found).commit.events].some(is));
   }
 
-  #replay(stored: StoredCommit, seq: number): readonly CommitEntry[] {
+  #replay(stored: StoredCommit, seq: number, id: number): readonly CommitEntry[] {
     const { author, entries } = stored.commit;
     for (const entry of entries) {
       if (!entry.refused) continue;
       if (entry.changes.length > 0) throw receivedInvalid(seq, "it writes and sets aside in one");
-      checkSetAside(seq, entry, this.#counting(entry.doc));
+      checkSetAside(seq, entry, this.#counting(entry.doc, id));
     }
     const tx = { author, clientTxId: "", writes: writesOf(stored), anyActor: true };
-    const planned = planTransaction(tx, this.stage, this.#lookup());
+    const stage = this.#on.stage(id);
+    const planned = planTransaction(tx, stage, this.#lookup(id));
     if (planned.length !== entries.length) throw receivedInvalid(seq, "it has entries that do nothing");
-    return stageWrites(planned, author, seq, this.stage);
+    return stageWrites(planned, author, seq, stage);
   }
 
-  /** The changes that count in a document, those of this group included. */
-  #counting(doc: string): ChangeHeader[] {
-    const refused = this.stage.doc(doc)?.refused;
+  /** The changes that count in a document on a branch, those of this group included. */
+  #counting(doc: string, id: number): ChangeHeader[] {
+    const refused = this.#on.stage(id).doc(doc)?.refused;
     const found = new Map<string, ChangeHeader>();
-    const own = [...this.#own.values()].flatMap((stored) => headersIn(stored, doc));
-    for (const header of [...this.#changes(doc).map(readTrustedHeader), ...own])
+    const own = [...this.#own.values()]
+      .filter((stored) => this.#on.isInPast(stored, id))
+      .flatMap((stored) => headersIn(stored, doc));
+    for (const header of [...this.#changes(doc, id).map(readTrustedHeader), ...own])
       if (!refused?.has(header.hash)) found.set(header.hash, header);
     return [...found.values()];
   }
 
-  #lookup(): LogLookup {
+  #lookup(id: number): LogLookup {
     return {
       uid: this.#identity.uid,
       seq: this.head.seq,
-      findChange: (doc, hash, seqs) => this.#findChange(doc, hash, seqs),
-      findByActor: (doc, actor, seq) => this.#findByActor(doc, actor, seq),
-      findHeaders: (doc, hashes) =>
-        findHeaders(doc, hashes, this.stage, (seq) => this.#commit(seq), this.#archive),
+      others: (doc) => this.stage.others(doc, id),
+      isKnown: (doc, hash) => this.#isKnown(doc, hash),
+      findChange: (doc, hash, seqs) => this.#findChange(doc, hash, seqs, id),
+      findByActor: (doc, actor, seq) => this.#findByActor(doc, actor, seq, id),
+      findHeaders: (doc, hashes) => this.#on.headers(doc, hashes),
     };
+  }
+
+  #isKnown(doc: string, hash: string): boolean {
+    if (this.stage.find(prefixOf(hash)).some((seq) => changeIn(this.#commit(seq), doc, hash))) return true;
+    for (const commits of this.#on.bundled(doc))
+      if (commits.some((stored) => changeIn(stored, doc, hash))) return true;
+    return false;
   }
 
   #commit(seq: number): StoredCommit {
@@ -317,6 +388,11 @@ export class Group {
       );
     }
     const docs = new Set(tx.writes.map((write) => write.doc));
+    if (commit.branch !== (tx.branch ?? MAIN) || (tx.step !== undefined) !== makesOrEnds(stored)) {
+      throw new SkaldError("TX_ID_REUSED", `The client_tx_id ${tx.clientTxId} was used for something else.`, {
+        details: { seq, commit: cidToString(cid) },
+      });
+    }
     if (!commit.entries.every((entry) => docs.has(entry.doc))) {
       throw new SkaldError(
         "TX_ID_REUSED",
@@ -330,8 +406,8 @@ export class Group {
   }
 
   /** All of it is here already: the answer names the newest commit of the documents written. */
-  #unchanged(tx: Transaction): Added {
-    const states = tx.writes.map((write) => ({ doc: write.doc, state: this.stage.doc(write.doc) }));
+  #unchanged(tx: Transaction, stage: DocStage): Added {
+    const states = tx.writes.map((write) => ({ doc: write.doc, state: stage.doc(write.doc) }));
     const seq = Math.max(0, ...states.map(({ state }) => state?.last ?? 0));
     const entries = states.map(({ doc, state }) => ({ doc, heads: state ? headsOf(state) : [] }));
     if (seq === 0) {
@@ -342,31 +418,38 @@ export class Group {
     return { cid, seq, time: commit.time, entries, duplicate: true, bytes: 0 };
   }
 
-  #findChange(doc: string, hash: string, seqs: readonly number[]): FoundChange | undefined {
+  #findChange(doc: string, hash: string, seqs: readonly number[], id: number): FoundChange | undefined {
     for (const seq of seqs) {
-      const found = changeIn(this.#commit(seq), doc, hash);
+      const stored = this.#commit(seq);
+      const found = this.#on.isInPast(stored, id) ? changeIn(stored, doc, hash) : undefined;
       if (found) return found;
     }
-    for (const commits of this.#archive(doc)) {
+    for (const commits of this.#on.archive(doc, id)) {
       for (const stored of commits) {
-        const found = changeIn(stored, doc, hash);
+        const found = this.#on.isInPast(stored, id) ? changeIn(stored, doc, hash) : undefined;
         if (found) return found;
       }
     }
     return undefined;
   }
 
-  #findByActor(doc: string, actor: string, actorSeq: number): ChangeHeader | undefined {
-    const last = this.stage.doc(doc)?.last ?? 0;
+  #findByActor(doc: string, actor: string, actorSeq: number, id: number): ChangeHeader | undefined {
+    const last = this.#on.stage(id).doc(doc)?.last ?? 0;
     // Only ever asked to explain a refusal, so it looks at a bounded stretch of history.
     for (let seq = last; seq > 0 && seq > last - 1000; seq -= 1) {
-      const found = headersIn(this.#commit(seq), doc).find(
+      const stored = this.#commit(seq);
+      const found = headersIn(stored, doc).find(
         (header) => header.actor === actor && header.seq === actorSeq,
       );
-      if (found) return found;
+      if (found && this.#on.isInPast(stored, id)) return found;
     }
     return undefined;
   }
+}
+
+/** Whether a commit makes or ends a branch; one of a merge is not looked into. */
+function makesOrEnds(stored: StoredCommit): boolean {
+  return branchEventIn(stored) !== undefined;
 }
 
 export interface GroupParts {
@@ -375,17 +458,13 @@ export interface GroupParts {
   readonly head: LogHead;
   readonly world: World;
   readonly stored: (seq: number) => StoredCommit | undefined;
-  readonly archive: Archive;
-  /** The changes of a document up to the head that count. */
-  readonly changes: (doc: string) => readonly Uint8Array[];
+  readonly below: Below;
+  /** The changes of a document up to the head that count on a branch. */
+  readonly changes: (doc: string, branch: number) => readonly Uint8Array[];
 }
 
 /** What is refused for a fault of the bytes, and not because this server is busy, full or damaged. */
 const BLAMES_THE_SENDER = (status: number): boolean => status < 500;
-
-function sameCids(a: readonly Uint8Array[], b: readonly Uint8Array[]): boolean {
-  return a.every((cid, i) => Buffer.compare(cid, b[i] as Uint8Array) === 0);
-}
 
 export function receiptOf({ cid, seq, time, entries, duplicate }: Added): Receipt {
   const heads: Record<string, readonly string[]> = {};
@@ -409,32 +488,4 @@ function changeIn(stored: StoredCommit, doc: string, hash: string): FoundChange 
   if (!header) return undefined;
   const { heads } = entry;
   return { header, seq: stored.commit.seq, alone: heads.length === 1 && heads[0] === hash };
-}
-
-/** Gives the bundles that hold commits of a document, newest first. */
-export type Archive = (doc: string) => Iterable<readonly StoredCommit[]>;
-
-/** The headers of changes of `doc`: each commit that may hold one is read once, however many it holds. */
-export function findHeaders(
-  doc: string,
-  hashes: readonly string[],
-  stage: Stage,
-  read: (seq: number) => StoredCommit | undefined,
-  archive: Archive,
-): ReadonlyMap<string, ChangeHeader> {
-  const found = new Map<string, ChangeHeader>();
-  const seen = new Set<number>();
-  for (const hash of hashes) {
-    if (found.has(hash)) continue;
-    for (const seq of stage.find(prefixOf(hash))) {
-      const stored = seen.has(seq) ? undefined : read(seq);
-      seen.add(seq);
-      if (stored) for (const header of headersIn(stored, doc)) found.set(header.hash, header);
-    }
-  }
-  for (const commits of archive(doc)) {
-    if (hashes.every((hash) => found.has(hash))) break;
-    for (const stored of commits) for (const header of headersIn(stored, doc)) found.set(header.hash, header);
-  }
-  return found;
 }

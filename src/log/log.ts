@@ -2,19 +2,22 @@ import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
 import type { CatalogTable, LogStorage } from "../store/contract.ts";
 import { nextTurn, realWorld, type World } from "../world.ts";
-import { WritersArchive } from "./archive.ts";
+import { WritersArchive, commitsOfRow } from "./archive.ts";
 import { BUNDLE_COMMITS } from "./bundle.ts";
+import { branchOf, docOf, MAIN, pastOf, rowOf } from "./branches.ts";
 import { CatalogAt } from "./catalog-at.ts";
 import { Catalog, Stage } from "./catalog.ts";
 import { Group, receiptOf, type Added, type LogHead, type Receipt, type Received } from "./group.ts";
 import { LogReader, type Place } from "./reader.ts";
 import { Records } from "./records.ts";
-import { CATALOG_BATCH, noteBundles, recover } from "./recover.ts";
-import { changesIn, documentsOf, type StoredCommit } from "./stored-commit.ts";
+import { FoundDocs, type Below } from "./on-branches.ts";
+import { CATALOG_BATCH, noteBundles, recover, rowsIn } from "./recover.ts";
+import { stateOn } from "./row-states.ts";
+import { changesIn, type StoredCommit } from "./stored-commit.ts";
 import type { Transaction } from "./transaction.ts";
 
 export type { LogHead, Receipt } from "./group.ts";
-export type { DocPoint, Place } from "./reader.ts";
+export type { BranchInfo, DocPoint, ListedDoc, Place } from "./reader.ts";
 export type { StoredCommit } from "./stored-commit.ts";
 export { CommitScan, HASH_STEP, type EntryScan, type RawCommit } from "./commit-scan.ts";
 
@@ -99,10 +102,34 @@ export class Log extends LogReader {
     refused: readonly string[],
     heads: readonly string[],
     reason: string,
+    branch?: string,
   ): Promise<Receipt> {
     const message = `set aside ${refused.length} change${refused.length === 1 ? "" : "s"}: ${reason}`;
     const write = { doc, changes: [], base, refused: { hashes: refused, heads } };
-    return this.write({ author: "skald", clientTxId: "", message, writes: [write] });
+    const on = branch === undefined ? {} : { branch };
+    return this.write({ author: "skald", clientTxId: "", message, writes: [write], ...on });
+  }
+
+  /**
+   * Makes a branch: one commit, however much there is in the db. `at` is the seq of a commit in the past of `from`.
+   * Throws BRANCH_EXISTS, BRANCH_NOT_FOUND, POINT_OTHER_BRANCH, POINT_IN_FUTURE, NAME_INVALID.
+   */
+  createBranch(
+    name: string,
+    { from = MAIN, at, ...tx }: { from?: string; at?: number } & StepTx,
+  ): Promise<Receipt> {
+    const step = { kind: "create" as const, from, ...(at === undefined ? {} : { at }) };
+    return this.write({ clientTxId: "", ...tx, branch: name, step, writes: [] });
+  }
+
+  /** From now on the branch takes no writes. Throws BRANCH_NOT_FOUND, BRANCH_CLOSED. */
+  closeBranch(name: string, tx: StepTx): Promise<Receipt> {
+    return this.write({ clientTxId: "", ...tx, branch: name, step: { kind: "close" }, writes: [] });
+  }
+
+  /** From now on the name is free; what was made from the branch goes on as it is. Throws BRANCH_NOT_FOUND. */
+  deleteBranch(name: string, tx: StepTx): Promise<Receipt> {
+    return this.write({ clientTxId: "", ...tx, branch: name, step: { kind: "delete" }, writes: [] });
   }
 
   /** What `write` would answer, with nothing kept. Throws what would refuse it. */
@@ -147,7 +174,7 @@ export class Log extends LogReader {
         const body = await pack(this.identity.uid, commits);
         await this.#storage.replace(from, last, body);
         this.records.forget();
-        this.catalog.fold([{ first: from, last, docs: documentsOf(commits) }]);
+        this.catalog.fold([{ first: from, last, docs: rowsIn(this.catalog, commits) }]);
         bundles += 1;
       }
       from = last + 1;
@@ -289,28 +316,55 @@ export class Log extends LogReader {
    * commits of that line, those up to `seq` included.
    */
   groupAt(seq: number, stored: (seq: number) => StoredCommit | undefined): Group {
-    const commitsOf = (doc: string, upTo: number): StoredCommit[] =>
-      this.history(doc, upTo, Number.MAX_SAFE_INTEGER)
-        .reverse()
-        .map((at) => this.commit(at) as StoredCommit);
-    const stage = new Stage(new CatalogAt(this.catalog, seq, commitsOf));
+    const { catalog } = this;
+    const now = this.source();
+    const branches = catalog.branches.at(seq, (id) => {
+      const head = this.lastOn(id, seq);
+      return { seq: head, cid: head > 0 ? this.commit(head)?.cid : undefined };
+    });
+    const stateAt = (row: string, at: number) => {
+      const state = stateOn(now, branchOf(row), docOf(row), at);
+      // What the branch only found is no row of its own.
+      return state?.name === row ? state : undefined;
+    };
+    const stage = new Stage(new CatalogAt(catalog, seq, branches, stateAt));
     const at = seq > 0 ? this.commit(seq) : undefined;
-    const touchedSince = (doc: string): readonly number[] => stage.docs.get(doc)?.touches ?? [];
     return new Group({
       identity: this.identity,
       stage,
       head: at ? { seq, cid: at.cid, time: at.commit.time } : { seq: 0, cid: undefined, time: 0 },
       world: this.world,
       stored,
-      archive: (doc) => upToOf(this.#archive.of(doc), seq),
-      changes: (doc) => [
-        ...commitsOf(doc, seq).flatMap((commit) => changesIn(commit, doc)),
-        ...touchedSince(doc).flatMap((later) => {
+      below: {
+        archive: (row) => upToOf(this.#archive.of(row), seq),
+        commitsOf: (row, upTo) => commitsOfRow(this.records, catalog, row, Math.min(upTo, seq)),
+        found: new FoundDocs(),
+        last: seq,
+      },
+      changes: (doc, id) => {
+        // Also what this line has set aside since.
+        const past = [...pastOf(branches, id, seq)].reverse();
+        const changes = past.flatMap((stretch) =>
+          [...commitsOfRow(this.records, catalog, rowOf(stretch.id, doc), stretch.upTo)].flatMap((commit) =>
+            changesIn(commit, doc),
+          ),
+        );
+        const added = (stage.docs.get(rowOf(id, doc))?.touches ?? []).flatMap((later) => {
           const commit = stored(later);
           return commit ? changesIn(commit, doc) : [];
-        }),
-      ],
+        });
+        return [...changes, ...added];
+      },
     });
+  }
+
+  #below(): Below {
+    return {
+      archive: (row) => this.#archive.of(row),
+      commitsOf: (row, upTo) => commitsOfRow(this.records, this.catalog, row, upTo),
+      found: this.found,
+      last: this.current.seq,
+    };
   }
 
   #openGroup(): Group {
@@ -320,8 +374,8 @@ export class Log extends LogReader {
       head: this.current,
       world: this.world,
       stored: (seq) => this.commit(seq),
-      archive: (doc) => this.#archive.of(doc),
-      changes: (doc) => this.changes(doc, 0, this.current.seq),
+      below: this.#below(),
+      changes: (doc, id) => this.changesOn(id, doc, 0, this.current.seq),
     });
   }
 }
@@ -343,6 +397,10 @@ export type CatalogAnswers = Pick<
   | "bundles"
   | "bundledUpTo"
 >;
+
+/** Who makes or ends a branch. */
+export type StepTx = Pick<Transaction, "author"> &
+  Partial<Pick<Transaction, "clientTxId" | "message" | "expectSeq">>;
 
 export interface LogOptions {
   readonly world?: World;

@@ -1,6 +1,6 @@
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { CODEC_RAW, cidOf } from "../ids/cid.ts";
-import type { Stage } from "./catalog.ts";
+import type { DocStage } from "./catalog.ts";
 import { readChange, type ChangeHeader } from "./change.ts";
 import { newDocState, type DocState, type Refusal } from "./doc-state.ts";
 import { AUTHORED_LIMITS } from "./guard.ts";
@@ -52,7 +52,7 @@ export function broughtBy(run: readonly StoredCommit[]): Brought[] {
 export function planBrought(
   brought: Brought,
   deleted: boolean,
-  stage: Stage,
+  stage: DocStage,
   lookup: LogLookup,
   counting: (doc: string) => readonly ChangeHeader[],
 ): PlannedWrite | undefined {
@@ -69,7 +69,7 @@ export function planBrought(
 function freshOf(
   brought: Brought,
   state: DocState,
-  stage: Stage,
+  stage: DocStage,
   lookup: LogLookup,
 ): readonly ChangeHeader[] {
   const { doc, changes } = brought;

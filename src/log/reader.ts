@@ -5,15 +5,30 @@ import { FIRST_EPOCH } from "../ids/cursor.ts";
 import { toHex } from "../ids/hash.ts";
 import type { DbIdentity, Life, StoredRecord } from "../store/contract.ts";
 import { nextTurn, type World } from "../world.ts";
-import { archive } from "./archive.ts";
+import { archive, commitsOfRow, touchesRow } from "./archive.ts";
 import { automergeIdOf, drawnName, idPrefix } from "./automerge-ids.ts";
-import { prefixOf, type Catalog } from "./catalog.ts";
+import { branchNotFound } from "./branch-steps.ts";
+import {
+  branchRow,
+  docOf,
+  isDocRow,
+  MAIN,
+  isInPast,
+  isOfMain,
+  pastOf,
+  rowOf,
+  rowsPrefix,
+  type Branch,
+  type Stretch,
+} from "./branches.ts";
+import { prefixOf, Stage, type Catalog } from "./catalog.ts";
 import { readTrustedHeader } from "./change.ts";
 import type { Commit, CommitEntry } from "./commit.ts";
 import type { RawCommit } from "./commit-scan.ts";
 import { headsOf, type DocState } from "./doc-state.ts";
 import type { LogHead } from "./group.ts";
 import { isMerge } from "./merged.ts";
+import { FoundDocs, foundSteps, OnBranches } from "./on-branches.ts";
 import type { Records } from "./records.ts";
 import { tipsOf } from "./refusals.ts";
 import { addressesOf, changesIn, checkedBlock, headersIn, type StoredCommit } from "./stored-commit.ts";
@@ -31,6 +46,7 @@ export class LogReader {
   protected readonly records: Records;
   protected readonly catalog: Catalog;
   protected current: LogHead = { seq: 0, cid: undefined, time: 0 };
+  protected readonly found = new FoundDocs();
   /** Heads worked out by `#headsLeft`. */
   readonly #left = new Map<string, readonly string[]>();
   /** Addresses that `locate` found in bundles. */
@@ -62,19 +78,169 @@ export class LogReader {
     return (this.lives.at(-1) as Life).epoch;
   }
 
-  state(doc: string): DocState | undefined {
-    return this.catalog.doc(doc);
+  /** The branch that has this name now, or undefined. */
+  branch(name: string): BranchInfo | undefined {
+    const branch = this.catalog.branches.named(name);
+    return branch && this.#info(branch);
+  }
+
+  /** All branches but deleted ones: `main`, then the others in the order they were made. */
+  branches(): BranchInfo[] {
+    return this.catalog.branches.all().map((branch) => this.#info(branch));
+  }
+
+  /** What a branch stands on: itself, the branch it was made from, and so on to `main`. Throws BRANCH_NOT_FOUND. */
+  lineage(name: string): BranchInfo[] {
+    const { branches } = this.catalog;
+    return [...pastOf(branches, this.branchId(name))].map(({ id }) =>
+      this.#info(branches.get(id) ?? branches.main),
+    );
+  }
+
+  /** Throws BRANCH_NOT_FOUND. */
+  branchId(name: string | undefined): number {
+    if (name === undefined || name === MAIN) return 0;
+    const branch = this.catalog.branches.named(name);
+    if (!branch) throw branchNotFound(name);
+    return branch.id;
+  }
+
+  /** The branch that a commit is of, by its id. */
+  idOfCommit({ branch, seq }: Pick<Commit, "branch" | "seq">): number {
+    return this.catalog.branches.any ? (this.catalog.branches.idOf(branch, seq) ?? 0) : 0;
+  }
+
+  /** Whether there ever was a branch other than `main`. */
+  get branched(): boolean {
+    return this.catalog.branches.any;
+  }
+
+  /** Whether a commit is of branch `id` or in its past. */
+  isInPast(id: number, commit: Pick<Commit, "branch" | "seq">): boolean {
+    return !this.branched || isInPast(this.catalog.branches, id, commit.seq, this.idOfCommit(commit));
+  }
+
+  /** Whether commit `seq` is of a branch or in its past: what it found when it was made. 0 always is. */
+  isOn(seq: number, branch?: string): boolean {
+    const id = this.branchId(branch);
+    if (seq < 1 || !this.branched) return true;
+    const stored = this.commit(seq);
+    return stored !== undefined && this.isInPast(id, stored.commit);
+  }
+
+  /** The last commit of a branch's past at or before `seq`, 0 for none. */
+  seqOn(seq: number, branch?: string): number {
+    return this.lastOn(this.branchId(branch), seq);
+  }
+
+  /** Seqs of the commits of a branch and its past at or below `before`, newest first. */
+  commitsOn(before: number, limit: number, branch?: string): number[] {
+    const seqs: number[] = [];
+    for (const { id, upTo } of pastOf(this.catalog.branches, this.branchId(branch), before)) {
+      for (let at = Math.min(upTo, this.current.seq); seqs.length < limit && at > 0;) {
+        const part = this.#own(id, at, limit - seqs.length);
+        seqs.push(...part);
+        if (part.length === 0) break;
+        at = (part.at(-1) as number) - 1;
+      }
+    }
+    return seqs;
+  }
+
+  protected lastOn(id: number, seq: number): number {
+    for (const stretch of pastOf(this.catalog.branches, id, Math.min(seq, this.current.seq))) {
+      const { head } = this.catalog.branches.get(stretch.id) ?? this.catalog.branches.main;
+      if (head > 0 && head <= stretch.upTo) return head;
+      const [last] = this.#own(stretch.id, stretch.upTo, 1);
+      if (last !== undefined) return last;
+    }
+    return 0;
+  }
+
+  /** Some of the commits that are of branch `id` itself, newest first; none when there is none at or below `before`. */
+  #own(id: number, before: number, limit: number): number[] {
+    const first = this.catalog.branches.first();
+    // What came before the first branch is all of `main`, and in no list.
+    if (id === 0 && before < first) return downFrom(Math.min(before, this.current.seq), limit);
+    const seqs = this.catalog.commitsOn(id, before, limit);
+    if (seqs.length > 0) return seqs;
+    for (const last of this.catalog.bundlesOf(branchRow(id))) {
+      const commits = this.records.bundle(last);
+      for (let i = commits.length - 1; i >= 0 && seqs.length < limit; i -= 1) {
+        const { commit } = commits[i] as StoredCommit;
+        if (commit.seq <= before && this.idOfCommit(commit) === id) seqs.push(commit.seq);
+      }
+      if (seqs.length > 0) return seqs;
+    }
+    return id === 0 ? downFrom(Math.min(before, first - 1), limit) : [];
+  }
+
+  #info({ id, name, parent, fork, head, headCid, closed, deleted }: Branch): BranchInfo {
+    return {
+      id,
+      name,
+      parent: id === 0 ? undefined : (this.catalog.branches.get(parent)?.name ?? MAIN),
+      parentId: parent,
+      forkSeq: fork,
+      head: { seq: head, cid: headCid },
+      state: deleted > 0 ? "deleted" : closed > 0 ? "closed" : "open",
+    };
+  }
+
+  /** A document as it is on a branch, under its own name. Not to be changed by the caller. Throws BRANCH_NOT_FOUND. */
+  state(doc: string, branch?: string): DocState | undefined {
+    const id = this.branchId(branch);
+    if (id === 0) return this.catalog.doc(doc);
+    const state = this.catalog.doc(rowOf(id, doc)) ?? this.#find(id, doc);
+    return state && (state.name === doc ? state : { ...state, name: doc });
+  }
+
+  /** Works out what a branch found of documents that its parent has written since, so that writing them takes no time. */
+  async ready(branch: string | undefined, docs: readonly string[]): Promise<void> {
+    const id = this.catalog.branches.named(branch ?? MAIN)?.id ?? 0;
+    if (id === 0) return;
+    for (const doc of docs) {
+      const row = rowOf(id, doc);
+      if (this.catalog.doc(row) || this.found.has(row)) continue;
+      const steps = foundSteps(this.source(), id, doc);
+      for (;;) {
+        const step = steps.next();
+        if (step.done) {
+          this.found.put(row, step.value);
+          break;
+        }
+        await nextTurn(this.world);
+      }
+    }
+  }
+
+  #find(id: number, doc: string): DocState | undefined {
+    return this.source().stage(id).doc(doc);
+  }
+
+  /** What is durable, for whoever works out how a document was. */
+  protected source(): OnBranches {
+    const below = {
+      archive: (row: string) => archive(this.records, this.catalog, row),
+      commitsOf: (row: string, upTo: number) => commitsOfRow(this.records, this.catalog, row, upTo),
+      found: this.found,
+      last: this.current.seq,
+    };
+    return new OnBranches(new Stage(this.catalog), below, (seq) => this.commit(seq) as StoredCommit);
   }
 
   /**
    * The document with this Automerge id (16 bytes), deleted ones included. Of a named document and one that a
    * client made under the same id, the named one.
    */
-  named(id: Uint8Array): string | undefined {
+  named(id: Uint8Array, branch?: string): string | undefined {
     const { uid } = this.identity;
     const start = idPrefix(id);
+    const at = this.branchId(branch);
     let drawn: string | undefined;
-    for (const name of this.catalog.named(start)) {
+    for (const row of this.catalog.named(start)) {
+      if (!this.#isThere(row, at)) continue;
+      const name = docOf(row);
       const own = automergeIdOf(uid, name);
       if (idPrefix(own) !== start) {
         throw new SkaldError("DERIVED_DAMAGED", `The catalog leads to ${name} from another document's id.`);
@@ -86,29 +252,50 @@ export class LogReader {
     return drawn;
   }
 
+  /** Whether a branch has a document that a row is of. */
+  #isThere(row: string, id: number): boolean {
+    if (id === 0) return isOfMain(row);
+    if (!isDocRow(row)) return false;
+    return this.stateOfRow(docOf(row), id, this.current.seq) !== undefined;
+  }
+
   /**
-   * The heads a document had after commit `seq`, and the last commit up to there that touched it. Changes
-   * that were set aside, then or later, are left out: a point before that can be read all the same.
+   * The heads a document had on a branch after commit `seq`, and the last commit up to there that touched it there or
+   * in the branch's past. Changes that were set aside, then or later, are left out: a point before that can be read
+   * all the same. Throws BRANCH_NOT_FOUND.
    */
-  stateAt(doc: string, seq: number): DocPoint | undefined {
-    const state = this.catalog.doc(doc);
-    if (!state) return undefined;
-    if (state.last <= seq) return { seq: state.last, heads: headsOf(state), deleted: state.deleted };
-    const [touched] = this.history(doc, seq, 1);
-    if (touched === undefined) return undefined;
-    const entry = this.entryOf(doc, touched);
-    const heads = entry.heads.some((head) => state.refused.has(head))
-      ? this.#headsLeft(doc, touched, state.refusedAt)
-      : entry.heads;
-    return { seq: touched, heads, deleted: entry.deleted === true };
+  stateAt(doc: string, seq: number, branch?: string): DocPoint | undefined {
+    return this.stateOfRow(doc, this.branchId(branch), seq);
+  }
+
+  protected stateOfRow(doc: string, id: number, seq: number): DocPoint | undefined {
+    let refused: DocState | undefined;
+    for (const stretch of id === 0 ? [{ id, upTo: seq }] : pastOf(this.catalog.branches, id, seq)) {
+      const row = rowOf(stretch.id, doc);
+      const state = this.catalog.doc(row);
+      if (!state) continue;
+      // What the branch itself has set aside, which is all that it found set aside and more.
+      refused ??= state;
+      if (state.last <= stretch.upTo && refused === state)
+        return { seq: state.last, heads: headsOf(state), deleted: state.deleted };
+      const [touched] = this.#touched(doc, stretch, 1);
+      if (touched === undefined) continue;
+      const entry = this.entryOf(doc, touched);
+      const gone = refused.refused;
+      const heads = entry.heads.some((head) => gone.has(head))
+        ? this.#headsLeft(doc, id, touched, refused.refusedAt)
+        : entry.heads;
+      return { seq: touched, heads, deleted: entry.deleted === true };
+    }
+    return undefined;
   }
 
   /** The heads after commit `seq` without what was set aside since: the only ones no commit names. */
-  #headsLeft(doc: string, seq: number, refusedAt: number): readonly string[] {
-    const key = `${seq} ${refusedAt} ${doc}`;
+  #headsLeft(doc: string, id: number, seq: number, refusedAt: number): readonly string[] {
+    const key = `${seq} ${refusedAt} ${rowOf(id, doc)}`;
     let heads = this.#left.get(key);
     if (!heads) {
-      heads = tipsOf(this.changes(doc, 0, seq).map(readTrustedHeader));
+      heads = tipsOf(this.changesOn(id, doc, 0, seq).map(readTrustedHeader));
       if (this.#left.size >= LEFT_MAX) this.#left.clear();
       this.#left.set(key, heads);
     }
@@ -226,41 +413,62 @@ export class LogReader {
     return seqs.sort((a, b) => a - b).find((seq) => holds(this.commit(seq), cid));
   }
 
-  /** The seq of the commit that holds a change of `doc`, by the change's Automerge hash. */
-  seqOfChange(doc: string, hash: string): number | undefined {
-    const single = this.singleOfChange(doc, hash);
+  /** The seq of the commit that brought a change of `doc` to a branch or its past, by the change's Automerge hash. */
+  seqOfChange(doc: string, hash: string, branch?: string): number | undefined {
+    const id = this.branchId(branch);
+    const single = this.#singleOfChange(doc, hash, id);
     if (single !== undefined) return single;
-    for (const commits of this.bundled(doc)) {
-      const found = commits.find((stored) => hasChange(stored, doc, hash));
-      if (found) return found.commit.seq;
+    for (const stretch of pastOf(this.catalog.branches, id)) {
+      for (const commits of archive(this.records, this.catalog, rowOf(stretch.id, doc))) {
+        const found = commits.find((stored) => this.isInPast(id, stored.commit) && hasChange(stored, doc, hash));
+        if (found) return found.commit.seq;
+      }
     }
     return undefined;
   }
 
-  /** The same among commits that stand alone: no bundle is opened. */
-  singleOfChange(doc: string, hash: string): number | undefined {
-    return this.catalog.find(prefixOf(hash)).find((seq) => {
+  /** Whether a document has a change, by its Automerge hash, on any branch. */
+  hasOnAny(doc: string, hash: string): boolean {
+    const here = this.catalog.find(prefixOf(hash)).some((seq) => {
       const stored = this.commit(seq);
       return stored !== undefined && hasChange(stored, doc, hash);
     });
+    if (here) return true;
+    for (const row of [doc, ...this.catalog.rowsOf(doc)])
+      for (const commits of archive(this.records, this.catalog, row))
+        if (commits.some((stored) => hasChange(stored, doc, hash))) return true;
+    return false;
   }
 
-  /** Seqs of commits that touched `doc` and stand alone, at or below `before`, newest first. */
+  /** The same as `seqOfChange` on `main`, among commits that stand alone: no bundle is opened. */
+  singleOfChange(doc: string, hash: string): number | undefined {
+    return this.#singleOfChange(doc, hash, 0);
+  }
+
+  #singleOfChange(doc: string, hash: string, id: number): number | undefined {
+    return this.catalog.find(prefixOf(hash)).find((seq) => {
+      const stored = this.commit(seq);
+      return stored !== undefined && this.isInPast(id, stored.commit) && hasChange(stored, doc, hash);
+    });
+  }
+
+  /** Seqs of commits on `main` that touched `doc` and stand alone, at or below `before`, newest first. */
   singles(doc: string, before: number, limit: number): number[] {
     return this.catalog.touches(doc, before, limit);
   }
 
-  /** The last commit of the newest bundle with commits of `doc`, 0 for none: whatever is later stands alone. */
+  /** The last commit of the newest bundle with commits of `doc` on `main`, 0 for none: whatever is later stands alone. */
   bundledUpTo(doc: string): number {
     return this.catalog.bundlesOf(doc)[0] ?? 0;
   }
 
-  /** The bundles with commits of `doc`; each costs about a tenth of a second. */
-  bundled(
+  /** The bundles with commits of `doc` on `main`, without commits of other branches; each costs about a tenth of a second. */
+  *bundled(
     doc: string,
     order: "newest first" | "oldest first" = "newest first",
   ): Generator<readonly StoredCommit[]> {
-    return archive(this.records, this.catalog, doc, order);
+    for (const commits of archive(this.records, this.catalog, doc, order))
+      yield this.branched ? commits.filter(({ commit }) => commit.branch === MAIN) : commits;
   }
 
   /** The last commit at or before `time` (milliseconds), 0 for none. Times never fall, so halving finds it. */
@@ -276,49 +484,133 @@ export class LogReader {
     return low;
   }
 
-  /** Seqs of commits that touched `doc`, at or below `before`, newest first. */
-  history(doc: string, before: number, limit: number): number[] {
-    const seqs = this.catalog.touches(doc, before, limit);
-    for (const last of this.catalog.bundlesOf(doc)) {
+  /** Seqs of commits that touched `doc` on a branch or in its past, at or below `before`, newest first. Throws BRANCH_NOT_FOUND. */
+  history(doc: string, before: number, limit: number, branch?: string): number[] {
+    const id = this.branchId(branch);
+    if (id === 0) return this.#touched(doc, { id, upTo: before }, limit);
+    const seqs: number[] = [];
+    for (const stretch of pastOf(this.catalog.branches, id, before)) {
+      if (seqs.length >= limit) break;
+      seqs.push(...this.#touched(doc, stretch, limit - seqs.length));
+    }
+    return seqs;
+  }
+
+  #touched(doc: string, { id, upTo }: Stretch, limit: number): number[] {
+    const row = rowOf(id, doc);
+    const seqs = this.catalog.touches(row, upTo, limit);
+    if (seqs.length >= limit) return seqs;
+    for (const last of this.catalog.bundlesOf(row)) {
       if (seqs.length >= limit) break;
       const commits = this.records.bundle(last);
       for (let i = commits.length - 1; i >= 0 && seqs.length < limit; i -= 1) {
         const { commit } = commits[i] as StoredCommit;
-        if (commit.seq <= before && touches(commit, doc)) seqs.push(commit.seq);
+        if (commit.seq <= upTo && touchesRow(this.catalog.branches, commit, id, doc)) seqs.push(commit.seq);
       }
     }
     return seqs;
   }
 
-  /** The changes of `doc` in commits (after, upTo], in the order they were applied, without those set aside. */
-  changes(doc: string, after: number, upTo: number): Uint8Array[] {
+  /**
+   * The changes of `doc` in commits (after, upTo] of a branch and its past, in the order they were applied, without
+   * those set aside. Throws BRANCH_NOT_FOUND.
+   */
+  changes(doc: string, after: number, upTo: number, branch?: string): Uint8Array[] {
+    return this.changesOn(this.branchId(branch), doc, after, upTo);
+  }
+
+  protected changesOn(id: number, doc: string, after: number, upTo: number): Uint8Array[] {
     const changes: Uint8Array[] = [];
     const chain = new EntryChain(doc, after === 0 ? [] : undefined);
-    for (const last of this.catalog.bundlesOf(doc).reverse()) {
-      if (last <= after) continue;
-      for (const stored of this.records.bundle(last)) {
-        const { seq } = stored.commit;
-        if (seq > after && seq <= upTo && touches(stored.commit, doc)) {
-          chain.follow(stored);
-          changes.push(...changesIn(stored, doc));
-        }
+    let refused: ReadonlyMap<string, string> | undefined;
+    const stretches: Stretch[] = [];
+    for (const stretch of id === 0 ? [{ id, upTo }] : pastOf(this.catalog.branches, id, upTo)) {
+      const state = this.catalog.doc(rowOf(stretch.id, doc));
+      if (!state) continue;
+      refused ??= state.refused;
+      if (stretch.upTo > after) stretches.push(stretch);
+    }
+    for (const stretch of stretches.reverse()) {
+      for (const stored of this.#commitsOf(doc, stretch, after)) {
+        chain.follow(stored);
+        changes.push(...changesIn(stored, doc));
       }
     }
-    for (const seq of this.catalog.touchesAfter(doc, after, upTo)) {
-      const stored = this.commit(seq);
-      if (!stored) continue;
-      chain.follow(stored);
-      changes.push(...changesIn(stored, doc));
+    if (refused && refused.size > 0) {
+      const gone = refused;
+      return changes.filter((bytes) => !gone.has(readTrustedHeader(bytes).hash));
     }
-    const refused = this.catalog.doc(doc)?.refused;
-    if (refused && refused.size > 0)
-      return changes.filter((bytes) => !refused.has(readTrustedHeader(bytes).hash));
     return changes;
   }
 
-  /** Documents in name order after `after`; `prefix` is of `collection/key`. */
-  list(prefix: string, after: string, limit: number, withDeleted = false): DocState[] {
-    return this.catalog.list(prefix, after, limit, withDeleted);
+  /** The commits after `after` that touched a document in a stretch of a branch, oldest first. */
+  *#commitsOf(doc: string, { id, upTo }: Stretch, after: number): Generator<StoredCommit> {
+    const row = rowOf(id, doc);
+    for (const last of this.catalog.bundlesOf(row).reverse()) {
+      if (last <= after) continue;
+      for (const stored of this.records.bundle(last)) {
+        const { seq } = stored.commit;
+        if (seq > after && seq <= upTo && touchesRow(this.catalog.branches, stored.commit, id, doc))
+          yield stored;
+      }
+    }
+    for (const seq of this.catalog.touchesAfter(row, after, upTo)) {
+      const stored = this.commit(seq);
+      if (stored) yield stored;
+    }
+  }
+
+  /**
+   * Documents in name order after `after`; `prefix` is of `collection/key`. On another branch than `main` those that
+   * it wrote and those that it found when it was made. Throws BRANCH_NOT_FOUND.
+   */
+  list(prefix: string, after: string, limit: number, withDeleted = false, branch?: string): ListedDoc[] {
+    const id = this.branchId(branch);
+    if (id === 0) return this.catalog.list(prefix, after, limit, withDeleted);
+    const found: ListedDoc[] = [];
+    for (let from = after; found.length < limit;) {
+      const names = this.#namesOn(id, prefix, from, limit - found.length);
+      for (const { name, first } of names.docs) {
+        const point = this.stateOfRow(name, id, this.current.seq);
+        if (point && (withDeleted || !point.deleted))
+          found.push({ name, first, last: point.seq, deleted: point.deleted });
+        if (found.length === limit) break;
+      }
+      if (names.upTo === undefined) break;
+      from = names.upTo;
+    }
+    return found;
+  }
+
+  /** Names after `after` that a branch and what it stands on have rows of; all of them up to `upTo`, or all there are. */
+  #namesOn(
+    id: number,
+    prefix: string,
+    after: string,
+    limit: number,
+  ): { docs: { name: string; first: number }[]; upTo: string | undefined } {
+    const docs = new Map<string, number>();
+    let upTo: string | undefined;
+    for (const stretch of pastOf(this.catalog.branches, id)) {
+      const start = rowsPrefix(stretch.id);
+      const rows =
+        stretch.id === 0
+          ? this.catalog.list(prefix, after, limit, true)
+          : this.catalog.listRows(start + prefix, start + after, limit, true);
+      for (const { name: row, first } of rows) {
+        const name = docOf(row);
+        // Where a branch wrote a document first that another wrote earlier, the earlier row is further back.
+        docs.set(name, Math.min(first, docs.get(name) ?? first));
+      }
+      const last = rows.length < limit ? undefined : docOf(rows.at(-1)?.name ?? "");
+      if (last !== undefined && (upTo === undefined || isBefore(last, upTo))) upTo = last;
+    }
+    const end = upTo;
+    const names = [...docs]
+      .map(([name, first]) => ({ name, first }))
+      .filter(({ name }) => end === undefined || !isBefore(end, name))
+      .sort((a, b) => (isBefore(a.name, b.name) ? -1 : 1));
+    return { docs: names, upTo };
   }
 
   /** Names of documents touched by commits from `from` on; stops at `limit`. */
@@ -366,6 +658,24 @@ export interface Place {
   readonly cid: Uint8Array | undefined;
 }
 
+/** A branch as it is. */
+export interface BranchInfo {
+  /** The seq of the commit that made it, 0 of `main`: names may be used again, this never. */
+  readonly id: number;
+  readonly name: string;
+  /** The branch it was made from, as that was named; none of `main`. */
+  readonly parent: string | undefined;
+  readonly parentId: number;
+  /** The last seq of the parent's past that it has. */
+  readonly forkSeq: number;
+  /** Its own last commit; seq 0 only of a `main` without any. */
+  readonly head: { readonly seq: number; readonly cid: Uint8Array | undefined };
+  readonly state: "open" | "closed" | "deleted";
+}
+
+/** A document in a list. */
+export type ListedDoc = Pick<DocState, "name" | "first" | "last" | "deleted">;
+
 export interface DocPoint {
   readonly seq: number;
   readonly heads: readonly string[];
@@ -394,8 +704,13 @@ function hasChange(stored: StoredCommit, doc: string, hash: string): boolean {
   return headersIn(stored, doc).some((header) => header.hash === hash);
 }
 
-function touches(commit: Commit, doc: string): boolean {
-  return commit.entries.some((entry) => entry.doc === doc);
+/** Names sort by their UTF-8. */
+function isBefore(a: string, b: string): boolean {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b)) < 0;
+}
+
+function downFrom(seq: number, limit: number): number[] {
+  return Array.from({ length: Math.max(0, Math.min(seq, limit)) }, (_, i) => seq - i);
 }
 
 /** `head`, and below it seqs 1, 2, 4, 8 … further on. */

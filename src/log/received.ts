@@ -1,7 +1,7 @@
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { CODEC_DAG_CBOR, CODEC_RAW, cidCodec, cidFromDigest, cidOf, cidToString } from "../ids/cid.ts";
 import { blake3 } from "../ids/hash.ts";
-import { checkTxId, parseDocName } from "../ids/names.ts";
+import { checkBranchName, checkTxId, parseDocName } from "../ids/names.ts";
 import { LIMITS } from "../limits.ts";
 import { readChange, type ChangeHeader } from "./change.ts";
 import { AUTHORED_LIMITS } from "./guard.ts";
@@ -80,7 +80,7 @@ const LAST_MOMENT = 8.64e15;
 function checkCommit(commit: Commit, seq: number): void {
   const { author, branch, entries, message, time } = commit;
   if (commit.seq !== seq) throw receivedInvalid(seq, `it holds commit ${commit.seq}`);
-  if (branch !== "main") throw receivedInvalid(seq, "it is of a branch that this server does not have");
+  checkBranchName(branch);
   if (time > LAST_MOMENT) throw receivedInvalid(seq, "its time is none");
   if (!AUTHOR.test(author)) throw receivedInvalid(seq, "its author is no name");
   if ((message?.length ?? 0) > LIMITS.tx.messageCharacters.value)

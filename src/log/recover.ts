@@ -1,14 +1,17 @@
 import { cidDigest } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
 import { commitsMissing, type LogStorage } from "../store/contract.ts";
-import { archive } from "./archive.ts";
+import { archive, commitsOfRow } from "./archive.ts";
+import { branchAfter, branchEventIn } from "./branch-events.ts";
+import { branchRow, rowOf } from "./branches.ts";
 import { Stage, prefixOf, type Catalog } from "./catalog.ts";
 import { advance, setAside } from "./doc-state.ts";
-import { findHeaders, type Archive, type LogHead } from "./group.ts";
+import type { LogHead } from "./group.ts";
 import { bringersOf, stageMerged } from "./merged.ts";
+import { FoundDocs, OnBranches } from "./on-branches.ts";
 import type { Records } from "./records.ts";
 import { refusalOf } from "./refusals.ts";
-import { documentsOf, headersIn, type StoredCommit } from "./stored-commit.ts";
+import { headersIn, type StoredCommit } from "./stored-commit.ts";
 
 /** Commits between two batches of the catalog: large enough to share pages, small enough to stay below 20 ms. */
 export const CATALOG_BATCH = 1024;
@@ -22,16 +25,18 @@ export function recover(storage: LogStorage, records: Records, catalog: Catalog)
   if (at > 0 && !(known && Buffer.compare(known.cid, catalog.headCid() ?? new Uint8Array(0)) === 0)) {
     throw commitsMissing(storage.last(), at, "its catalog");
   }
+  const found = new FoundDocs();
   while (catalog.head() < last) {
     const stage = new Stage(catalog);
     const page = records.page(catalog.head() + 1, CATALOG_BATCH);
-    for (const stored of page)
-      stageStored(
-        stored,
-        stage,
-        (seq) => records.commit(seq),
-        (doc) => archive(records, catalog, doc),
-      );
+    const below = {
+      archive: (row: string) => archive(records, catalog, row),
+      commitsOf: (row: string, upTo: number) => commitsOfRow(records, catalog, row, upTo),
+      found,
+      last: catalog.head(),
+    };
+    const on = new OnBranches(stage, below, (seq) => records.commit(seq) as StoredCommit);
+    for (const stored of page) stageStored(stored, stage, on);
     // A page is never empty: what is missing on the way was thrown.
     const { cid, commit } = page.at(-1) as StoredCommit;
     // Nothing was written since the stage was begun, so it takes all of it.
@@ -51,32 +56,42 @@ export function noteBundles(storage: LogStorage, records: Records, catalog: Cata
   const upTo = (same < 0 ? noted : noted.slice(0, same)).at(-1)?.last ?? 0;
   const missing = records.bundles(upTo);
   if (missing.length === 0) return;
-  catalog.fold(missing.map((range) => ({ ...range, docs: documentsOf(records.bundle(range.last)) })));
+  catalog.fold(missing.map((range) => ({ ...range, docs: rowsIn(catalog, records.bundle(range.last)) })));
+}
+
+/** The rows of the catalog that commits touched, each once: of documents, and of branches once there are any. */
+export function rowsIn({ branches }: Catalog, commits: readonly StoredCommit[]): string[] {
+  const rows = new Set<string>();
+  for (const { commit } of commits) {
+    const id = branches.any ? (branches.idOf(commit.branch, commit.seq) ?? 0) : 0;
+    for (const { doc } of commit.entries) rows.add(rowOf(id, doc));
+    if (branches.any) rows.add(branchRow(id));
+  }
+  return [...rows];
 }
 
 /** Puts a commit of the log on a stage: the same steps a live write takes after its checks. */
-function stageStored(
-  stored: StoredCommit,
-  stage: Stage,
-  read: (seq: number) => StoredCommit | undefined,
-  archive: Archive,
-): void {
+function stageStored(stored: StoredCommit, main: Stage, on: OnBranches): void {
   const { commit, cid, clientTxId } = stored;
   const bringer = bringersOf(stored);
+  const branch = branchAfter(commit, branchEventIn(stored), cid, main.branches);
+  const stage = on.stage(branch.id);
   for (const entry of commit.entries) {
     const state = stage.touch(entry.doc, commit.seq);
     headersIn(stored, entry.doc).forEach((header, i) => {
-      advance(state, header, bringer(entry.doc, entry.changes[i] as Uint8Array) ?? commit.author);
+      const owner = state.actors.has(header.actor) ? undefined : stage.owner(entry.doc, header.actor);
+      advance(state, header, owner ?? bringer(entry.doc, entry.changes[i] as Uint8Array) ?? commit.author);
       stage.addresses.add(prefixOf(header.hash), commit.seq);
     });
     for (const address of entry.changes) stage.addresses.add(prefixOf(toHex(cidDigest(address))), commit.seq);
     state.deleted = entry.deleted === true;
     if (entry.refused) {
-      const headers = findHeaders(entry.doc, [...entry.refused, ...entry.heads], stage, read, archive);
+      const headers = on.headers(entry.doc, [...entry.refused, ...entry.heads]);
       setAside(state, refusalOf(entry.doc, entry.refused, entry.heads, headers), commit.seq);
     }
   }
-  stage.addresses.add(prefixOf(toHex(cidDigest(cid))), commit.seq);
-  if (clientTxId !== "") stage.addReceipt(commit.author, clientTxId, commit.seq);
-  stageMerged(stored, stage);
+  main.addresses.add(prefixOf(toHex(cidDigest(cid))), commit.seq);
+  if (clientTxId !== "") main.addReceipt(commit.author, clientTxId, commit.seq);
+  stageMerged(stored, main);
+  main.putBranch(branch);
 }

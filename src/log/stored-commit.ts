@@ -81,8 +81,3 @@ export function changesIn(stored: StoredCommit, doc: string): Uint8Array[] {
 export function headersIn(stored: StoredCommit, doc: string): ChangeHeader[] {
   return changesIn(stored, doc).map(readTrustedHeader);
 }
-
-/** The documents that commits name, each once. */
-export function documentsOf(commits: readonly StoredCommit[]): string[] {
-  return [...new Set(commits.flatMap(({ commit }) => commit.entries.map((entry) => entry.doc)))];
-}

@@ -3,7 +3,7 @@ import { LIMITS } from "../limits.ts";
 import { CODEC_RAW, cidDigest, cidOf } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
 import { parseDocName } from "../ids/names.ts";
-import { prefixOf, type Stage } from "./catalog.ts";
+import { prefixOf, type DocStage } from "./catalog.ts";
 import type { ChangeHeader } from "./change.ts";
 import type { CommitEntry } from "./commit.ts";
 import { advance, headsOf, newDocState, setAside, type DocState, type Refusal } from "./doc-state.ts";
@@ -18,6 +18,10 @@ export interface Transaction {
   readonly clientTxId: string;
   readonly message?: string;
   readonly writes: readonly DocWrite[];
+  /** The branch that is written; `main` when absent. */
+  readonly branch?: string;
+  /** Makes or ends that branch instead of writing: then there are neither writes nor events. */
+  readonly step?: BranchStep;
   /** Bytes of events, see `event.ts`. */
   readonly events?: readonly Uint8Array[];
   /** Refused with HEADS_CONFLICT unless these documents are still at these heads. */
@@ -27,6 +31,11 @@ export interface Transaction {
   /** Takes changes whose actors belong to others, as an import does. */
   readonly anyActor?: boolean;
 }
+
+export type BranchStep =
+  /** `at` is the seq of a commit in the past of branch `from`, or 0; its head when absent. */
+  | { readonly kind: "create"; readonly from: string; readonly at?: number }
+  | { readonly kind: "close" | "delete" };
 
 export interface DocWrite {
   readonly doc: string;
@@ -46,7 +55,11 @@ export interface DocWrite {
 export interface LogLookup {
   readonly uid: Uint8Array;
   readonly seq: number;
-  /** A change of `doc` by its hash, looked up in the commits `seqs`. */
+  /** The states of a document on the branches other than the one that is written. */
+  others(doc: string): readonly DocState[];
+  /** Whether a document has a change on any branch. */
+  isKnown(doc: string, hash: string): boolean;
+  /** A change of `doc` by its hash, looked up in the commits `seqs` that are in the branch's past. */
   findChange(doc: string, hash: string, seqs: readonly number[]): FoundChange | undefined;
   /** At least those of these changes that are in `doc`, by hash. */
   findHeaders(doc: string, hashes: readonly string[]): ReadonlyMap<string, ChangeHeader>;
@@ -77,7 +90,7 @@ export interface PlannedWrite {
  * Checks a transaction against the stage without changing it. Gives the writes that do something, or
  * an empty list when all of it is in the log already. Throws the first refusal; then nothing was kept.
  */
-export function planTransaction(tx: Transaction, stage: Stage, lookup: LogLookup): PlannedWrite[] {
+export function planTransaction(tx: Transaction, stage: DocStage, lookup: LogLookup): PlannedWrite[] {
   if (tx.expectSeq !== undefined && tx.expectSeq !== lookup.seq) {
     throw new SkaldError("SEQ_CONFLICT", `The db is at seq ${lookup.seq}, not ${tx.expectSeq}.`, {
       details: { seq: lookup.seq },
@@ -120,13 +133,14 @@ export function stageWrites(
   planned: readonly PlannedWrite[],
   author: string,
   seq: number,
-  stage: Stage,
+  stage: DocStage,
 ): CommitEntry[] {
   return planned.map(({ doc, fresh, cids, deleted, refusal, principals }) => {
     const state = stage.touch(doc, seq);
     const base = headsOf(state);
     for (const change of fresh) {
-      advance(state, change, principals?.get(change.hash) ?? author);
+      const owner = state.actors.has(change.actor) ? undefined : stage.owner(doc, change.actor);
+      advance(state, change, owner ?? principals?.get(change.hash) ?? author);
       stage.addresses.add(prefixOf(change.hash), seq);
     }
     for (const cid of cids) stage.addresses.add(prefixOf(toHex(cidDigest(cid))), seq);
@@ -147,7 +161,7 @@ export function stageWrites(
 function planRefusal(
   { doc, base = [] }: DocWrite,
   { hashes, heads }: { readonly hashes: readonly string[]; readonly heads: readonly string[] },
-  stage: Stage,
+  stage: DocStage,
   lookup: LogLookup,
 ): Refusal | undefined {
   const state = stage.doc(doc);
@@ -225,8 +239,58 @@ export function planChanges(
   tx: Transaction,
   write: DocWrite,
   state: DocState,
-  stage: Stage,
+  stage: DocStage,
   lookup: LogLookup,
+): readonly ChangeHeader[] {
+  const others = lookup.others(write.doc);
+  const fresh = planOnBranch(tx, write, state, stage, lookup, others);
+  if (others.length > 0) for (const change of fresh) checkAcross(tx, write, change, others, lookup);
+  return fresh;
+}
+
+/**
+ * Branches of one document may come together one day, so an actor's number means one change on all of them, and the
+ * actor has one owner. A change that another branch has already is that change; one that is new has to be new
+ * everywhere.
+ */
+function checkAcross(
+  tx: Transaction,
+  write: DocWrite,
+  change: ChangeHeader,
+  others: readonly DocState[],
+  lookup: LogLookup,
+): void {
+  const { doc } = write;
+  for (const { actors } of others) {
+    const there = actors.get(change.actor);
+    if (!there || there.hash === change.hash || lookup.isKnown(doc, change.hash)) continue;
+    if (there.seq >= change.seq) {
+      throw new SkaldError(
+        "CHANGE_EQUIVOCATION",
+        `The actor ${change.actor} already has another change ${change.seq} in ${doc}, on another branch.`,
+        {
+          details: { doc, actor: change.actor, seq: change.seq, hashes: [there.hash, change.hash] },
+          hint: "An actor writes a document on one branch; write with a fresh actor id on each.",
+        },
+      );
+    }
+    if (there.principal !== tx.author && !tx.anyActor && !write.authored) throw notOwner(tx, doc, change);
+  }
+}
+
+function notOwner(tx: Transaction, doc: string, change: ChangeHeader): SkaldError {
+  return new SkaldError("CHANGE_ACTOR", `The actor ${change.actor} is not ${tx.author}'s in ${doc}.`, {
+    details: { doc, actor: change.actor, change: change.hash },
+  });
+}
+
+function planOnBranch(
+  tx: Transaction,
+  write: DocWrite,
+  state: DocState,
+  stage: DocStage,
+  lookup: LogLookup,
+  others: readonly DocState[],
 ): readonly ChangeHeader[] {
   if (write.changes.length === 1 && isNext(write.changes[0] as ChangeHeader, state, tx, write))
     return write.changes;
@@ -245,15 +309,15 @@ export function planChanges(
       if (lookup.findChange(write.doc, change.hash, stage.find(prefixOf(change.hash)))) continue;
       throw equivocation(write.doc, change, within, lookup);
     }
-    if (known && known.principal !== tx.author && !tx.anyActor && !write.authored) {
-      throw new SkaldError(
-        "CHANGE_ACTOR",
-        `The actor ${change.actor} is not ${tx.author}'s in ${write.doc}.`,
-        {
-          details: { doc: write.doc, actor: change.actor, change: change.hash },
-        },
-      );
-    }
+    // What its owner wrote on another branch may be brought here by anyone.
+    if (
+      known &&
+      known.principal !== tx.author &&
+      !tx.anyActor &&
+      !write.authored &&
+      !(others.length > 0 && lookup.isKnown(write.doc, change.hash))
+    )
+      throw notOwner(tx, write.doc, change);
     if (state.refused.size > 0 && !write.merging) refuseDescendants(change, state);
     const depsMaxOp = largestOpOfDeps(write.doc, change, state, within, stage, lookup);
     if (change.seq > expected) {
@@ -301,7 +365,7 @@ function largestOpOfDeps(
   change: ChangeHeader,
   state: DocState,
   within: ReadonlyMap<string, ChangeHeader>,
-  stage: Stage,
+  stage: DocStage,
   lookup: LogLookup,
 ): number {
   let largest = 0;
@@ -349,7 +413,7 @@ function buildsOn(
   change: ChangeHeader,
   before: string,
   within: ReadonlyMap<string, ChangeHeader>,
-  stage: Stage,
+  stage: DocStage,
   lookup: LogLookup,
 ): boolean {
   if (change.deps.includes(before)) return true;

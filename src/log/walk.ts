@@ -12,16 +12,18 @@ import { blake3, toHex } from "../ids/hash.ts";
 import { parseDocName } from "../ids/names.ts";
 import type { LogStorage } from "../store/contract.ts";
 import { isBundle, unpackBundle } from "./bundle.ts";
-import { prefixOf } from "./catalog.ts";
-import { readChange } from "./change.ts";
+import { branchAfter, branchEventIn, brokenBranch, brokenLinks, type BranchEvent } from "./branch-events.ts";
+import { Branches, rowOf } from "./branches.ts";
+import { ownerAmong, prefixOf } from "./catalog.ts";
+import { readChange, type ChangeHeader } from "./change.ts";
 import { decodeCommit, type Commit, type CommitEntry } from "./commit.ts";
-import { advance, headsOf, newDocState, type DocState } from "./doc-state.ts";
+import { advance, headsOf, newDocState, startRow, type DocState } from "./doc-state.ts";
 import type { LogInvariant } from "./findings.ts";
 import { genesisOf } from "./genesis.ts";
 import { AUTHORED_LIMITS } from "./guard.ts";
 import { bringersOf, brokenLine, isMerge, mergedIn } from "./merged.ts";
 import { decodeRecord } from "./record.ts";
-import type { StoredCommit } from "./stored-commit.ts";
+import { openRecord, type StoredCommit } from "./stored-commit.ts";
 
 /** What the walk has worked out of a document, from commits alone. */
 export interface WalkedDoc {
@@ -67,6 +69,20 @@ export class LogWalk {
   readonly #report: (what: LogInvariant, where: string) => void;
   readonly #visit: (stored: StoredCommit) => void;
   readonly #docs = new Map<string, Walked>();
+  readonly #branches = new Branches();
+  /** Documents that other branches than `main` wrote, by their rows in the catalog. */
+  readonly #rows = new Map<string, Walked>();
+  /** The same rows, by document. */
+  readonly #rowsOf = new Map<string, Walked[]>();
+  /** Seqs of the commits of each branch, from the first branch on. */
+  readonly #onBranches = new Map<number, number[]>();
+  /** Of commits of other branches than `main`, by seq. */
+  readonly #branchAt = new Map<number, number>();
+  /** The last commit that could not be read, 0 for none: of what it was nobody knows what follows it. */
+  #lost = 0;
+  #taken = 0;
+  /** The bundle opened last, to look at a commit again. */
+  #opened: { readonly first: number; readonly commits: readonly StoredCommit[] } | undefined;
   /** Each actor's name once, however many changes it has. */
   readonly #actors = new Map<string, string>();
   /** Start of each commit's address, for merges that build on one. */
@@ -88,8 +104,24 @@ export class LogWalk {
     this.#visit = visit;
   }
 
+  /** Documents on `main`, by name. */
   get docs(): ReadonlyMap<string, WalkedDoc> {
     return this.#docs;
+  }
+
+  /** Documents that other branches wrote, by their rows in the catalog. */
+  get rows(): ReadonlyMap<string, WalkedDoc> {
+    return this.#rows;
+  }
+
+  /** Every branch there ever was, as the commits so far leave it. */
+  get branches(): Branches {
+    return this.#branches;
+  }
+
+  /** Seqs of the commits of a branch; those of `main` from the commit on that made the first branch. */
+  commitsOn(id: number): readonly number[] {
+    return this.#onBranches.get(id) ?? [];
   }
 
   /** The commit walked last, 0 for none. */
@@ -212,25 +244,64 @@ export class LogWalk {
   }
 
   #take(stored: StoredCommit, seq: number, previous: Uint8Array | undefined): void {
-    this.#follows(stored.commit, stored.cid, seq, previous);
+    if (seq > this.#taken + 1) this.#lost = seq - 1;
+    this.#taken = seq;
+    const step = this.#follows(stored, seq, previous);
     const readable = this.#merged(stored);
-    this.#blocks(stored);
-    this.#addresses.push(prefixOf(toHex(cidDigest(stored.cid))));
+    const id = this.#onBranch(stored, step);
+    this.#blocks(stored, id);
+    this.#addresses[seq - 1] = prefixOf(toHex(cidDigest(stored.cid)));
     if (readable) this.#visit(stored);
   }
 
-  #follows(commit: Commit, cid: Uint8Array, seq: number, previous: Uint8Array | undefined): void {
+  #follows(stored: StoredCommit, seq: number, previous: Uint8Array | undefined): BranchEvent | undefined {
+    const { commit, cid } = stored;
     const name = `commit ${seq} (${cidToString(cid)})`;
     if (commit.seq !== seq) this.#report("chain", `${name} says it is ${commit.seq}`);
     if (commit.time < this.#time) this.#report("time", name);
     this.#time = Math.max(this.#time, commit.time);
     if (Buffer.compare(commit.db, this.#uid) !== 0) this.#report("identity", name);
-    const [parent] = commit.parents;
-    if (seq === 1) {
-      if (parent) this.#report("chain", `${name} is the first and has a parent`);
-    } else if (previous && (!parent || Buffer.compare(parent, previous) !== 0)) {
-      this.#report("chain", `${name} does not name ${cidToString(previous)} as its parent`);
+    const step = branchEventIn(stored);
+    const before = {
+      branches: this.#branches,
+      is: (at: number, parent: Uint8Array) => this.#isAt(at, seq, parent, previous),
+      branchAt: (at: number) => this.#branchAt.get(at) ?? 0,
+    };
+    const here = { ...commit, seq };
+    const broken = brokenBranch(here, step, before);
+    // One that could not be read may have made the branch.
+    if (broken !== undefined && this.#lost === 0) this.#report("branch", `${name}: ${broken}`);
+    if (broken !== undefined) return undefined;
+    const parent =
+      step?.type === "branch.create" ? step.seq : (this.#branches.named(commit.branch)?.head ?? 0);
+    const links =
+      step?.type === "branch.create" || parent >= this.#lost
+        ? brokenLinks(here, step, before, previous)
+        : undefined;
+    if (links !== undefined) this.#report("chain", `${name}: ${links}`);
+    return step;
+  }
+
+  /** Whether commit `at` has this address, for the one with this seq; undefined when it could not be read. */
+  #isAt(at: number, seq: number, cid: Uint8Array, previous: Uint8Array | undefined): boolean | undefined {
+    if (at === seq - 1) return previous && Buffer.compare(previous, cid) === 0;
+    const there = this.#addresses[at - 1];
+    return there === undefined ? undefined : there === prefixOf(toHex(cidDigest(cid)));
+  }
+
+  /** Moves the commit's branch on. One of a branch that is not there was reported, and counts for none. */
+  #onBranch({ commit, cid }: StoredCommit, step: BranchEvent | undefined): number | undefined {
+    if (step?.type !== "branch.create" && !this.#branches.named(commit.branch)) return undefined;
+    const seq = this.seq;
+    const after = branchAfter({ branch: commit.branch, seq }, step, cid, this.#branches);
+    this.#branches.put(after);
+    if (after.id !== 0) this.#branchAt.set(seq, after.id);
+    if (this.#branches.any) {
+      const own = this.#onBranches.get(after.id);
+      if (own) own.push(seq);
+      else this.#onBranches.set(after.id, [seq]);
     }
+    return after.id;
   }
 
   /** A merge holds the line that it names: checked before its changes, and that it has all of them after. False for one that cannot be read. */
@@ -255,10 +326,11 @@ export class LogWalk {
   /** By the first 52 bits of addresses: a commit of this line right below its child, or one within a merge. */
   #isBefore(parent: Uint8Array, childSeq: number): boolean {
     const prefix = prefixOf(toHex(cidDigest(parent)));
-    return this.#addresses[childSeq - 2] === prefix || this.#within.has(prefix);
+    if (this.#addresses[childSeq - 2] === prefix || this.#within.has(prefix)) return true;
+    return this.#branches.any && this.#addresses.includes(prefix);
   }
 
-  #blocks(stored: StoredCommit): void {
+  #blocks(stored: StoredCommit, id: number | undefined): void {
     const { commit, blocks } = stored;
     const bringer = bringerIn(stored);
     const named = commit.entries.reduce((sum, entry) => sum + entry.changes.length, 0) + commit.events.length;
@@ -268,7 +340,9 @@ export class LogWalk {
     let at = 0;
     for (const entry of commit.entries) {
       try {
-        this.#entry(commit, entry, blocks.slice(at, at + entry.changes.length), bringer);
+        const own = blocks.slice(at, at + entry.changes.length);
+        if (id === undefined) entry.changes.forEach((cid, i) => this.#address(commit.seq, cid, own[i]));
+        else this.#entry(stored, entry, own, bringer, id);
       } catch (error) {
         this.#report("record", `commit ${commit.seq}: ${(error as Error).message}`);
       }
@@ -293,27 +367,47 @@ export class LogWalk {
     }
   }
 
-  #address(seq: number, cid: Uint8Array, block: Uint8Array | undefined): boolean {
+  #address(
+    seq: number,
+    cid: Uint8Array,
+    block: Uint8Array | undefined,
+    report: (what: LogInvariant, where: string) => void = this.#report,
+  ): boolean {
     const codec = cidCodec(cid) === CODEC_DAG_CBOR ? CODEC_DAG_CBOR : CODEC_RAW;
     if (block && Buffer.compare(cidOf(codec, block), cid) === 0) return true;
-    this.#report("address", `block ${cidToString(cid)} of commit ${seq}`);
+    report("address", `block ${cidToString(cid)} of commit ${seq}`);
     return false;
   }
 
   #entry(
+    { commit }: StoredCommit,
+    entry: CommitEntry,
+    blocks: readonly Uint8Array[],
+    bringer: ReturnType<typeof bringersOf>,
+    id: number,
+  ): void {
+    const known = this.#walkedOn(id, entry.doc) ?? this.#beginOn(id, entry.doc);
+    this.#apply(known, commit, entry, blocks, bringer, this.#report);
+    known.touches.push(commit.seq);
+  }
+
+  /** What one commit does to a document. */
+  #apply(
+    known: Walked,
     commit: Commit,
     entry: CommitEntry,
     blocks: readonly Uint8Array[],
     bringer: ReturnType<typeof bringersOf>,
+    report: (what: LogInvariant, where: string) => void,
   ): void {
     const gone = isMerge(commit) ? new Set(entry.refused) : undefined;
     const { doc } = entry;
-    const known = this.#docs.get(doc) ?? this.#begin(doc);
     const { state, nodes } = known;
-    if (!same(entry.base, headsOf(state))) this.#report("base", `${doc} in commit ${commit.seq}`);
+    const others = this.#others(doc, known);
+    if (!same(entry.base, headsOf(state))) report("base", `${doc} in commit ${commit.seq}`);
     entry.changes.forEach((cid, i) => {
       const block = blocks[i];
-      if (!block || !this.#address(commit.seq, cid, block)) return;
+      if (!block || !this.#address(commit.seq, cid, block, report)) return;
       const where = `change ${cidToString(cid)} of ${doc} in commit ${commit.seq}`;
       try {
         const change = readChange(block, AUTHORED_LIMITS);
@@ -321,37 +415,105 @@ export class LogWalk {
         const missing = change.deps
           .filter((dep) => nodes.get(dep)?.refused !== false)
           .filter((dep) => !(gone?.has(change.hash) && nodes.has(dep)));
-        if (missing.length > 0) this.#report("deps", `${where} lacks ${missing.join(", ")}`);
-        if (change.seq !== (state.actors.get(change.actor)?.seq ?? 0) + 1) this.#report("actor", where);
+        if (missing.length > 0) report("deps", `${where} lacks ${missing.join(", ")}`);
+        if (change.seq !== (state.actors.get(change.actor)?.seq ?? 0) + 1) report("actor", where);
+        if (others.some((other) => hasAnother(other, change)))
+          report("actor", `${where}: another branch has another one with its number`);
         const deps = change.deps.map((dep) => nodes.get(dep)).filter((node) => node !== undefined);
         const { hash, maxOp, startOp, opCount } = change;
         const below = deps.reduce((most, dep) => Math.max(most, dep.maxOp), 0);
-        if (startOp <= below || startOp > (opCount === 0 ? below : state.maxOp) + 1)
-          this.#report("ops", where);
+        if (startOp <= below || startOp > (opCount === 0 ? below : state.maxOp) + 1) report("ops", where);
         const actor = this.#named(change.actor);
         nodes.set(hash, { hash, actor, maxOp, deps, stored: true, refused: false });
         const principal = bringer(doc, cid);
-        if (principal === undefined) this.#report("merged", `${where}: no commit in it brought it`);
-        advance(state, change, principal ?? commit.author);
+        if (principal === undefined) report("merged", `${where}: no commit in it brought it`);
+        const owner = ownerAmong(
+          others.map((other) => other.state),
+          change.actor,
+        );
+        advance(state, change, owner ?? principal ?? commit.author);
       } catch (error) {
-        this.#report("change", `${where}: ${isSkaldError(error) ? error.code : (error as Error).message}`);
+        report("change", `${where}: ${isSkaldError(error) ? error.code : (error as Error).message}`);
       }
     });
-    if (entry.refused) this.#refused(commit, entry, known);
-    if (!same(entry.heads, headsOf(state))) this.#report("heads", `${doc} in commit ${commit.seq}`);
+    if (entry.refused) this.#refused(commit, entry, known, report);
+    if (!same(entry.heads, headsOf(state))) report("heads", `${doc} in commit ${commit.seq}`);
     if (state.first === 0) state.first = commit.seq;
     state.last = commit.seq;
     state.deleted = entry.deleted === true;
-    known.touches.push(commit.seq);
   }
 
-  #begin(doc: string): Walked {
+  #walkedOn(id: number, doc: string): Walked | undefined {
+    return id === 0 ? this.#docs.get(doc) : this.#rows.get(rowOf(id, doc));
+  }
+
+  /** The document on all other branches that wrote it. */
+  #others(doc: string, known: Walked): readonly Walked[] {
+    const rows = this.#rowsOf.get(doc);
+    if (!rows) return NONE;
+    const main = this.#docs.get(doc);
+    return [...(main ? [main] : []), ...rows].filter((other) => other !== known);
+  }
+
+  #beginOn(id: number, doc: string): Walked {
+    if (id === 0) {
+      const begun = this.#begin(doc);
+      this.#docs.set(doc, begun);
+      return begun;
+    }
+    const row = rowOf(id, doc);
+    const branch = this.#branches.get(id);
+    const found = branch && this.#asOf(branch.parent, doc, branch.fork);
+    const begun = found ? copyOf(found, row) : this.#begin(doc, row);
+    this.#rows.set(row, begun);
+    const rows = this.#rowsOf.get(doc);
+    if (rows) rows.push(begun);
+    else this.#rowsOf.set(doc, [begun]);
+    return begun;
+  }
+
+  /** A document on a branch after commit `upTo`: not to be changed. What was written since is left out by walking its commits again. */
+  #asOf(id: number, doc: string, upTo: number): Walked | undefined {
+    const now = this.#walkedOn(id, doc);
+    if (now && now.state.last <= upTo) return now;
+    const branch = this.#branches.get(id);
+    const base =
+      id === 0 || !branch ? undefined : this.#asOf(branch.parent, doc, Math.min(upTo, branch.fork));
+    if (!now || (now.touches[0] as number) > upTo) return base;
+    const then = base ? copyOf(base, now.state.name) : this.#begin(doc, now.state.name);
+    for (const seq of now.touches) {
+      if (seq > upTo) break;
+      const stored = this.#again(seq);
+      const entry = stored?.commit.entries.find((candidate) => candidate.doc === doc);
+      // What is wrong with it was reported.
+      if (stored && entry)
+        this.#apply(then, stored.commit, entry, changesOf(stored, entry), bringerIn(stored), () => {});
+    }
+    return then;
+  }
+
+  /** A commit that was walked; undefined when it cannot be read any more. */
+  #again(seq: number): StoredCommit | undefined {
+    const opened = this.#opened?.commits[seq - this.#opened.first];
+    if (opened) return opened;
+    try {
+      const body = this.#storage.read(seq);
+      if (!body) return undefined;
+      if (!isBundle(body)) return openRecord(body, seq);
+      const commits = unpackBundle(this.#uid, body);
+      const first = (commits[0] as StoredCommit).commit.seq;
+      this.#opened = { first, commits };
+      return commits[seq - first];
+    } catch {
+      return undefined;
+    }
+  }
+
+  #begin(doc: string, row = doc): Walked {
     const { collection, key } = parseDocName(doc);
     const { hash, actor } = genesisOf(this.#uid, collection, key);
     const genesis: Node = { hash, actor, maxOp: 0, deps: [], stored: false, refused: false };
-    const begun: Walked = { state: newDocState(doc), nodes: new Map([[hash, genesis]]), touches: [] };
-    this.#docs.set(doc, begun);
-    return begun;
+    return { state: newDocState(row), nodes: new Map([[hash, genesis]]), touches: [] };
   }
 
   #named(actor: string): string {
@@ -362,7 +524,12 @@ export class LogWalk {
   }
 
   /** Takes the refused changes out, working out again which tips are left. */
-  #refused(commit: Commit, entry: CommitEntry, { state, nodes }: Walked): void {
+  #refused(
+    commit: Commit,
+    entry: CommitEntry,
+    { state, nodes }: Walked,
+    report: (what: LogInvariant, where: string) => void,
+  ): void {
     const { doc, changes, refused = [] } = entry;
     const where = `${doc} in commit ${commit.seq}`;
     if (
@@ -370,12 +537,12 @@ export class LogWalk {
       refused.length === 0 ||
       !same(refused, [...new Set(refused)].sort())
     ) {
-      this.#report("refused", `${where} does not set changes aside and nothing else`);
+      report("refused", `${where} does not set changes aside and nothing else`);
     }
     const out = new Map(state.refused);
     for (const hash of refused) {
       const node = nodes.get(hash);
-      if (!node || node.refused) this.#report("refused", `${where}: ${hash} was not in the document`);
+      if (!node || node.refused) report("refused", `${where}: ${hash} was not in the document`);
       else {
         node.refused = true;
         out.set(hash, node.actor);
@@ -388,7 +555,7 @@ export class LogWalk {
     for (const node of nodes.values()) {
       if (node.refused) continue;
       const broken = node.deps.find((dep) => dep.refused);
-      if (broken) this.#report("refused", `${where}: ${node.hash} builds on ${broken.hash}`);
+      if (broken) report("refused", `${where}: ${node.hash} builds on ${broken.hash}`);
       for (const dep of node.deps) tips.delete(dep.hash);
     }
     state.heads.clear();
@@ -397,6 +564,32 @@ export class LogWalk {
     state.refusedAt = commit.seq;
   }
 }
+
+/** A document as another branch goes on with it. */
+function copyOf({ state, nodes }: Walked, row: string): Walked {
+  const copies = new Map<string, Node>();
+  for (const [hash, node] of nodes) {
+    const deps = node.deps.map((dep) => copies.get(dep.hash) ?? dep);
+    copies.set(hash, { ...node, deps });
+  }
+  return { state: startRow(state, row), nodes: copies, touches: [] };
+}
+
+/** Whether a document on another branch has this change's number for another change. */
+function hasAnother({ state, nodes }: Walked, { actor, seq, hash }: ChangeHeader): boolean {
+  return (state.actors.get(actor)?.seq ?? 0) >= seq && !nodes.has(hash);
+}
+
+function changesOf({ commit, blocks }: StoredCommit, entry: CommitEntry): readonly Uint8Array[] {
+  let at = 0;
+  for (const before of commit.entries) {
+    if (before === entry) break;
+    at += before.changes.length;
+  }
+  return blocks.slice(at, at + entry.changes.length);
+}
+
+const NONE: readonly Walked[] = [];
 
 /** One that says nothing of a merge that cannot be read: that is reported elsewhere. */
 function bringerIn(stored: StoredCommit): ReturnType<typeof bringersOf> {

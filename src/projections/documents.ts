@@ -1,4 +1,5 @@
 import { isSkaldError } from "../errors.ts";
+import { MAIN } from "../log/branches.ts";
 import type { Log } from "../log/log.ts";
 import type { DocumentRow, Views } from "../store/sqlite-views.ts";
 import { nextTurn } from "../world.ts";
@@ -94,7 +95,7 @@ export class DocumentsProjection {
       if (page.length === 0) break;
       for (const { commit } of page) {
         if (docs.size >= BATCH_DOCS) break scan;
-        for (const entry of commit.entries) docs.add(entry.doc);
+        if (commit.branch === MAIN) for (const entry of commit.entries) docs.add(entry.doc);
         upTo = commit.seq;
       }
       await nextTurn(this.#log.world);

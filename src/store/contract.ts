@@ -164,9 +164,10 @@ export interface CatalogTable {
   /** Documents after `after` in name order, with names that start with `prefix`. */
   list(prefix: string, after: string, limit: number, withDeleted: boolean): StoredDoc[];
 
-  /** Names of documents whose last commit is at or after `from`, at most `limit`. */
+  /** Names from U+0020 on of documents whose last commit is at or after `from`, at most `limit`. */
   touchedSince(from: number, limit: number): string[];
 
+  /** Of documents with names from U+0020 on: what sorts before is no document of `main`. */
   counts(): { documents: number; deleted: number };
 
   /** Bundles that hold commits of a document, by their last seq, newest first. */

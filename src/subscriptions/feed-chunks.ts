@@ -3,7 +3,7 @@ import { CommitScan } from "../log/log.ts";
 import { nextTurn } from "../world.ts";
 import { readFeed, type FeedOptions, type Include } from "./feed.ts";
 import type { FeedEncoder } from "./feed-encoder.ts";
-import { docTest, type FeedFilter } from "./feed-filter.ts";
+import { commitTest, docTest, type FeedFilter } from "./feed-filter.ts";
 
 /** What a feed sends, in the words of its request. */
 export interface FeedWish {
@@ -69,6 +69,7 @@ export async function readChunk(
   const { log } = db;
   const last = Math.min(upTo, log.head().seq, after + LOOKED_AT);
   const test = docTest(filter);
+  const shows = commitTest(log, filter);
   let seq = after;
   let events = 0;
   let began = log.world.monotonic();
@@ -76,7 +77,8 @@ export async function readChunk(
     try {
       for (const raw of log.rawCommits(seq + 1, Math.min(STEP, last - seq))) {
         scan.read(raw);
-        if (encoder.commit(scan, raw, test, include === "changes")) events += 1;
+        if (shows?.(scan.branch(), raw.seq) !== false && encoder.commit(scan, raw, test, include === "changes"))
+          events += 1;
         seq = raw.seq;
         if (events >= limit || encoder.length >= CHUNK) break;
       }

@@ -4,7 +4,7 @@ import type { StoredCommit } from "../log/log.ts";
 import { nextTurn } from "../world.ts";
 import type { FeedDoc, FeedEvent, Include } from "./feed-event.ts";
 import { addTexts } from "./feed-texts.ts";
-import { docTest, type DocTest, type FeedFilter } from "./feed-filter.ts";
+import { commitTest, docTest, type DocTest, type FeedFilter } from "./feed-filter.ts";
 
 export type { FeedDoc, FeedEvent, Include } from "./feed-event.ts";
 
@@ -56,6 +56,7 @@ export async function readFeed(db: Db, options: FeedOptions, signal?: AbortSigna
   } = options;
   const { log } = db;
   const test = docTest(filter);
+  const shows = commitTest(log, filter);
   const events: FeedEvent[] = [];
   const last = Math.min(log.head().seq, after + maxCommits);
   let seq = after;
@@ -65,7 +66,8 @@ export async function readFeed(db: Db, options: FeedOptions, signal?: AbortSigna
     const some = commitsFrom(db, seq + 1, Math.min(STEP, last - seq), seq > after);
     if (some.length === 0) break;
     for (const stored of some) {
-      const event = eventOf(stored, test, include);
+      const { commit } = stored;
+      const event = shows?.(commit.branch, commit.seq) === false ? undefined : eventOf(stored, test, include);
       if (event) {
         const size = sizeOf(event, stored);
         if (events.length > 0 && bytes + size > maxBytes) break scan;

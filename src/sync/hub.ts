@@ -1,4 +1,5 @@
 import { automergeIdText, drawnName, parseAutomergeId } from "../log/automerge-ids.ts";
+import { MAIN } from "../log/branches.ts";
 import type { Db } from "../db/db.ts";
 import { toBase58Check } from "../ids/document-id.ts";
 import { fromHex } from "../ids/hash.ts";
@@ -178,7 +179,9 @@ export class SyncHub {
         break;
       }
       for (const { commit } of log.commits(seq, PAGE)) {
-        for (const entry of commit.entries) note(entry.doc, commit.seq, entry.refused !== undefined);
+        // Peers follow the documents of `main`.
+        if (commit.branch === MAIN)
+          for (const entry of commit.entries) note(entry.doc, commit.seq, entry.refused !== undefined);
         this.#own.delete(commit.seq);
         this.#followed = commit.seq;
       }

@@ -1,0 +1,147 @@
+import { checkBranchName } from "../ids/names.ts";
+import { isSkaldError } from "../errors.ts";
+import { CODEC_RAW, cidCodec } from "../ids/cid.ts";
+import { isInPast, MAIN, type Branch, type Branches } from "./branches.ts";
+import type { Commit } from "./commit.ts";
+import { decodeEvent, encodeEvent, type Event } from "./event.ts";
+import { isMerge } from "./merged.ts";
+
+/** What makes a branch, closes or deletes it: one event, in a commit on that branch which does nothing else. */
+export type BranchEvent =
+  | { readonly type: "branch.create"; readonly name: string; readonly from: string; readonly seq: number }
+  | { readonly type: "branch.close" }
+  | { readonly type: "branch.delete" };
+
+export function encodeBranchEvent(event: BranchEvent): Uint8Array {
+  return encodeEvent({ ...event });
+}
+
+/** A commit with its blocks. */
+export interface WithBlocks {
+  readonly commit: Commit;
+  readonly blocks: readonly Uint8Array[];
+}
+
+/** The first event of a commit that says something of a branch. Throws DB_DAMAGED for one that is not what its type says. */
+export function branchEventIn({ commit, blocks }: WithBlocks): BranchEvent | undefined {
+  const { events } = commit;
+  if (events.length === 0 || isMerge(commit)) return undefined;
+  const from = blocks.length - events.length;
+  for (const [i, cid] of events.entries()) {
+    const block = blocks[from + i];
+    // An erased event has no bytes, and what is no event says nothing.
+    if (!block || block.length === 0 || cidCodec(cid) !== CODEC_RAW) continue;
+    const event = readEvent(block);
+    if (event?.type.startsWith("branch.")) {
+      const known = readBranchEvent(event);
+      if (known) return known;
+    }
+  }
+  return undefined;
+}
+
+function readEvent(block: Uint8Array): Event | undefined {
+  try {
+    return decodeEvent(block);
+  } catch (error) {
+    if (isSkaldError(error)) return undefined;
+    throw error;
+  }
+}
+
+function readBranchEvent({ type, name, from, seq, ...rest }: Event): BranchEvent | undefined {
+  const alone = Object.keys(rest).length === 0;
+  if (type === "branch.create" && alone) {
+    if (typeof name === "string" && typeof from === "string" && typeof seq === "number")
+      return { type, name, from, seq };
+  } else if ((type === "branch.close" || type === "branch.delete") && alone) {
+    if (name === undefined && from === undefined && seq === undefined) return { type };
+  }
+  return undefined;
+}
+
+/** What is to be known of commits before, to check one that follows them. */
+export interface Before {
+  readonly branches: Branches;
+  /** Whether the commit with this seq has this address; undefined when that is not known. */
+  readonly is: (seq: number, cid: Uint8Array) => boolean | undefined;
+  /** The branch that commit `seq` is of. */
+  readonly branchAt: (seq: number) => number;
+}
+
+/**
+ * What keeps a commit from following the ones before it on its branch, in words that begin with "it" or "its";
+ * undefined when nothing does. Its first parent and its line are not looked at: see `brokenLinks`.
+ */
+export function brokenBranch(
+  commit: Commit,
+  event: BranchEvent | undefined,
+  { branches, branchAt }: Pick<Before, "branches" | "branchAt">,
+): string | undefined {
+  const { branch: name, entries, events, seq } = commit;
+  if (event && (entries.length > 0 || events.length !== 1)) return "it makes or ends a branch and does more";
+  const there = branches.named(name);
+  if (event?.type === "branch.create") {
+    if (event.name !== name || !isName(name)) return "it makes a branch of another name";
+    if (there) return "it makes a branch that is there";
+    const from = branches.named(event.from);
+    if (!from) return "it makes a branch from one that is not there";
+    if (event.seq >= seq || (event.seq > 0 && !isInPast(branches, from.id, event.seq, branchAt(event.seq))))
+      return "it makes a branch at a commit that its parent does not have";
+    return undefined;
+  }
+  if (!there) return "it is of a branch that is not there";
+  if (event && name === MAIN) return "it ends main";
+  if (there.closed > 0 && event?.type !== "branch.delete") return "it is of a branch that is closed";
+  return undefined;
+}
+
+function isName(name: string): boolean {
+  try {
+    return checkBranchName(name) !== MAIN;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * What is wrong with the commits that one names as those before it: on its branch, and in the db where that is
+ * another. `previous` is the address of the commit with the seq before, if that is known.
+ */
+export function brokenLinks(
+  commit: Commit,
+  event: BranchEvent | undefined,
+  { branches, is }: Pick<Before, "branches" | "is">,
+  previous: Uint8Array | undefined,
+): string | undefined {
+  const [parent] = commit.parents;
+  const before = event?.type === "branch.create" ? event.seq : (branches.named(commit.branch)?.head ?? 0);
+  if (before === 0 ? parent !== undefined : !parent || is(before, parent) === false)
+    return `it does not name commit ${before} as its parent`;
+  if (commit.seq === 1) return commit.line ? "it is the first and names one before it" : undefined;
+  if (before === commit.seq - 1) return commit.line ? "it names its parent twice" : undefined;
+  if (!commit.line || (previous && Buffer.compare(commit.line, previous) !== 0))
+    return `it does not name commit ${commit.seq - 1} as the one before it in the db`;
+  return undefined;
+}
+
+/** The branch as a commit leaves it that was found to follow the ones before. */
+export function branchAfter(
+  { branch: name, seq }: Pick<Commit, "branch" | "seq">,
+  event: BranchEvent | undefined,
+  cid: Uint8Array,
+  branches: Branches,
+): Branch {
+  if (event?.type === "branch.create") {
+    const parent = branches.named(event.from)?.id ?? 0;
+    return { id: seq, name, parent, fork: event.seq, head: seq, headCid: cid, closed: 0, deleted: 0 };
+  }
+  const before = branches.named(name) ?? branches.main;
+  return {
+    ...before,
+    head: seq,
+    headCid: cid,
+    ...(event?.type === "branch.close" ? { closed: seq } : {}),
+    ...(event?.type === "branch.delete" ? { deleted: seq } : {}),
+  };
+}
