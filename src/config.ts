@@ -16,6 +16,8 @@ export interface Config {
   readonly cacheMb: number;
   readonly reserveMb: number;
   readonly scrubDays: number;
+  /** Whether commits are signed: when the directory has a key, also by making one, or never. */
+  readonly sign: "auto" | "always" | "never";
   /** The db that anybody syncs at `/`; undefined: none. */
   readonly syncRoot: string | undefined;
 }
@@ -104,6 +106,13 @@ export const SETTINGS: readonly Setting[] = [
     help: "days in which every byte of every db is read and checked once, 0 for never",
   },
   {
+    name: "sign",
+    flag: "--sign <when>",
+    env: "SKALD_SIGN",
+    fallback: "auto",
+    help: "sign commits: auto (when there is a key, see `skald key`), always (makes one) or never",
+  },
+  {
     name: "syncRoot",
     flag: "--sync-root <db>",
     env: "SKALD_SYNC_ROOT",
@@ -133,9 +142,13 @@ export function readConfig(
   };
   const logLevel = value("logLevel");
   if (!LEVELS.includes(logLevel)) throw wrong("logLevel", LEVELS.join(", "), logLevel);
+  const sign = value("sign");
+  if (sign !== "auto" && sign !== "always" && sign !== "never")
+    throw wrong("sign", "auto, always or never", sign);
   const syncRoot = value("syncRoot");
   if (!/^[A-Za-z0-9._-]{1,128}$/.test(syncRoot)) throw wrong("syncRoot", "a db id, or none", syncRoot);
   return {
+    sign,
     syncRoot: syncRoot === "none" ? undefined : syncRoot,
     dir: path.resolve(value("dir")),
     host: value("host"),

@@ -183,6 +183,29 @@ export const ERROR_CODES = {
     status: 409,
     hint: "Both copies went on by themselves, and one of them on a branch. Merge what the branches hold into `main` on one of them, or clone the db again.",
   },
+  // signed history
+  KEY_EXISTS: { status: 409, hint: "`skald key rotate` has another one follow it." },
+  KEY_MISSING: {
+    status: 409,
+    hint: "`skald key create` makes a key; a server started with --sign never uses none.",
+  },
+  KEY_NOT_CURRENT: { status: 409, hint: "`skald key list` shows which key signs." },
+  KEYS_DAMAGED: {
+    status: 503,
+    hint: "Put the file back from a backup; or move it away to go on without a key, and make a new one.",
+  },
+  CHECKPOINT_INVALID: {
+    status: 422,
+    hint: "It was changed on its way, or is of another db or key; `skald checkpoint` writes one.",
+  },
+  HISTORY_REWRITTEN: {
+    status: 409,
+    hint: "This history does not go on from the one that the checkpoint names: keep both, they are proof.",
+  },
+  HISTORY_SHORTER: {
+    status: 409,
+    hint: "This is an older copy, or its end was lost; `skald pull` brings what a copy lacks.",
+  },
   // import
   IMPORT_INVALID: { status: 422, hint: "The detail says which record; nothing after it was read." },
   // subscriptions

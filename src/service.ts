@@ -63,6 +63,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     openDbs: config.openDbs,
     cacheBytes: config.cacheMb * 1024 * 1024,
     reserve: config.reserveMb * 1024 * 1024,
+    sign: config.sign,
     documents: config.workers === undefined ? {} : { workers: config.workers },
     onError,
   });

@@ -4,6 +4,8 @@ import { Command, CommanderError } from "commander";
 import { addChanges } from "./changes-command.ts";
 import { addBench } from "./bench-command.ts";
 import { addChecks } from "./db-checks.ts";
+import { addCheckpoint } from "./checkpoint-command.ts";
+import { addKey } from "./key-commands.ts";
 import { addDb } from "./db-commands.ts";
 import { addDoc } from "./doc-commands.ts";
 import { addExport } from "./export-command.ts";
@@ -46,9 +48,11 @@ for (const add of [
   addExport,
   addChanges,
   addVerify,
+  addCheckpoint,
   addChecks,
   addSubscriptions,
   addReplication,
+  addKey,
   addToken,
   addBench,
 ])

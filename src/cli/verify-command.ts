@@ -3,6 +3,9 @@ import type { Command } from "commander";
 import type * as z from "zod";
 import type { HeldReceiptLine, VerifyLine } from "../protocol/wire.ts";
 import { LIMITS } from "../limits.ts";
+import type { Checkpoint } from "../ids/checkpoint.ts";
+import { cidToString } from "../ids/cid.ts";
+import { checkSigner, compareCheckpoint, readCheckpoint, type AgainstFlags } from "./against.ts";
 import { clientCommand, dbPath, query, type ClientFlags } from "./client-command.ts";
 import { withConnection, type Connection, type Send } from "./connection.ts";
 import { listDbs } from "./db-commands.ts";
@@ -14,7 +17,7 @@ import { startProgress } from "./progress.ts";
 
 type Line = z.infer<typeof VerifyLine>;
 
-interface VerifyFlags extends ClientFlags {
+interface VerifyFlags extends ClientFlags, AgainstFlags {
   readonly all?: true;
   readonly logOnly?: true;
   readonly receipts?: string;
@@ -32,16 +35,28 @@ export function addVerify(program: Command): void {
       )
       .option("--all", "check every db")
       .option("--log-only", "check the log and nothing that is derived of it")
-      .option("--receipts <file>", "also prove that these acknowledged writes are still there; - for stdin"),
+      .option("--receipts <file>", "also prove that these acknowledged writes are still there; - for stdin")
+      .option(
+        "--against <checkpoint>",
+        "also prove that the db goes on from this: a file, - for stdin, or a URL",
+      )
+      .option("--against-token <token>", "token for that URL")
+      .option("--signer <did>", "insist that this key signed the checkpoint, or one that follows it"),
     [
       "skald verify shop",
       "skald verify --all",
+      "skald verify shop --against shop.checkpoint --signer did:key:z6Mk…",
       'skald verify shop --receipts receipts.ndjson   # lines of {"seq":…,"commit":"…"}',
     ],
   ).action((db: string | undefined, flags: VerifyFlags) => {
     if ((db === undefined) !== (flags.all === true)) throw usageError("Name one db, or give --all.");
     if (flags.receipts !== undefined && db === undefined)
       throw usageError("--receipts goes with one db: its lines are that db's.");
+    if (flags.against !== undefined && db === undefined)
+      throw usageError("--against goes with one db: a checkpoint is of one.");
+    if (flags.against === undefined && (flags.signer !== undefined || flags.againstToken !== undefined))
+      throw usageError("--signer and --against-token go with --against.");
+    if (flags.against === "-" && flags.receipts === "-") throw usageError("stdin can only be read once.");
     return withConnection(flags, async (connection) => {
       const names = db === undefined ? await allDbs(connection) : [db];
       for (const name of names) {
@@ -65,12 +80,18 @@ async function verifyOne(
   goOn: boolean,
 ): Promise<boolean> {
   let verdict: Line | undefined;
+  let checkpoint: Checkpoint | undefined;
   try {
+    if (flags.against !== undefined) {
+      checkpoint = await readCheckpoint(flags);
+      await compareCheckpoint(connection, db, checkpoint);
+    }
     for await (const request of requestsFor(db, flags)) {
       const next = await verdictOf(connection, request);
       verdict = verdict ? joined(verdict, next) : next;
     }
     if (!verdict) throw new CliError("FAILED", `The check of ${db} ended without a verdict.`);
+    if (checkpoint && flags.signer !== undefined) checkSigner(checkpoint, flags.signer, verdict);
   } catch (error) {
     if (!goOn) throw error;
     const failure = asCliError(error);
@@ -79,15 +100,27 @@ async function verifyOne(
     else await print(`${db}: unreadable: ${failureText(failure, false)}\n`);
     return false;
   }
-  if (flags.json) await printJson({ db, ...verdict });
-  else await print(textOf(db, verdict, flags));
+  if (flags.json)
+    await printJson({ db, ...verdict, ...(checkpoint ? { against: plainOf(checkpoint) } : {}) });
+  else await print(textOf(db, verdict, flags, checkpoint));
   return verdict.verdict === "sound";
 }
 
-function textOf(db: string, verdict: Line, flags: VerifyFlags): string {
-  const { checked, commit, receipts, problems = [] } = verdict;
+function plainOf({ seq, commit, signed }: Checkpoint): Record<string, unknown> {
+  return { seq, commit: commit ? cidToString(commit) : null, signer: signed?.signer ?? null };
+}
+
+function textOf(db: string, verdict: Line, flags: VerifyFlags, checkpoint?: Checkpoint): string {
+  const { checked, commit, receipts, signatures, problems = [] } = verdict;
   const compared = flags.receipts === undefined ? "" : `, ${receipts ?? 0} receipts compared`;
   const lines = [`${db}: ${verdict.verdict}, ${checked} commits, head ${commit ?? "none"}${compared}`];
+  if (signatures)
+    lines.push(`  ${signatures.commits} signed, by ${signatures.signers.map(printable).join(", ")}`);
+  if (checkpoint && verdict.verdict === "sound") {
+    const at = checkpoint.commit ? cidToString(checkpoint.commit) : "none";
+    const by = checkpoint.signed ? `signed by ${checkpoint.signed.signer}` : "not signed";
+    lines.push(`  goes on from commit ${checkpoint.seq} (${at}), ${by}`);
+  }
   for (const { what, where } of problems) lines.push(`  ${what}: ${printable(where)}`);
   if (problems.length > 0 && problems.every(({ heals }) => heals === "rebuild"))
     lines.push(`  Only derived data is wrong: \`skald rebuild ${db}\` makes it anew from the log.`);

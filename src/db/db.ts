@@ -1,6 +1,7 @@
 import { SkaldError } from "../errors.ts";
 import type { Documents } from "../documents/documents.ts";
 import type { Conflict } from "../documents/jobs.ts";
+import { signedCheckpoint, type Checkpoint } from "../ids/checkpoint.ts";
 import { cidFromString, looksLikeCid } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
 import { parseDocName } from "../ids/names.ts";
@@ -244,6 +245,13 @@ export class Db {
     const point = this.log.stateAt(doc, resolvePoint(this.log, at));
     if (!point || point.deleted) throw notFound(doc, point?.deleted === true);
     return point;
+  }
+
+  /** Where the db stands, signed by this server when it signs. */
+  checkpoint(): Checkpoint {
+    const { seq, cid, time } = this.log.head();
+    const at = { seq, commit: cid, time: seq === 0 ? undefined : time };
+    return signedCheckpoint({ uid: this.log.identity.uid, branch: "main", ...at }, this.log.signer());
   }
 
   /** The change that every copy of a document starts from, with its actor and Automerge hash. */

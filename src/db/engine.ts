@@ -21,6 +21,7 @@ import { Db } from "./db.ts";
 import { isDerivedDamage } from "./derived-damage.ts";
 import { sqliteFiles, type DbFiles } from "./files.ts";
 import { JsonCache } from "./json-cache.ts";
+import { Signing, type Rotated, type SignWhen } from "./signing.ts";
 
 export interface EngineOptions {
   /** Data directory; made when missing. */
@@ -36,6 +37,8 @@ export interface EngineOptions {
   readonly documents?: DocumentsOptions;
   readonly world?: World;
   readonly files?: DbFiles;
+  /** Whether commits are signed. Default "auto": when the directory has a key. */
+  readonly sign?: SignWhen;
   /** Starts what packs bundles; by default a thread. */
   readonly packer?: () => Packer;
   /** Told of failures that concern no caller. */
@@ -51,6 +54,8 @@ export class Engine {
   readonly lock: DirectoryLock;
   readonly documents: Documents;
   readonly world: World;
+  /** The keys that commits are signed with. */
+  readonly signing: Signing;
   readonly #files: DbFiles;
   readonly #table: DbTable;
   readonly #cache: JsonCache;
@@ -80,6 +85,7 @@ export class Engine {
       const dbs = path.join(options.dir, "dbs");
       named(dbs, () => makeFolder(dbs));
       this.#table = table = new DbTable(options.dir);
+      this.signing = new Signing(options.dir, this.world, options.sign ?? "auto");
       this.#finish();
     } catch (error) {
       table?.close();
@@ -358,7 +364,7 @@ export class Engine {
       const catalog = this.#files.openCatalog(folder);
       let merged: MergedLine;
       try {
-        const log = new Log(storage, catalog, { world: this.world });
+        const log = new Log(storage, catalog, this.#logOptions());
         merged = await mergeLines(log, storage, expected, author);
       } finally {
         catalog.close();
@@ -369,6 +375,21 @@ export class Engine {
       return merged;
     } finally {
       storage.close();
+    }
+  }
+
+  /** Has a new key follow the one that commits are signed with. Throws what `Signing.rotate` throws. */
+  rotateKey(): Promise<Rotated> {
+    return this.signing.rotate({ names: () => this.#names(), use: (db, work) => this.use(db, work) });
+  }
+
+  *#names(): Generator<string> {
+    for (let after = ""; ;) {
+      const page = this.list(after, NAMES_PAGE);
+      for (const { dbId } of page) yield dbId;
+      const last = page.at(-1);
+      if (!last) return;
+      after = last.dbId;
     }
   }
 
@@ -408,6 +429,10 @@ export class Engine {
 
   get #reserve(): number {
     return this.#options.reserve ?? DEFAULT_RESERVE;
+  }
+
+  #logOptions() {
+    return { world: this.world, signers: () => this.signing.signers };
   }
 
   #storageOptions() {
@@ -451,7 +476,7 @@ export class Engine {
           this.#heal(row.dbId, error);
           this.#onError(error);
         },
-        log: { world: this.world },
+        log: this.#logOptions(),
         packer: this.#options.packer ?? startPacker,
       });
     } catch (error) {
@@ -526,6 +551,9 @@ export class Engine {
     for (const row of this.#table.unfinished()) this.#tryRemove(row);
   }
 }
+
+/** Dbs listed at once. */
+const NAMES_PAGE = 256;
 
 export interface HeldDb {
   readonly db: Db;

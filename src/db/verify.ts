@@ -111,7 +111,7 @@ async function* shown<T>(
 }
 
 function verdictLine(
-  { seq, of, head }: LogChecked,
+  { seq, of, head, walk: { signatures } }: LogChecked,
   stages: readonly Stage[],
   findings: readonly VerifyFinding[],
   receipts: number,
@@ -131,6 +131,7 @@ function verdictLine(
     seq: of,
     commit: head ? cidToString(head) : null,
     ...(receipts > 0 ? { receipts } : {}),
+    ...(signatures.commits > 0 ? { signatures: { ...signatures, signers: [...signatures.signers] } } : {}),
     problems,
   })}\n`;
 }

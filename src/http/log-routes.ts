@@ -167,5 +167,13 @@ export function commitJson({ cid, commit }: StoredCommit): z.infer<typeof Commit
       ...(entry.refused ? { refused: [...entry.refused] } : {}),
     })),
     events: commit.events.map(cidToString),
+    ...(commit.signed
+      ? {
+          signed: {
+            signer: commit.signed.signer,
+            signature: Buffer.from(commit.signed.signature).toString("base64"),
+          },
+        }
+      : {}),
   };
 }

@@ -16,6 +16,8 @@ import {
   type RequestLog,
 } from "./dispatch.ts";
 import { DOC_PATH, docRoutes } from "./doc-routes.ts";
+import { headRoutes } from "./head-routes.ts";
+import { keyRoutes } from "./key-routes.ts";
 import { importRoutes } from "./import-routes.ts";
 import { feedRoutes } from "./feed-routes.ts";
 import { logRoutes } from "./log-routes.ts";
@@ -44,11 +46,13 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...importRoutes,
       txRoute,
       ...logRoutes,
+      ...headRoutes,
       ...feedRoutes,
       ...subscriptionRoutes,
       ...verifyRoutes,
       ...replicationRoutes,
       ...tokenRoutes,
+      ...keyRoutes,
       ...ticketRoutes,
     ],
   },

@@ -25,6 +25,7 @@ export const LOG_INVARIANTS = {
   heads: "an entry's heads are the tips of the change graph",
   refused: "a change that is set aside was in the document, and nothing that builds on it was left",
   merged: "a merge holds the whole line that it names, and every change of it",
+  signature: "a signature is its signer's, and a key that was retired signs no more",
   engine: "the storage engine finds its own structure sound",
 } as const;
 export type LogInvariant = keyof typeof LOG_INVARIANTS;

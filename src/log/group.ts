@@ -1,6 +1,7 @@
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { CODEC_DAG_CBOR, CODEC_RAW, cidDigest, cidFromDigest, cidOf, cidToString } from "../ids/cid.ts";
 import { blake3, toHex } from "../ids/hash.ts";
+import type { Signer } from "../ids/ed25519.ts";
 import type { DbIdentity, StoredRecord } from "../store/contract.ts";
 import type { World } from "../world.ts";
 import {
@@ -30,6 +31,7 @@ import {
   writesOf,
 } from "./received.ts";
 import { writeRecord } from "./record.ts";
+import { SERVER, isRotationTxId, rotationTxId, signCommit, wrongSignature } from "./signature.ts";
 import { bodyOf, headersIn, type StoredCommit } from "./stored-commit.ts";
 import {
   planTransaction,
@@ -87,8 +89,11 @@ export class Group {
   readonly #changes: (doc: string, branch: number) => readonly Uint8Array[];
   readonly #own = new Map<number, StoredCommit>();
   readonly #on: OnBranches;
+  readonly #signers: readonly Signer[];
+  /** Who signs the next commit; undefined when that must be worked out. */
+  #signer: { readonly signer: Signer | undefined } | undefined;
 
-  constructor({ identity, stage, head, world, stored, below, changes }: GroupParts) {
+  constructor({ identity, stage, head, world, stored, below, changes, signers = [] }: GroupParts) {
     this.#identity = identity;
     this.stage = stage;
     this.head = head;
@@ -96,6 +101,7 @@ export class Group {
     this.#stored = stored;
     this.#changes = changes;
     this.#on = new OnBranches(stage, below, (seq) => this.#commit(seq));
+    this.#signers = signers;
   }
 
   add(tx: Transaction): Added {
@@ -109,10 +115,11 @@ export class Group {
     const planned = planTransaction(tx, stage, this.#lookup(branch?.id ?? 0));
     const events = step ? [encodeBranchEvent(step)] : (tx.events ?? []);
     if (planned.length === 0 && events.length === 0) return this.#unchanged(tx, stage);
+    if (isRotationTxId(tx.author, tx.clientTxId)) this.#checkRotation(tx);
 
     const seq = this.head.seq + 1;
     const parent = step?.type === "branch.create" ? this.#cidAt(step.seq) : this.#headOf(tx.branch ?? MAIN);
-    const commit: Commit = {
+    const commit = this.#signed({
       version: 1,
       db: this.#identity.uid,
       branch: tx.branch ?? MAIN,
@@ -124,7 +131,7 @@ export class Group {
       entries: stageWrites(planned, tx.author, seq, stage),
       events: events.map((event) => cidOf(CODEC_RAW, event)),
       ...(tx.message === undefined ? {} : { message: tx.message }),
-    };
+    });
     const bytes = encodeCommit(commit);
     const digest = blake3(bytes);
     const cid = cidFromDigest(CODEC_DAG_CBOR, digest);
@@ -137,6 +144,7 @@ export class Group {
     this.stage.addresses.add(prefixOf(toHex(digest)), seq);
     for (const event of commit.events) this.stage.addresses.add(prefixOf(toHex(cidDigest(event))), seq);
     if (tx.clientTxId !== "") this.stage.addReceipt(tx.author, tx.clientTxId, seq);
+    if (isRotationTxId(tx.author, tx.clientTxId)) this.#signer = undefined;
     this.#keep({ cid, bytes, commit, blocks, clientTxId: tx.clientTxId }, body, step);
     return { cid, seq, time: commit.time, entries: commit.entries, duplicate: false, bytes: body.length };
   }
@@ -203,6 +211,8 @@ export class Group {
     if (broken !== undefined) throw receivedInvalid(seq, broken);
     if (clientTxId !== "" && this.stage.receipt(commit.author, clientTxId) !== undefined)
       throw receivedInvalid(seq, `its client_tx_id ${clientTxId} has another commit`);
+    const unsigned = wrongSignature(stored, { retired: (did) => this.#retired(did) });
+    if (unsigned !== undefined) throw receivedInvalid(seq, unsigned);
     let entries: readonly CommitEntry[];
     try {
       const id = step ? 0 : (this.stage.branches.named(commit.branch)?.id ?? 0);
@@ -217,6 +227,7 @@ export class Group {
     this.stage.addresses.add(prefixOf(toHex(cidDigest(cid))), seq);
     if (clientTxId !== "") this.stage.addReceipt(commit.author, clientTxId, seq);
     stageMerged(stored, this.stage);
+    this.#signer = undefined;
     this.#keep(stored, isOpen ? bodyOf(received) : received, step);
   }
 
@@ -244,7 +255,7 @@ export class Group {
     }
     const entries = stageWrites(planned, author, seq, this.stage);
     const { cids, blocks } = eventsOf(run);
-    const commit: Commit = {
+    const commit = this.#signed({
       version: 1,
       db: this.#identity.uid,
       branch: MAIN,
@@ -256,7 +267,7 @@ export class Group {
       entries,
       events: cids,
       message: `merged ${run.length} commit${run.length === 1 ? "" : "s"}`,
-    };
+    });
     const bytes = encodeCommit(commit);
     const digest = blake3(bytes);
     const cid = cidFromDigest(CODEC_DAG_CBOR, digest);
@@ -265,7 +276,29 @@ export class Group {
     const stored = { cid, bytes, commit, blocks: record.blocks, clientTxId: "" };
     this.stage.addresses.add(prefixOf(toHex(digest)), seq);
     stageMerged(stored, this.stage);
+    this.#signer = undefined;
     this.#keep(stored, record.body, undefined);
+  }
+
+  #signed(commit: Commit): Commit {
+    if (this.#signers.length === 0) return commit;
+    const { signer } = (this.#signer ??= { signer: this.#signers.find(({ did }) => !this.#retired(did)) });
+    return signer ? signCommit(commit, signer) : commit;
+  }
+
+  /** Whether a commit of this line says that the key signs no more. */
+  #retired(did: string): boolean {
+    return this.stage.receipt(SERVER, rotationTxId(did)) !== undefined;
+  }
+
+  /** That id is what a key's end is found by, so nothing else may have it. Throws KEY_NOT_CURRENT. */
+  #checkRotation(tx: Transaction): void {
+    const signer = this.#signers.find(({ did }) => !this.#retired(did));
+    if (signer && tx.events?.length === 1 && tx.clientTxId === rotationTxId(signer.did)) return;
+    throw new SkaldError(
+      "KEY_NOT_CURRENT",
+      `The db ${this.#identity.dbId} is not signed by the key to retire.`,
+    );
   }
 
   /** The same steps as `merge`, with what it says of deletions and of changes set aside taken as it is and checked. */
@@ -461,6 +494,8 @@ export interface GroupParts {
   readonly below: Below;
   /** The changes of a document up to the head that count on a branch. */
   readonly changes: (doc: string, branch: number) => readonly Uint8Array[];
+  /** Who signs commits: the first of them whose key the line has not retired. */
+  readonly signers?: readonly Signer[];
 }
 
 /** What is refused for a fault of the bytes, and not because this server is busy, full or damaged. */

@@ -1,5 +1,6 @@
 import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
+import type { Signer } from "../ids/ed25519.ts";
 import type { CatalogTable, LogStorage } from "../store/contract.ts";
 import { nextTurn, realWorld, type World } from "../world.ts";
 import { WritersArchive, commitsOfRow } from "./archive.ts";
@@ -13,6 +14,7 @@ import { Records } from "./records.ts";
 import { FoundDocs, type Below } from "./on-branches.ts";
 import { CATALOG_BATCH, noteBundles, recover, rowsIn } from "./recover.ts";
 import { stateOn } from "./row-states.ts";
+import { SERVER, rotationTxId } from "./signature.ts";
 import { changesIn, type StoredCommit } from "./stored-commit.ts";
 import type { Transaction } from "./transaction.ts";
 
@@ -36,13 +38,14 @@ export class Log extends LogReader {
   readonly #storage: LogStorage;
   readonly #archive: WritersArchive;
   readonly #onError: (error: unknown) => void;
+  readonly #signers: () => readonly Signer[];
   readonly #listeners = new Set<(seq: number) => void>();
   #waiting: (Waiting | Receiving)[] = [];
   #running: Promise<void> | undefined;
   #closed = false;
 
   constructor(storage: LogStorage, table: CatalogTable, options: LogOptions = {}) {
-    const { cachedDocs, world = realWorld } = options;
+    const { cachedDocs, world = realWorld, signers = () => [] } = options;
     super(
       storage.identity,
       new Records(storage),
@@ -51,6 +54,7 @@ export class Log extends LogReader {
       storage.lives(),
     );
     this.#storage = storage;
+    this.#signers = signers;
     this.#archive = new WritersArchive(this.records, this.catalog, world);
     this.#onError = options.onError ?? ((error) => process.emitWarning(error as Error));
     this.current = recover(storage, this.records, this.catalog);
@@ -140,6 +144,11 @@ export class Log extends LogReader {
 
   bytes(): number {
     return this.#storage.bytes();
+  }
+
+  /** Who signs the next commit; undefined when none is signed. */
+  signer(): Signer | undefined {
+    return this.#signers().find(({ did }) => this.catalog.receipt(SERVER, rotationTxId(did)) === undefined);
   }
 
   /** Whether something is being written. */
@@ -334,6 +343,7 @@ export class Log extends LogReader {
       stage,
       head: at ? { seq, cid: at.cid, time: at.commit.time } : { seq: 0, cid: undefined, time: 0 },
       world: this.world,
+      signers: this.#signers(),
       stored,
       below: {
         archive: (row) => upToOf(this.#archive.of(row), seq),
@@ -373,6 +383,7 @@ export class Log extends LogReader {
       stage: new Stage(this.catalog),
       head: this.current,
       world: this.world,
+      signers: this.#signers(),
       stored: (seq) => this.commit(seq),
       below: this.#below(),
       changes: (doc, id) => this.changesOn(id, doc, 0, this.current.seq),
@@ -404,6 +415,8 @@ export type StepTx = Pick<Transaction, "author"> &
 
 export interface LogOptions {
   readonly world?: World;
+  /** Who signs commits, see `GroupParts`; asked for each group. */
+  readonly signers?: () => readonly Signer[];
   /** Documents whose state stays in memory. */
   readonly cachedDocs?: number;
   /** Told of failures that concern no writer: derived data that could not be written. */

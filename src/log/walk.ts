@@ -23,6 +23,7 @@ import { genesisOf } from "./genesis.ts";
 import { AUTHORED_LIMITS } from "./guard.ts";
 import { bringersOf, brokenLine, isMerge, mergedIn } from "./merged.ts";
 import { decodeRecord } from "./record.ts";
+import { wrongSignature } from "./signature.ts";
 import { openRecord, type StoredCommit } from "./stored-commit.ts";
 
 /** What the walk has worked out of a document, from commits alone. */
@@ -49,6 +50,13 @@ interface Walked extends WalkedDoc {
   readonly nodes: Map<string, Node>;
 }
 
+/** A key that another one follows from a commit on. */
+interface Retired {
+  readonly seq: number;
+  readonly from: string;
+  readonly to: string;
+}
+
 /** Records read at once: a record may be 16 MiB. */
 const PAGE = 8;
 /** Commits and bytes between two yields. */
@@ -64,6 +72,8 @@ const SLICE_BYTES = 1024 * 1024;
 export class LogWalk {
   /** Address of the commit walked last; undefined when its record could not be read. */
   head: Uint8Array | undefined;
+  /** Commits that are signed, those within merges included; by whom; and which keys another one follows. */
+  readonly signatures = { commits: 0, signers: new Set<string>(), rotations: [] as Retired[] };
   readonly #storage: LogStorage;
   readonly #uid: Uint8Array;
   readonly #report: (what: LogInvariant, where: string) => void;
@@ -89,6 +99,8 @@ export class LogWalk {
   readonly #addresses: number[] = [];
   /** The same of commits within merges. */
   readonly #within = new Set<number>();
+  /** Keys that sign no more from the commit walked last on. */
+  readonly #retired = new Set<string>();
   #expected = 1;
   #time = 0;
 
@@ -248,6 +260,7 @@ export class LogWalk {
     this.#taken = seq;
     const step = this.#follows(stored, seq, previous);
     const readable = this.#merged(stored);
+    if (readable) this.#signature(stored);
     const id = this.#onBranch(stored, step);
     this.#blocks(stored, id);
     this.#addresses[seq - 1] = prefixOf(toHex(cidDigest(stored.cid)));
@@ -321,6 +334,22 @@ export class LogWalk {
       this.#report("merged", `commit ${commit.seq}: ${(error as Error).message}`);
       return false;
     }
+  }
+
+  #signature(stored: StoredCommit): void {
+    const { seq } = stored.commit;
+    const wrong = wrongSignature(stored, {
+      retired: (did) => this.#retired.has(did),
+      rotated: ({ from, to }) => {
+        this.#retired.add(from);
+        this.signatures.rotations.push({ seq, from, to });
+      },
+      signed: (did) => {
+        this.signatures.commits += 1;
+        this.signatures.signers.add(did);
+      },
+    });
+    if (wrong !== undefined) this.#report("signature", `commit ${seq}: ${wrong}`);
   }
 
   /** By the first 52 bits of addresses: a commit of this line right below its child, or one within a merge. */

@@ -161,6 +161,11 @@ export const DiffAnswer = z.object({
   patch: z.array(z.looseObject({ op: z.string(), path: z.string() })),
 });
 
+const SignedJson = z.object({
+  signer: z.string().meta({ description: "`did:key` of a server." }),
+  signature: z.string().meta({ description: "Its Ed25519 signature, in base64." }),
+});
+
 export const CommitJson = z
   .object({
     cid: Cid,
@@ -183,9 +188,35 @@ export const CommitJson = z
       }),
     ),
     events: z.array(Cid),
+    signed: SignedJson.optional(),
   })
   .meta({ id: "Commit" });
 export const CommitList = z.object({ commits: z.array(CommitJson), seq: z.int(), cursor: CursorText });
+
+export const HeadJson = z
+  .object({
+    db: z.string(),
+    uid: z.string(),
+    branch: z.string(),
+    seq: z.int(),
+    commit: Cid.nullable(),
+    time: Time.nullable(),
+    signed: SignedJson.nullable().meta({ description: "Null when this server has no key." }),
+    checkpoint: z.string().meta({ description: "The same as a text, as `text/plain` gives it." }),
+    cursor: CursorText,
+  })
+  .meta({ id: "Head" });
+
+export const KeyInfo = z
+  .object({
+    did: z.string(),
+    state: z.enum(["current", "next", "retired"]),
+    created: Time,
+    retired: Time.nullable(),
+  })
+  .meta({ id: "SigningKey" });
+export const KeyList = z.object({ signs: z.boolean(), keys: z.array(KeyInfo) });
+export const KeyRotated = z.object({ from: z.string(), to: z.string(), dbs: z.array(z.string()) });
 
 export const ChangeEvent = z
   .object({
@@ -238,6 +269,16 @@ export const VerifyLine = z
     seq: z.int().optional(),
     commit: Cid.nullable().optional(),
     receipts: z.int().optional().meta({ description: "Receipts that were compared." }),
+    signatures: z
+      .object({
+        commits: z.int().meta({ description: "Commits that are signed, those within merges included." }),
+        signers: z.array(z.string()),
+        rotations: z
+          .array(z.object({ seq: z.int(), from: z.string(), to: z.string() }))
+          .meta({ description: "Keys that another one follows, as the log says; oldest first." }),
+      })
+      .optional()
+      .meta({ description: "When any commit is signed." }),
     problems: z
       .array(
         z.object({

@@ -4,8 +4,10 @@ import * as A from "@automerge/automerge";
 import { JsonCache } from "../../src/db/json-cache.ts";
 import type { Invariant } from "../../src/db/invariants.ts";
 import { CODEC_DAG_CBOR, CODEC_RAW, cidOf } from "../../src/ids/cid.ts";
+import { signerOf } from "../../src/ids/ed25519.ts";
 import { blake3 } from "../../src/ids/hash.ts";
 import { decodeCommit, encodeCommit, type Commit, type CommitEntry } from "../../src/log/commit.ts";
+import { signCommit } from "../../src/log/signature.ts";
 import { decodeRecord, encodeRecord } from "../../src/log/record.ts";
 import type {
   CatalogBatch,
@@ -284,6 +286,13 @@ export const BROKEN_BUILDS: Readonly<Record<Invariant | keyof typeof LEDGER_INVA
         refused: ["ab".repeat(32)],
       }));
       return { ...parts, commit: { ...parts.commit, entries }, blocks: [] };
+    }),
+  },
+  signature: {
+    wrong: "signs other bytes than the commit's",
+    ...lastCommit((commit) => {
+      const { signed } = signCommit({ ...commit, time: commit.time + 1 }, signerOf(new Uint8Array(32)));
+      return signed ? { signed } : {};
     }),
   },
   engine: {
