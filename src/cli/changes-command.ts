@@ -7,6 +7,7 @@ import { note, print } from "./output.ts";
 
 type ChangesFlags = ClientFlags & {
   readonly since?: string;
+  readonly at?: string;
   readonly follow?: true;
   readonly include: string;
   readonly collection?: string;
@@ -31,6 +32,7 @@ export function addChanges(program: Command): void {
       .command("changes <db>")
       .description("print the commits of a db in order, one JSON object a line")
       .option("--since <where>", "after a cursor, seq, commit, time or `now` (default: all)")
+      .option("--at <point>", "up to a seq, commit or time (default: now)")
       .option("--follow", "go on as commits come, also after the server was away")
       .addOption(
         new Option("--include <what>", "what comes with each document")
@@ -46,6 +48,7 @@ export function addChanges(program: Command): void {
       const path = (since: string | undefined, feed: string): string =>
         `${dbPath(db)}/changes${query({
           since,
+          at: flags.at,
           feed,
           include: flags.include,
           collection: flags.collection,

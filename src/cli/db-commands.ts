@@ -38,14 +38,20 @@ export function addDb(program: Command): void {
       }),
   );
 
-  clientCommand(db.command("info <db>").description("show what a db holds"), ["skald db info shop"]).action(
-    (name: string, flags: ClientFlags) =>
-      withConnection(flags, async (connection) => {
-        const info = await askJson<Info>(connection, { method: "GET", path: dbPath(name) });
-        if (flags.json) return printJson(info);
-        const { branches, commit, cursor: _cursor, ...rest } = info;
-        return print(fields({ ...rest, commit: commit ?? "none", branches: branches.join(", ") }));
-      }),
+  clientCommand(
+    db
+      .command("info <db>")
+      .description("show what a db holds")
+      .option("--at <point>", "what it held at a seq, a commit or a time"),
+    ["skald db info shop"],
+  ).action((name: string, flags: ClientFlags & { at?: string }) =>
+    withConnection(flags, async (connection) => {
+      const path = `${dbPath(name)}${query({ at: flags.at })}`;
+      const info = await askJson<Info>(connection, { method: "GET", path });
+      if (flags.json) return printJson(info);
+      const { branches, commit, cursor: _cursor, ...rest } = info;
+      return print(fields({ ...rest, commit: commit ?? "none", branches: branches.join(", ") }));
+    }),
   );
 
   clientCommand(

@@ -79,16 +79,17 @@ function addReads(doc: Command): void {
     doc
       .command("history <db> <doc>")
       .description("list the commits that touched a document, newest first")
+      .option("--at <point>", "those up to a seq, a commit or a time")
       .option("--limit <number>", "at most so many"),
     ["skald doc history shop items/42 --limit 10"],
-  ).action((db: string, name: string, flags: ClientFlags & { limit?: string }) =>
+  ).action((db: string, name: string, flags: ClientFlags & { at?: string; limit?: string }) =>
     withConnection(flags, async (connection) => {
       let left = flags.limit === undefined ? Infinity : wholeNumber(flags.limit, "--limit");
       let cursor: string | undefined;
       do {
         const page: History = await askJson<History>(connection, {
           method: "GET",
-          path: `${docPath(db, name)}/history${query({ limit: Math.min(left, 1000), cursor })}`,
+          path: `${docPath(db, name)}/history${query({ at: flags.at, limit: Math.min(left, 1000), cursor })}`,
         });
         left -= page.history.length;
         if (flags.json) for (const entry of page.history) await printJson(entry);

@@ -217,11 +217,13 @@ export class Db {
     return { patch, from: a, to: b };
   }
 
-  /** Commits that touched a document, newest first. Throws DOC_NOT_FOUND. */
+  /** Commits up to `before` that touched a document, newest first. Throws DOC_NOT_FOUND when none up to there did. */
   history(doc: string, before: number | undefined, limit: number): HistoryEntry[] {
     parseDocName(doc);
-    if (!this.log.state(doc)) throw notFound(doc, false);
-    return this.log.history(doc, before ?? this.log.head().seq, limit).map((seq) => {
+    const upTo = before ?? this.log.head().seq;
+    const state = this.log.state(doc);
+    if (!state || state.first > upTo) throw notFound(doc, false);
+    return this.log.history(doc, upTo, limit).map((seq) => {
       const entry = this.log.entryOf(doc, seq);
       const { cid, commit } = this.log.commit(seq) as StoredCommit;
       const { time, author, message } = commit;

@@ -17,7 +17,7 @@ export function parseTime(text: string): number | undefined {
 /**
  * The seq that `at` names: a seq, a commit's address, or an RFC 3339 time, which means the last
  * commit at or before it. Undefined means the head. Throws POINT_INVALID, POINT_IN_FUTURE,
- * COMMIT_NOT_FOUND.
+ * COMMIT_NOT_FOUND, POINT_OTHER_BRANCH.
  */
 export function resolvePoint(log: Log, at: string | undefined): number {
   const { seq } = log.head();
@@ -32,6 +32,13 @@ export function resolvePoint(log: Log, at: string | undefined): number {
     const found = cidCodec(cid) === CODEC_DAG_CBOR ? log.findCommit(cid) : undefined;
     if (found === undefined)
       throw new SkaldError("COMMIT_NOT_FOUND", `No commit of this db has the address ${at}.`);
+    // What a merge holds was never a state of this db: only the merge is a point of it.
+    if (Buffer.compare(log.commit(found)?.cid ?? cid, cid) !== 0)
+      throw new SkaldError(
+        "POINT_OTHER_BRANCH",
+        `Commit ${at} is of another line, which came in with commit ${found}.`,
+        { details: { seq: found } },
+      );
     return found;
   }
   const time = parseTime(at);
@@ -39,6 +46,12 @@ export function resolvePoint(log: Log, at: string | undefined): number {
     throw new SkaldError("POINT_INVALID", `"${at.slice(0, 80)}" names no point in time.`);
   if (time > Math.max(log.world.now(), log.head().time)) throw inFuture(at, seq);
   return log.seqAt(time);
+}
+
+/** Throws POINT_IN_FUTURE when `seq` is later than where a reader wants to stop. */
+export function checkNotAfter(upTo: number, seq: number): number {
+  if (seq > upTo) throw inFuture(String(seq), upTo);
+  return seq;
 }
 
 function inFuture(at: string, seq: number): SkaldError {

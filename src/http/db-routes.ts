@@ -1,12 +1,24 @@
 import * as z from "zod";
 import { allows, prefixesFor } from "../auth/policy.ts";
+import { countsAt } from "../db/counts-at.ts";
 import type { Db } from "../db/db.ts";
+import { resolvePoint } from "../db/point.ts";
 import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
 import { fromHex, toHex } from "../ids/hash.ts";
 import { DbInfo, DbList } from "../protocol/wire.ts";
 import { otherDb } from "../replication/serve.ts";
-import { cursorAt, iso, nameCursor, nameOfCursor, nextLink, pageQuery, pointHeaders } from "./point.ts";
+import {
+  checkBranchIsMain,
+  cursorAt,
+  iso,
+  nameCursor,
+  nameOfCursor,
+  nextLink,
+  pageQuery,
+  pointHeaders,
+  pointQuery,
+} from "./point.ts";
 import { json, type Call, type Route } from "./route.ts";
 
 const tag = "dbs";
@@ -74,11 +86,27 @@ export const dbRoutes: readonly Route[] = [
     method: "GET",
     path: "/db/:db",
     summary: "What a db holds",
+    description: "At a point: its seq, commit and the numbers of documents are of then, its bytes of now.",
     tag,
     access: "doc.read",
     partial: true,
+    query: z.strictObject(pointQuery),
     answers: { 200: { description: "Its numbers.", types: { "application/json": DbInfo } } },
-    handle: (call) => call.db((db) => json(200, info(db), pointHeaders(db, db.log.head().seq))),
+    handle: (call) =>
+      call.db(async (db) => {
+        checkBranchIsMain(call.query["branch"]);
+        const at = call.query["at"] as string | undefined;
+        if (at === undefined) return json(200, info(db), pointHeaders(db, db.log.head().seq));
+        await db.locate(at);
+        const seq = resolvePoint(db.log, at);
+        const counts = await countsAt(db.log, seq);
+        const commit = pointHeaders(db, seq)["skald-commit"] ?? null;
+        return json(
+          200,
+          { ...info(db), ...counts, seq, commit, cursor: cursorAt(db, seq) },
+          pointHeaders(db, seq),
+        );
+      }),
   },
   {
     method: "DELETE",

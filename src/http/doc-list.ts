@@ -7,6 +7,7 @@ import { automergeUrl } from "../log/automerge-ids.ts";
 import { checkCollection, parseDocName } from "../ids/names.ts";
 import { checkBranchIsMain, nameCursor, nameOfCursor, nextLink, pointHeaders } from "./point.ts";
 import type { Answer, Call } from "./route.ts";
+import { nextTurn } from "../world.ts";
 
 interface Listed {
   readonly doc: string;
@@ -48,7 +49,7 @@ export async function listDocs(call: Call, db: Db): Promise<Answer> {
   for (const range of ranges) {
     // One more than is shown tells whether there is a next page, and nothing of what may not be seen.
     if (docs.length > limit) break;
-    for (const listed of listedIn(db, range, from?.name ?? "", seq, Math.max(PAGE, limit + 1))) {
+    for await (const listed of listedIn(db, range, from?.name ?? "", seq, Math.max(PAGE, limit + 1))) {
       docs.push(listed);
       if (docs.length > limit) break;
     }
@@ -91,7 +92,13 @@ function rangesOf(seen: readonly string[] | "all" | "none", start: string): stri
   );
 }
 
-function* listedIn(db: Db, prefix: string, from: string, seq: number, size: number): Generator<Listed> {
+async function* listedIn(
+  db: Db,
+  prefix: string,
+  from: string,
+  seq: number,
+  size: number,
+): AsyncGenerator<Listed> {
   for (let after = from; ;) {
     const page = db.log.list(prefix, after, size, true);
     for (const state of page) {
@@ -107,6 +114,8 @@ function* listedIn(db: Db, prefix: string, from: string, seq: number, size: numb
       };
     }
     if (page.length < size) return;
+    // A point before most documents were made: nobody else should wait while they are passed over.
+    await nextTurn(db.log.world);
   }
 }
 

@@ -159,7 +159,7 @@ export const docRoutes: readonly Route[] = [
     tag,
     access: "doc.read",
     resource,
-    query: z.strictObject(pageQuery),
+    query: z.strictObject({ ...pageQuery, ...pointQuery }),
     answers: { 200: { description: "A page.", types: { "application/json": HistoryList } } },
     handle: (call) => call.db((db) => history(call, db)),
   },
@@ -317,10 +317,13 @@ function writeDoc(call: Call, write: WriteOf): Promise<Answer> {
   });
 }
 
-function history(call: Call, db: Db): Answer {
+async function history(call: Call, db: Db): Promise<Answer> {
+  checkBranchIsMain(call.query["branch"]);
   const doc = docOf(call.params);
-  const { limit, cursor } = call.query as { limit: number; cursor?: string };
-  const before = cursor === undefined ? undefined : seqOfCursor(db, cursor);
+  const { limit, cursor, at } = call.query as { limit: number; cursor?: string; at?: string };
+  await db.locate(at);
+  const upTo = resolvePoint(db.log, at);
+  const before = cursor === undefined ? upTo : Math.min(upTo, seqOfCursor(db, cursor));
   const entries = db.history(doc, before, limit + 1);
   const more = entries.length > limit;
   const last = entries[limit];
@@ -342,7 +345,7 @@ function history(call: Call, db: Db): Answer {
       })),
       cursor: next,
     },
-    { ...pointHeaders(db, db.log.head().seq), ...nextLink(urlOf(call, "/history"), call.query, next) },
+    { ...pointHeaders(db, upTo), ...nextLink(urlOf(call, "/history"), call.query, next) },
   );
 }
 

@@ -1,13 +1,14 @@
 import { LIMITS } from "../limits.ts";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import type { Db } from "../db/db.ts";
-import { cursorAt, resolveSince } from "../subscriptions/cursor.ts";
+import { checkPlace, cursorAt, resolveSince } from "../subscriptions/cursor.ts";
 import { readChunk, type FeedChunk, type FeedWish } from "../subscriptions/feed-chunks.ts";
 import { feedEncoder } from "../subscriptions/feed-encoder.ts";
 import {
   CBOR_SEQUENCE,
   JSON_LINES,
   TIMEOUT,
+  endOf,
   filterOf,
   formatOf,
   holdDb,
@@ -46,8 +47,11 @@ export async function readChanges(call: Call, query: FeedQuery, waits: boolean):
     const { db } = held;
     const wish: FeedWish = { filter: filterOf(query, call.principal, dbId), include: query.include };
     let after = await resolveSince(db, query.since);
+    const asked = query.at === undefined ? undefined : await endOf(db, query);
+    checkPlace(db, after, asked);
     if (waits && !call.isHead)
       after = await firstMatch(call, db, wish, after, query.timeout ?? TIMEOUT, leaving.signal);
+    const upTo = asked ?? db.log.head().seq;
     if (format !== "list") {
       const headers = { "content-type": format === "cbor" ? CBOR_SEQUENCE : JSON_LINES, vary: "accept" };
       if (call.isHead) {
@@ -57,10 +61,10 @@ export async function readChanges(call: Call, query: FeedQuery, waits: boolean):
       return {
         status: 200,
         headers,
-        body: stream(call, db, wish, format, after, query.limit ?? Infinity, leaving.signal, leave),
+        body: stream(call, db, wish, format, { after, upTo }, query.limit ?? Infinity, leaving.signal, leave),
       };
     }
-    const page = await call.db((used) => pageOf(call, used, wish, after, query.limit ?? 100));
+    const page = await call.db((used) => pageOf(call, used, wish, { after, upTo }, query.limit ?? 100));
     leave();
     return page;
   } catch (error) {
@@ -123,22 +127,33 @@ async function firstMatch(
   }
 }
 
-async function pageOf(call: Call, db: Db, wish: FeedWish, after: number, limit: number): Promise<Answer> {
+/** Commits (after, upTo]. */
+interface Span {
+  readonly after: number;
+  readonly upTo: number;
+}
+
+async function pageOf(
+  call: Call,
+  db: Db,
+  wish: FeedWish,
+  { after, upTo }: Span,
+  limit: number,
+): Promise<Answer> {
   const encoder = feedEncoder(db, "list");
   const parts: Buffer[] = [];
   let events = 0;
   let bytes = 0;
   let seq = after;
-  const head = db.log.head().seq;
   while (
     events < limit &&
-    seq < Math.min(head, after + LOOKED_AT) &&
+    seq < Math.min(upTo, after + LOOKED_AT) &&
     bytes < LIMITS.query.commitsBytes.value
   ) {
     const chunk = await readChunk(
       db,
       encoder,
-      { ...wish, after: seq, upTo: head, limit: limit - events },
+      { ...wish, after: seq, upTo, limit: limit - events },
       call.signal,
     );
     if (call.signal.aborted) break;
@@ -149,7 +164,7 @@ async function pageOf(call: Call, db: Db, wish: FeedWish, after: number, limit: 
   }
   call.services.feeds.sent += events;
   const cursor = cursorAt(db, seq);
-  const more = seq < db.log.head().seq;
+  const more = seq < (call.query["at"] === undefined ? db.log.head().seq : upTo);
   const end = `],"cursor":"${cursor}","seq":${seq},"more":${more}}`;
   return {
     status: 200,
@@ -185,7 +200,7 @@ async function* stream(
   db: Db,
   wish: FeedWish,
   format: "lines" | "cbor",
-  after: number,
+  { after, upTo }: Span,
   limit: number,
   leaving: AbortSignal,
   leave: () => void,
@@ -193,20 +208,14 @@ async function* stream(
   const { feeds } = call.services;
   const valid = stillValid(call);
   const encoder = feedEncoder(db, format);
-  const head = db.log.head().seq;
   let seq = after;
   let events = 0;
   try {
     let code: string | undefined;
-    while (seq < head && events < limit && code === undefined) {
+    while (seq < upTo && events < limit && code === undefined) {
       let chunk: FeedChunk | undefined;
       try {
-        chunk = await readChunk(
-          db,
-          encoder,
-          { ...wish, after: seq, upTo: head, limit: limit - events },
-          leaving,
-        );
+        chunk = await readChunk(db, encoder, { ...wish, after: seq, upTo, limit: limit - events }, leaving);
       } catch (error) {
         // What cannot begin is refused as a whole.
         if (events === 0) throw error;
@@ -222,7 +231,11 @@ async function* stream(
         if (leaving.aborted) code = "UNAVAILABLE";
       }
     }
-    encoder.end({ seq, more: seq < db.log.head().seq, ...(code === undefined ? {} : { code }) });
+    encoder.end({
+      seq,
+      more: seq < (call.query["at"] === undefined ? db.log.head().seq : upTo),
+      ...(code === undefined ? {} : { code }),
+    });
     yield encoder.take();
   } finally {
     leave();

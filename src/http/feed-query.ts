@@ -2,7 +2,9 @@ import type { Call } from "./route.ts";
 import * as z from "zod";
 import { bearerToken } from "../auth/bearer.ts";
 import { prefixesFor, type Principal } from "../auth/policy.ts";
+import type { Db } from "../db/db.ts";
 import type { HeldDb, Engine } from "../db/engine.ts";
+import { resolvePoint } from "../db/point.ts";
 import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { FeedFormat } from "../subscriptions/feed-encoder.ts";
@@ -41,6 +43,9 @@ export const feedQuery = z.strictObject({
     `Events; a JSON page has 100 unless told and at most ${bounds.pageItems.value}, a streamed answer everything.`,
   ),
   branch: pointQuery.branch,
+  at: pointQuery.at.meta({
+    description: "Ends with the commit at this point; not for a feed that waits or follows.",
+  }),
   collection: z.string().optional().meta({ description: "Only documents of this collection." }),
   prefix: z
     .string()
@@ -72,6 +77,7 @@ export interface FeedQuery {
   readonly feed?: FeedKind;
   readonly limit?: number;
   readonly branch?: string;
+  readonly at?: string;
   readonly collection?: string;
   readonly prefix?: string;
   readonly doc?: string | readonly string[];
@@ -105,6 +111,18 @@ export function kindOf(query: { readonly feed?: FeedKind }, accept: string | und
 export const JSON_LINES = "application/x-ndjson";
 export const CBOR_SEQUENCE = "application/cbor-seq";
 export const SSE = "text/event-stream";
+
+/** The last commit that the feed has: of a point that is asked for, or the head. Throws what `resolvePoint` throws. */
+export async function endOf(db: Db, { at }: FeedQuery): Promise<number> {
+  await db.locate(at);
+  return resolvePoint(db.log, at);
+}
+
+/** Throws BAD_REQUEST for a feed that would never come to an end and is to end at a point. */
+export function checkHasEnd(query: FeedQuery, kind: FeedKind): void {
+  if (query.at !== undefined && kind !== "normal")
+    throw new SkaldError("BAD_REQUEST", `\`at\` ends a feed, and \`feed=${kind}\` goes on.`);
+}
 
 /** How a page or a long poll is written: JSON unless another is accepted. */
 export function formatOf(accept: string | undefined): Exclude<FeedFormat, "sse"> {

@@ -2,7 +2,15 @@ import { SkaldError } from "../errors.ts";
 import { ChangesPage } from "../protocol/wire.ts";
 import { followChanges } from "./feed-events.ts";
 import { readChanges } from "./feed-page.ts";
-import { CBOR_SEQUENCE, JSON_LINES, SSE, feedQuery, kindOf, type FeedQuery } from "./feed-query.ts";
+import {
+  CBOR_SEQUENCE,
+  JSON_LINES,
+  SSE,
+  checkHasEnd,
+  feedQuery,
+  kindOf,
+  type FeedQuery,
+} from "./feed-query.ts";
 import type { Route } from "./route.ts";
 
 /** Kinds of feeds that wait or follow. */
@@ -30,6 +38,7 @@ export const feedRoutes: readonly Route[] = [
     handle: (call) => {
       const query = call.query as unknown as FeedQuery;
       const kind = kindOf(query, call.header("accept"));
+      checkHasEnd(query, kind);
       if (kind === "sse") return followChanges(call, query);
       if (kind === "websocket") throw new SkaldError("BAD_REQUEST", "`feed=websocket` needs an upgrade.");
       return readChanges(call, query, kind === "longpoll");

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import type { Db } from "../db/db.ts";
-import { resolvePoint } from "../db/point.ts";
+import { checkNotAfter, resolvePoint } from "../db/point.ts";
 import { SkaldError } from "../errors.ts";
 import { CODEC_DAG_CBOR, cidCodec, cidFromString, cidToString } from "../ids/cid.ts";
 import { LIMITS } from "../limits.ts";
@@ -40,12 +40,14 @@ export const logRoutes: readonly Route[] = [
     query: z.strictObject({
       ...pageQuery,
       branch: pointQuery.branch,
+      at: pointText.optional().meta({ description: "The last commit listed; the head when left out." }),
       since: pointText.optional().meta({ description: "A seq, commit address or time; 0 when left out." }),
     }),
     answers: { 200: { description: "A page.", types: { "application/json": CommitList } } },
     handle: (call) =>
       call.db(async (db) => {
         await db.locate(call.query["since"] as string | undefined);
+        await db.locate(call.query["at"] as string | undefined);
         return listCommits(call, db);
       }),
   },
@@ -105,17 +107,26 @@ export const logRoutes: readonly Route[] = [
 
 function listCommits(call: Call, db: Db): Answer {
   checkBranchIsMain(call.query["branch"]);
-  const { limit, cursor, since } = call.query as { limit: number; cursor?: string; since?: string };
-  const after = cursor === undefined ? resolvePoint(db.log, since ?? "0") : seqOfCursor(db, cursor);
-  const commits = commitsFrom(db, after + 1, limit);
+  const { limit, cursor, since, at } = call.query as {
+    limit: number;
+    cursor?: string;
+    since?: string;
+    at?: string;
+  };
+  const upTo = resolvePoint(db.log, at);
+  const after = checkNotAfter(
+    upTo,
+    cursor === undefined ? resolvePoint(db.log, since ?? "0") : seqOfCursor(db, cursor),
+  );
+  const commits = commitsFrom(db, after + 1, Math.min(limit, upTo - after));
   const last = commits.at(-1)?.commit.seq ?? after;
-  const more = last < db.log.head().seq;
+  const more = last < upTo;
   return json(
     200,
-    { commits: commits.map(commitJson), seq: db.log.head().seq, cursor: cursorAt(db, last) },
+    { commits: commits.map(commitJson), seq: upTo, cursor: cursorAt(db, last) },
     {
-      ...pointHeaders(db, db.log.head().seq),
-      ...nextLink(`/api/v1/db/${call.params["db"]}/commits`, { limit }, more ? cursorAt(db, last) : null),
+      ...pointHeaders(db, upTo),
+      ...nextLink(`/api/v1/db/${call.params["db"]}/commits`, { limit, at }, more ? cursorAt(db, last) : null),
     },
   );
 }
@@ -131,7 +142,8 @@ function commitsFrom(db: Db, from: number, limit: number): StoredCommit[] {
       if (bytes > LIMITS.query.commitsBytes.value && found.length > 0) return found;
       found.push(stored);
     }
-    if (some.length < STEP) break;
+    // Fewer than asked for only says that a bundle ends there.
+    if (some.length === 0) break;
   }
   return found;
 }

@@ -83,9 +83,8 @@ export async function resolveSince(db: Db, since: string | undefined): Promise<n
   return seqOfCursor(db, since);
 }
 
-/** Throws CURSOR_FUTURE, CURSOR_TOO_OLD. */
-function checkPlace(db: Db, seq: number): number {
-  const head = db.log.head().seq;
+/** Throws CURSOR_FUTURE when the place is after `head`, where a reader ends, and CURSOR_TOO_OLD. */
+export function checkPlace(db: Db, seq: number, head = db.log.head().seq): number {
   if (seq > head)
     throw new SkaldError("CURSOR_FUTURE", `The db is at seq ${head} and has not got to ${seq}.`, {
       details: { seq: head, cursor: cursorAt(db, head) },

@@ -78,6 +78,17 @@ test("what both wrote is merged by a pull, and a push makes both the same", asyn
         [...(log.state("items/here")?.actors.values() ?? [])].map(({ principal }) => principal),
       ).toContain("ann");
     });
+    // What came in with a merge is no point of this db; the merge is.
+    const within = here[1]?.commit as string;
+    await engine.use(db, async (held) => {
+      await expect(held.read("items/here", { at: within })).rejects.toMatchObject({
+        code: "POINT_OTHER_BRANCH",
+        details: { seq: 9 },
+      });
+      await expect(held.read("items/here", { at: there[1]?.commit as string })).rejects.toMatchObject({
+        code: "DOC_NOT_FOUND",
+      });
+    });
     // Receipts of both lines are still those.
     expect(await put(engine, "items/here", { n: 9 }, { db, clientTxId: "here" })).toMatchObject({
       duplicate: true,
