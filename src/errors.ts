@@ -128,7 +128,6 @@ export const ERROR_CODES = {
   BRANCH_NOT_FOUND: { status: 404, hint: "GET …/branches lists those there are." },
   BRANCH_EXISTS: { status: 409, hint: "Choose another name, or delete that branch first." },
   BRANCH_CLOSED: { status: 423, hint: "It takes no more writes; make a branch from it and write there." },
-  BRANCH_NOT_FOUND: { status: 404, hint: "Only `main` exists in this db." },
   POINT_OTHER_BRANCH: {
     status: 400,
     hint: "Name a point of that branch or of what it stands on, or another `branch`.",

@@ -420,7 +420,9 @@ export class LogReader {
     if (single !== undefined) return single;
     for (const stretch of pastOf(this.catalog.branches, id)) {
       for (const commits of archive(this.records, this.catalog, rowOf(stretch.id, doc))) {
-        const found = commits.find((stored) => this.isInPast(id, stored.commit) && hasChange(stored, doc, hash));
+        const found = commits.find(
+          (stored) => this.isInPast(id, stored.commit) && hasChange(stored, doc, hash),
+        );
         if (found) return found.commit.seq;
       }
     }

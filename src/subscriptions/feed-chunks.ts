@@ -77,7 +77,10 @@ export async function readChunk(
     try {
       for (const raw of log.rawCommits(seq + 1, Math.min(STEP, last - seq))) {
         scan.read(raw);
-        if (shows?.(scan.branch(), raw.seq) !== false && encoder.commit(scan, raw, test, include === "changes"))
+        if (
+          shows?.(scan.branch(), raw.seq) !== false &&
+          encoder.commit(scan, raw, test, include === "changes")
+        )
           events += 1;
         seq = raw.seq;
         if (events >= limit || encoder.length >= CHUNK) break;

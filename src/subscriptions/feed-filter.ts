@@ -47,12 +47,7 @@ export function docTest({ prefix, docs, visible }: FeedFilter): DocTest | undefi
 
 /** The same for the same filter: readers who share it can share what is read. */
 export function filterKey({ branch, prefix, docs, visible }: FeedFilter): string {
-  return JSON.stringify([
-    branch ?? MAIN,
-    prefix ?? null,
-    docs ? docs.toSorted() : null,
-    visible ?? null,
-  ]);
+  return JSON.stringify([branch ?? MAIN, prefix ?? null, docs ? docs.toSorted() : null, visible ?? null]);
 }
 
 /** A filter as a request spells it. `prefix` is of the key. Throws BAD_REQUEST, NAME_INVALID. */
