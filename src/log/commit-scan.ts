@@ -71,7 +71,7 @@ export class CommitScan {
 
   /** The name of its branch. */
   branch(): string {
-    return Buffer.from(this.bytes.buffer, this.bytes.byteOffset).latin1Slice(this.branchAt, this.branchEnd);
+    return String.fromCharCode(...this.bytes.subarray(this.branchAt, this.branchEnd));
   }
 
   /** Throws DB_DAMAGED when these are not the bytes of commit `raw.seq`. */
