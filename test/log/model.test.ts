@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import fc from "fast-check";
@@ -6,6 +6,7 @@ import { readChange, type ChangeHeader } from "../../src/log/change.ts";
 import { genesisOf } from "../../src/log/genesis.ts";
 import { Log } from "../../src/log/log.ts";
 import { openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
+import { memoryFolder } from "../support/memory-folder.mjs";
 import { memoryLog } from "../support/memory-log.ts";
 import type { Transaction } from "../../src/log/transaction.ts";
 import { realWorld } from "../../src/world.ts";
@@ -17,7 +18,7 @@ import { LogModel, type ChangePlan, type ModelEntry, type TxPlan, type WritePlan
 /** Sequences of transactions, several at a time, against the log and against the model of it. */
 
 // Nothing here is about the disk, and a sync of it takes longer than everything else.
-const root = mkdtempSync(path.join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "skald-model-"));
+const root = mkdtempSync(path.join(memoryFolder() ?? tmpdir(), "skald-model-"));
 let clock = 1_700_000_000_000;
 const options = { world: { ...realWorld, now: () => (clock += [5, 0, -3][clock % 3] as number) } };
 let opened: OpenLog = createLog(root, options, (storage) => {

@@ -3,13 +3,13 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseScope } from "../../src/auth/policy.ts";
 import { derivedOf } from "../support/derived.ts";
+import { memoryFolder } from "../support/memory-folder.mjs";
 import { Author, Follower, SocketPeer, type Peers } from "./clients.ts";
 import { History } from "./history.ts";
 import { hostileChanges } from "./hostile.ts";
 import type { Weather } from "./network.ts";
 import { Scheduler, virtualTimers, type WallClock } from "./scheduler.ts";
 import { Server, type Machine } from "./server.ts";
-import { memoryFolder } from "./storage.ts";
 
 const DBS = ["a", "b"] as const;
 const YEAR = 365 * 24 * 3_600_000;

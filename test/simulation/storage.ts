@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { sqliteFiles, type DbFiles } from "../../src/db/files.ts";
 import { SkaldError } from "../../src/errors.ts";
 import type { CatalogTable, LogStorage, StoredRecord } from "../../src/store/contract.ts";
@@ -123,14 +122,5 @@ export class SimulatedFiles implements DbFiles {
     } as Partial<T>);
     this.#open.add(kept);
     return kept;
-  }
-}
-
-/** Whether a machine's memory file system is there: nothing here needs a disk. */
-export function memoryFolder(): string | undefined {
-  try {
-    return readFileSync("/proc/mounts", "utf8").includes(" /dev/shm tmpfs ") ? "/dev/shm" : undefined;
-  } catch {
-    return undefined;
   }
 }

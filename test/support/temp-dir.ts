@@ -1,6 +1,7 @@
-import { existsSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { memoryFolder } from "./memory-folder.mjs";
 
 const dirs: string[] = [];
 
@@ -17,5 +18,5 @@ export function tempDir(base = tmpdir()): string {
 
 /** The same in memory where the machine has such a place: for tests that need no disk, only many files. */
 export function memoryDir(): string {
-  return tempDir(existsSync("/dev/shm") ? "/dev/shm" : tmpdir());
+  return tempDir(memoryFolder() ?? tmpdir());
 }
