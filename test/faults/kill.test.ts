@@ -1,6 +1,7 @@
 import path from "node:path";
 import { Engine } from "../../src/db/engine.ts";
 import { openSqliteLog } from "../../src/store/sqlite-log.ts";
+import { bundled } from "../support/bundled.ts";
 import { derivedOf } from "../support/derived.ts";
 import { seedOf, seeded, startWriter } from "../support/fault-process.ts";
 import { Ledger, addressesIn, findingsIn } from "../support/ledger.ts";
@@ -18,8 +19,12 @@ describe("a process that is killed while it writes", () => {
       const random = seeded(seed);
       const ledger = new Ledger();
       let early = 0;
+      const script = bundled("fault-writer.mjs");
       const start = (cycle: number) =>
-        startWriter({ dir, seed: seed + cycle, warm: true, commands: [{ do: "storm", writes: 8 }] });
+        startWriter(
+          { dir, seed: seed + cycle, warm: true, commands: [{ do: "storm", writes: 8 }] },
+          { script },
+        );
       let following = start(0);
       for (let cycle = 0; cycle < CYCLES; cycle += 1) {
         const writer = following;

@@ -55,12 +55,20 @@ afterAll(() => {
   for (const child of alive) child.kill("SIGKILL");
 });
 
-/** Starts a writer on its own directory. `through` is a command it runs under, such as strace. */
+interface Start {
+  readonly env?: Record<string, string>;
+  /** A command it runs under, such as strace. */
+  readonly through?: readonly string[];
+  /** The writer's own script, `bundled` where many are started. */
+  readonly script?: string;
+}
+
+/** Starts a writer on its own directory. */
 export function startWriter(
   options: FaultOptions,
-  { env = {}, through = [] }: { env?: Record<string, string>; through?: readonly string[] } = {},
+  { env = {}, through = [], script = SCRIPT }: Start = {},
 ): FaultProcess {
-  const [command, ...args] = [...through, process.execPath, SCRIPT, JSON.stringify(options)];
+  const [command, ...args] = [...through, process.execPath, script, JSON.stringify(options)];
   const child: ChildProcess = spawn(command as string, args, {
     env: { ...process.env, ...env },
     stdio: "pipe",
