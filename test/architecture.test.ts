@@ -112,6 +112,7 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "auth/tickets.ts USED_MAX": "tickets remembered as used until they run out; beyond it UNAVAILABLE",
   "sync/ephemeral-counts.ts SESSIONS_MAX":
     "memory of what one socket has sent; beyond it the oldest is forgotten",
+  "ids/ed25519.ts KNOWN_MAX": "cache of public keys",
   "ids/portable-ids.ts MAX_LETTERS": "twice what a hash has; longer text is none",
   "auth/tokens.ts KNOWN_MAX": "cache of checked tokens",
   "auth/tokens.ts USES_EVERY_MS": "pause between writes of when tokens were used",

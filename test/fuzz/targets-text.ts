@@ -24,6 +24,14 @@ import { nameCursor, nameOfCursor } from "../../src/http/point.ts";
 import { LIMITS } from "../../src/limits.ts";
 import { MOUNTS } from "../../src/http/server.ts";
 import { cidFromString, cidOf, cidToString, isCid, looksLikeCid } from "../../src/ids/cid.ts";
+import {
+  decodeCheckpoint,
+  encodeCheckpoint,
+  signedCheckpoint,
+  type Checkpoint,
+} from "../../src/ids/checkpoint.ts";
+import { didKeyOf, parseDidKey } from "../../src/ids/did-key.ts";
+import { signerOf } from "../../src/ids/ed25519.ts";
 import { decodeCursor, encodeCursor, type Cursor } from "../../src/ids/cursor.ts";
 import { fromBase58Check, toBase58Check } from "../../src/ids/document-id.ts";
 import {
@@ -79,6 +87,15 @@ const lists = ["docs 12 notes/a", "docs 0 é/ü", "dbs a"].map((text) =>
   Buffer.from(text).toString("base64url"),
 );
 
+const signer = signerOf(new Uint8Array(32).fill(5));
+const checkpoints = [signer, undefined].flatMap((by) =>
+  [0, 7, 2 ** 40].map((seq) => {
+    const at = seq === 0 ? {} : { commit: cidFromString(cids[3] as string), time: seq };
+    const of = { uid, branch: "main", seq, commit: undefined, time: undefined, ...at };
+    return encodeCheckpoint(signedCheckpoint(of, by));
+  }),
+);
+
 const ids: readonly Target[] = [
   texts("address", 50_000, cids, {
     covers: ["ids/cid.ts cidFromString"],
@@ -99,6 +116,31 @@ const ids: readonly Target[] = [
     kept: ["01.5", "1.05", "1.00"].map((place) =>
       Buffer.from(`${Buffer.from(uid.subarray(0, 8)).toString("hex")}.${place}`).toString("base64url"),
     ),
+  }),
+  texts("checkpoint", 12_000, checkpoints, {
+    covers: ["ids/checkpoint.ts decodeCheckpoint"],
+    codes: ["CHECKPOINT_INVALID"],
+    run: decodeCheckpoint,
+    holds: (text, checkpoint: Checkpoint) => {
+      if (encodeCheckpoint(checkpoint) !== text) return "has two texts";
+      // Whatever is made of a signed one, only these two were ever signed.
+      return checkpoint.signed && !checkpoints.includes(text) ? "is signed by nobody" : undefined;
+    },
+    kept: [
+      "",
+      "\n\n\n\n\n",
+      "x".repeat(1_000_000),
+      `${checkpoints[0]}\n`,
+      checkpoints[0]?.replace("\n\n", "\n\r\n") ?? "",
+    ],
+  }),
+  texts("did:key", 12_000, [signer.did, signerOf(new Uint8Array(32).fill(6)).did], {
+    covers: ["ids/did-key.ts parseDidKey"],
+    codes: [],
+    run: parseDidKey,
+    holds: (text, key: Uint8Array | undefined) =>
+      key === undefined || didKeyOf(key) === text ? undefined : "has two texts",
+    kept: [`did:key:z6Mk${"z".repeat(44)}`, `did:key:z6Mk${"1".repeat(1_000_000)}`],
   }),
   texts("cursor of a list", 15_000, lists, {
     covers: [],
