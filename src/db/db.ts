@@ -6,6 +6,8 @@ import { cidFromString, looksLikeCid } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
 import { parseDocName } from "../ids/names.ts";
 import { genesisOf } from "../log/genesis.ts";
+import { branchNotFound } from "../log/branch-steps.ts";
+import { MAIN } from "../log/branches.ts";
 import { Log } from "../log/log.ts";
 import type { CompactOptions, DocPoint, LogOptions, Receipt, StoredCommit } from "../log/log.ts";
 import { DocumentsProjection } from "../projections/documents.ts";
@@ -48,6 +50,8 @@ export interface DocumentView {
 export interface ReadOptions {
   /** A seq, a commit's address or an RFC 3339 time; the head otherwise. */
   readonly at?: string;
+  /** `main` when absent. */
+  readonly branch?: string;
 }
 
 export interface HistoryEntry {
@@ -110,9 +114,9 @@ export class Db {
     this.#write = {
       log: this.log,
       documents: this.documents,
-      docRef: (doc) => this.docRef(doc),
-      source: (doc) => sourceOf(this.log, this.views, doc, this.log.head().seq),
-      authored: (doc, seq, json) => this.#cache.put(this.docRef(doc), seq, json),
+      docRef: (doc, branch) => this.docRef(doc, branch),
+      source: (doc, branch) => sourceOf(this.log, this.views, doc, this.log.head().seq, branch),
+      authored: (doc, branch, seq, json) => this.#cache.put(this.docRef(doc, branch), seq, json),
       proofs: this.#proofs,
       busy: new Map(),
     };
@@ -124,9 +128,10 @@ export class Db {
   }
 
   /** Names a document across dbs: for workers and caches. Setting changes aside starts a new life of it. */
-  docRef(doc: string): string {
-    const refused = this.log.state(doc)?.refused.size ?? 0;
-    return `${this.#name}${refused > 0 ? `.${refused}` : ""}/${doc}`;
+  docRef(doc: string, branch?: string): string {
+    const refused = this.log.state(doc, branch)?.refused.size ?? 0;
+    const id = this.log.branchId(branch);
+    return `${this.#name}${id > 0 ? `@${id}` : ""}${refused > 0 ? `.${refused}` : ""}/${doc}`;
   }
 
   /** Writes a transaction; resolves when it is durable. Throws what refuses it; then nothing was kept. */
@@ -135,10 +140,16 @@ export class Db {
   }
 
   /** The receipt of a write to `doc` that was made under this client_tx_id before. Throws TX_ID_REUSED. */
-  earlier(author: string, clientTxId: string | undefined, doc: string): Receipt | undefined {
+  earlier(
+    author: string,
+    clientTxId: string | undefined,
+    doc: string,
+    branch?: string,
+  ): Receipt | undefined {
     return earlierReceipt(this.log, {
       author,
       writes: [{ doc }],
+      ...(branch === undefined ? {} : { branch }),
       ...(clientTxId === undefined ? {} : { clientTxId }),
     });
   }
@@ -148,7 +159,12 @@ export class Db {
     doc: string,
     options: ReadOptions & { paths?: string[]; conflicts?: boolean } = {},
   ): Promise<DocumentView> {
-    return this.#proofs.mended(doc, () => this.#view(doc, options));
+    return this.#mended(doc, options.branch, () => this.#view(doc, options));
+  }
+
+  /** What Automerge does not take is set aside on `main` alone. */
+  #mended<T>(doc: string, branch: string | undefined, work: () => Promise<T>): Promise<T> {
+    return this.log.branchId(branch) === 0 ? this.#proofs.mended(doc, work) : work();
   }
 
   /** Finds a commit that is named by its address, however old; before `at` is used as a point. */
@@ -161,12 +177,13 @@ export class Db {
     options: ReadOptions & { paths?: string[]; conflicts?: boolean },
   ): Promise<DocumentView> {
     await this.locate(options.at);
-    const point = this.point(doc, options.at);
+    const point = this.point(doc, options.at, options.branch);
     const { paths, conflicts } = options;
+    const branch = await this.#home(doc, point, options.branch);
     if (!paths && !conflicts)
-      return { doc, json: await this.#json(doc, point), seq: point.seq, heads: point.heads };
+      return { doc, json: await this.#json(doc, point, branch), seq: point.seq, heads: point.heads };
     const read = await this.documents.read({
-      ...this.#at(doc, point),
+      ...this.#at(doc, point, branch),
       ...(paths ? { paths } : {}),
       ...(conflicts ? { conflicts } : {}),
     });
@@ -185,10 +202,11 @@ export class Db {
     options: ReadOptions = {},
   ): Promise<{ bytes: Uint8Array; seq: number; heads: readonly string[] }> {
     await this.locate(options.at);
-    await this.#proofs.prove(doc);
-    return this.#proofs.mended(doc, async () => {
-      const { seq, heads } = this.point(doc, options.at);
-      return { bytes: await this.documents.save(this.#at(doc, { seq, heads })), seq, heads };
+    if (this.log.branchId(options.branch) === 0) await this.#proofs.prove(doc);
+    return this.#mended(doc, options.branch, async () => {
+      const { seq, heads } = this.point(doc, options.at, options.branch);
+      const branch = await this.#home(doc, { seq }, options.branch);
+      return { bytes: await this.documents.save(this.#at(doc, { seq, heads }, branch)), seq, heads };
     });
   }
 
@@ -197,33 +215,37 @@ export class Db {
     doc: string,
     from: string | undefined,
     to: string | undefined,
+    branch?: string,
   ): Promise<{ patch: string; from: number; to: number }> {
     parseDocName(doc);
     await this.locate(from);
     await this.locate(to);
-    const a = resolvePoint(this.log, from);
-    const b = resolvePoint(this.log, to);
-    const { patch } = await this.#proofs.mended(doc, () => {
-      const before = this.log.stateAt(doc, a);
-      const after = this.log.stateAt(doc, b);
+    const a = resolvePoint(this.log, from, branch);
+    const b = resolvePoint(this.log, to, branch);
+    await this.log.ready(branch, [doc]);
+    const { patch } = await this.#mended(doc, branch, () => {
+      const before = this.log.stateAt(doc, a, branch);
+      const after = this.log.stateAt(doc, b, branch);
       if (!before && !after) throw notFound(doc, false);
       return this.documents.diff({
-        docRef: this.docRef(doc),
+        docRef: this.docRef(doc, branch),
         from: [...(before && !before.deleted ? before.heads : [])],
         to: [...(after && !after.deleted ? after.heads : [])],
-        source: sourceOf(this.log, this.views, doc, Math.max(a, b)),
+        source: sourceOf(this.log, this.views, doc, Math.max(a, b), branch),
       });
     });
     return { patch, from: a, to: b };
   }
 
-  /** Commits up to `before` that touched a document, newest first. Throws DOC_NOT_FOUND when none up to there did. */
-  history(doc: string, before: number | undefined, limit: number): HistoryEntry[] {
+  /**
+   * Commits up to `before` that touched a document on a branch or in its past, newest first. Throws DOC_NOT_FOUND when
+   * none up to there did.
+   */
+  history(doc: string, before: number | undefined, limit: number, branch?: string): HistoryEntry[] {
     parseDocName(doc);
     const upTo = before ?? this.log.head().seq;
-    const state = this.log.state(doc);
-    if (!state || state.first > upTo) throw notFound(doc, false);
-    return this.log.history(doc, upTo, limit).map((seq) => {
+    if (!this.log.stateAt(doc, upTo, branch)) throw notFound(doc, false);
+    return this.log.history(doc, upTo, limit, branch).map((seq) => {
       const entry = this.log.entryOf(doc, seq);
       const { cid, commit } = this.log.commit(seq) as StoredCommit;
       const { time, author, message } = commit;
@@ -242,18 +264,20 @@ export class Db {
   }
 
   /** Where a document stood. Throws DOC_NOT_FOUND when it was not there or was deleted. */
-  point(doc: string, at?: string): DocPoint {
+  point(doc: string, at?: string, branch?: string): DocPoint {
     parseDocName(doc);
-    const point = this.log.stateAt(doc, resolvePoint(this.log, at));
+    const point = this.log.stateAt(doc, resolvePoint(this.log, at, branch), branch);
     if (!point || point.deleted) throw notFound(doc, point?.deleted === true);
     return point;
   }
 
-  /** Where the db stands, signed by this server when it signs. */
-  checkpoint(): Checkpoint {
-    const { seq, cid, time } = this.log.head();
-    const at = { seq, commit: cid, time: seq === 0 ? undefined : time };
-    return signedCheckpoint({ uid: this.log.identity.uid, branch: "main", ...at }, this.log.signer());
+  /** Where a branch stands, signed by this server when it signs. Throws BRANCH_NOT_FOUND. */
+  checkpoint(branch: string = MAIN): Checkpoint {
+    const found = this.log.branch(branch);
+    if (!found) throw branchNotFound(branch);
+    const { seq, cid } = found.head;
+    const at = { seq, commit: cid, time: this.log.commit(seq)?.commit.time };
+    return signedCheckpoint({ uid: this.log.identity.uid, branch, ...at }, this.log.signer());
   }
 
   /** The change that every copy of a document starts from, with its actor and Automerge hash. */
@@ -312,12 +336,23 @@ export class Db {
     }
   }
 
-  #at(doc: string, point: { seq: number; heads: readonly string[] }) {
+  #at(doc: string, point: { seq: number; heads: readonly string[] }, branch?: string) {
     return {
-      docRef: this.docRef(doc),
+      docRef: this.docRef(doc, branch),
       heads: [...point.heads],
-      source: sourceOf(this.log, this.views, doc, point.seq),
+      source: sourceOf(this.log, this.views, doc, point.seq, branch),
     };
+  }
+
+  /**
+   * Where a document on a branch is best read: on `main` when it stands there as `main` left it, since that is what
+   * caches and saved forms are of.
+   */
+  async #home(doc: string, { seq }: { seq: number }, branch?: string): Promise<string | undefined> {
+    if (this.log.branchId(branch) === 0) return undefined;
+    await this.log.ready(branch, [doc]);
+    const ofMain = this.log.commit(seq)?.commit.branch === MAIN;
+    return ofMain && (this.log.state(doc, branch)?.refused.size ?? 0) === 0 ? undefined : branch;
   }
 
   /** Damage of the projection costs no answer: a worker reads the document from the log. */
@@ -330,14 +365,18 @@ export class Db {
     }
   }
 
-  async #json(doc: string, point: { seq: number; heads: readonly string[] }): Promise<string> {
-    const isHead = this.log.state(doc)?.last === point.seq;
-    const cached = isHead ? this.#cache.get(this.docRef(doc), point.seq) : undefined;
+  async #json(
+    doc: string,
+    point: { seq: number; heads: readonly string[] },
+    branch?: string,
+  ): Promise<string> {
+    const isHead = this.log.state(doc, branch)?.last === point.seq;
+    const cached = isHead ? this.#cache.get(this.docRef(doc, branch), point.seq) : undefined;
     if (cached !== undefined) return cached;
-    const row = this.#projected(doc);
+    const row = branch === undefined ? this.#projected(doc) : undefined;
     if (row?.seq === point.seq && row.json !== undefined) return row.json;
-    const { json } = await this.documents.read(this.#at(doc, point));
-    if (isHead) this.#cache.put(this.docRef(doc), point.seq, json);
+    const { json } = await this.documents.read(this.#at(doc, point, branch));
+    if (isHead) this.#cache.put(this.docRef(doc, branch), point.seq, json);
     return json;
   }
 }

@@ -1,5 +1,7 @@
 import { SkaldError } from "../errors.ts";
 import { CODEC_DAG_CBOR, cidCodec, cidFromString, looksLikeCid } from "../ids/cid.ts";
+import { otherBranch } from "../log/branch-steps.ts";
+import { MAIN } from "../log/branches.ts";
 import type { Log } from "../log/log.ts";
 
 const RFC3339 = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
@@ -16,10 +18,23 @@ export function parseTime(text: string): number | undefined {
 
 /**
  * The seq that `at` names: a seq, a commit's address, or an RFC 3339 time, which means the last
- * commit at or before it. Undefined means the head. Throws POINT_INVALID, POINT_IN_FUTURE,
- * COMMIT_NOT_FOUND, POINT_OTHER_BRANCH.
+ * commit at or before it. Undefined means the branch's head. On a db with branches a seq and an address have to be of the
+ * branch or of what it stands on, and a time means the last commit of those. Throws POINT_INVALID, POINT_IN_FUTURE,
+ * POINT_OTHER_BRANCH, COMMIT_NOT_FOUND, BRANCH_NOT_FOUND.
  */
-export function resolvePoint(log: Log, at: string | undefined): number {
+export function resolvePoint(log: Log, at: string | undefined, branch?: string): number {
+  const seq = resolveSeq(log, at);
+  if (!log.branched) {
+    log.branchId(branch);
+    return seq;
+  }
+  if (at === undefined || parseTime(at) !== undefined) return log.seqOn(seq, branch);
+  if (!log.isOn(seq, branch)) throw otherBranch(at, branch ?? MAIN);
+  return seq;
+}
+
+/** The same whatever branch the commit is of: a place in the db's one line of commits. */
+export function resolveSeq(log: Log, at: string | undefined): number {
   const { seq } = log.head();
   if (at === undefined) return seq;
   if (/^\d{1,15}$/.test(at)) {

@@ -8,12 +8,20 @@ import type { Views } from "../store/sqlite-views.ts";
  * Where the document workers get a document's bytes up to commit `upTo`: what they lack when they
  * hold the document as it was after some commit, else the saved form and what came after it.
  */
-export function sourceOf(log: Log, views: Views, doc: string, upTo: number): SourceCallback {
+export function sourceOf(
+  log: Log,
+  views: Views,
+  doc: string,
+  upTo: number,
+  branch?: string,
+): SourceCallback {
   return (haveHeads) => {
-    const held = haveHeads.length > 0 ? seqOfHeads(log, doc, haveHeads) : undefined;
-    if (held !== undefined) return { chunks: withGenesis(log, doc, log.changes(doc, held, upTo)) };
-    const saved = savedForm(log, views, doc);
-    const changes = withGenesis(log, doc, log.changes(doc, saved?.seq ?? 0, upTo));
+    const held = haveHeads.length > 0 ? seqOfHeads(log, doc, haveHeads, branch) : undefined;
+    if (held !== undefined) return { chunks: withGenesis(log, doc, log.changes(doc, held, upTo, branch)) };
+    const newest = savedForm(log, views, doc);
+    // It is of `main`, and a branch has no more of that than it found.
+    const saved = newest && newest.seq <= log.mainUpTo(branch) ? newest : undefined;
+    const changes = withGenesis(log, doc, log.changes(doc, saved?.seq ?? 0, upTo, branch));
     return { chunks: saved ? [saved.bytes, ...changes] : changes };
   };
 }
@@ -51,18 +59,18 @@ export function savedForm(
 }
 
 /** The commit after which the document had exactly these heads, if there was one. */
-function seqOfHeads(log: Log, doc: string, given: readonly string[]): number | undefined {
+function seqOfHeads(log: Log, doc: string, given: readonly string[], branch?: string): number | undefined {
   // A document that came with a history of its own does not descend from the genesis, which is then one more tip.
   const { collection, key } = parseDocName(doc);
   const genesis = given.length > 1 ? genesisOf(log.identity.uid, collection, key).hash : undefined;
   const heads = genesis === undefined ? given : given.filter((head) => head !== genesis);
   let seq = 0;
   for (const head of heads) {
-    const at = log.seqOfChange(doc, head);
+    const at = log.seqOfChange(doc, head, branch);
     if (at === undefined) return undefined;
     seq = Math.max(seq, at);
   }
-  const point = log.stateAt(doc, seq);
+  const point = log.stateAt(doc, seq, branch);
   const wanted = new Set(heads);
   return point && point.heads.length === wanted.size && point.heads.every((head) => wanted.has(head))
     ? seq

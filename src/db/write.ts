@@ -2,13 +2,14 @@ import { SkaldError, isSkaldError } from "../errors.ts";
 import type { Documents, Edit, SourceCallback } from "../documents/documents.ts";
 import { LIMITS } from "../limits.ts";
 import { checkTxId, parseDocName } from "../ids/names.ts";
+import { MAIN } from "../log/branches.ts";
 import { readChange, type ChangeHeader } from "../log/change.ts";
 import { AUTHORED_LIMITS } from "../log/guard.ts";
 import { headsOf } from "../log/doc-state.ts";
 import { genesisOf } from "../log/genesis.ts";
 import type { Log, Receipt } from "../log/log.ts";
 import type { DocWrite, Transaction } from "../log/transaction.ts";
-import { ownActors } from "./own-actor.ts";
+import { actorOn, ownActors } from "./own-actor.ts";
 import type { Proofs } from "./proofs.ts";
 
 /**
@@ -25,6 +26,8 @@ export interface TxRequest {
   readonly reads?: readonly { readonly doc: string; readonly heads: readonly string[] }[];
   readonly expectSeq?: number;
   readonly writes: readonly TxWrite[];
+  /** The branch that is written; `main` when absent. */
+  readonly branch?: string;
   /** Answer as if written, keep nothing. */
   readonly dryRun?: boolean;
   /** Take changes of actors that belong to others, as an import by the db's owner does. */
@@ -43,10 +46,10 @@ export type WrittenChange = Uint8Array | ChangeHeader;
 export interface WriteContext {
   readonly log: Log;
   readonly documents: Documents;
-  readonly docRef: (doc: string) => string;
-  readonly source: (doc: string) => SourceCallback;
+  readonly docRef: (doc: string, branch: string | undefined) => string;
+  readonly source: (doc: string, branch: string | undefined) => SourceCallback;
   /** Told the JSON of a document whose authored change is durable. */
-  readonly authored: (doc: string, seq: number, json: string) => void;
+  readonly authored: (doc: string, branch: string | undefined, seq: number, json: string) => void;
   readonly proofs: Pick<Proofs, "prove" | "mended">;
   /** Documents being authored: the last of each one's queue. */
   readonly busy: Map<string, Promise<unknown>>;
@@ -57,14 +60,21 @@ const MAX_TRIES = 16;
 
 export async function writeTransaction(context: WriteContext, request: TxRequest): Promise<Receipt> {
   check(request);
-  const { writes } = request;
+  const { branch, writes } = request;
+  if (branch !== undefined && branch !== MAIN)
+    await context.log.ready(
+      branch,
+      writes.map(({ doc }) => doc),
+    );
   if (writes.every(isChanges))
     return commit(
       context,
       request,
-      writes.map((write) => changesWrite(context, write)),
+      writes.map((write) => changesWrite(context, write, branch)),
     );
-  const authoredDocs = writes.filter((write) => !isChanges(write)).map((write) => write.doc);
+  const authoredDocs = writes
+    .filter((write) => !isChanges(write))
+    .map((write) => context.docRef(write.doc, branch));
   return inTurn(context.busy, authoredDocs, () => writeAuthored(context, request));
 }
 
@@ -76,9 +86,10 @@ export function earlierReceipt(
   log: Log,
   {
     author,
+    branch,
     clientTxId,
     writes,
-  }: Pick<TxRequest, "author" | "clientTxId"> & { writes: readonly { doc: string }[] },
+  }: Pick<TxRequest, "author" | "branch" | "clientTxId"> & { writes: readonly { doc: string }[] },
 ): Receipt | undefined {
   if (clientTxId === undefined) return undefined;
   try {
@@ -87,6 +98,7 @@ export function earlierReceipt(
       author,
       clientTxId: checkTxId(clientTxId),
       expectSeq: -1,
+      ...(branch === undefined ? {} : { branch }),
       writes: writes.map(({ doc }) => ({ doc, changes: [] })),
     });
   } catch (error) {
@@ -108,7 +120,7 @@ async function writeAuthored(context: WriteContext, request: TxRequest): Promise
       );
       if (!request.dryRun && !receipt.duplicate) {
         for (const { write, json } of prepared) {
-          if (json !== undefined) context.authored(write.doc, receipt.seq, json);
+          if (json !== undefined) context.authored(write.doc, request.branch, receipt.seq, json);
         }
       }
       return receipt;
@@ -127,7 +139,8 @@ interface Prepared {
 }
 
 async function prepare(context: WriteContext, request: TxRequest, write: TxWrite): Promise<Prepared> {
-  if (isChanges(write)) return { write: changesWrite(context, write) };
+  if (isChanges(write)) return { write: changesWrite(context, write, request.branch) };
+  if (request.branch !== undefined && request.branch !== MAIN) return author(context, request, write);
   // What is authored on a bad change would have to be set aside with it.
   await context.proofs.prove(write.doc);
   return context.proofs.mended(write.doc, () => author(context, request, write));
@@ -140,7 +153,8 @@ async function author(
 ): Promise<Prepared> {
   const { doc } = write;
   const { log } = context;
-  const state = log.state(doc);
+  const { branch } = request;
+  const state = log.state(doc, branch);
   const base = state ? headsOf(state) : [];
   const deleted = "delete" in write;
   if (write.base && !sameHeads(write.base, base, () => genesis(log, doc).hash)) {
@@ -157,11 +171,11 @@ async function author(
   }
   const first = base.length > 0 ? undefined : genesis(log, doc);
   const authored = await context.documents.author({
-    docRef: context.docRef(doc),
+    docRef: context.docRef(doc, branch),
     heads: first ? [first.hash] : base,
-    source: context.source(doc),
+    source: context.source(doc, branch),
     ...(first ? { eager: first.bytes } : {}),
-    actor: ownActors(log.identity.actor, state).at(-1) as string,
+    actor: ownActors(actorOn(log.identity.actor, log.branchId(branch)), state).at(-1) as string,
     time: Math.floor(log.world.now() / 1000),
     ...(request.message === undefined ? {} : { message: request.message }),
     edit,
@@ -194,25 +208,44 @@ function commit(context: WriteContext, request: TxRequest, writes: readonly DocW
     ...(request.reads === undefined ? {} : { reads: request.reads }),
     ...(request.expectSeq === undefined ? {} : { expectSeq: request.expectSeq }),
     ...(request.anyActor === undefined ? {} : { anyActor: request.anyActor }),
+    ...(request.branch === undefined ? {} : { branch: request.branch }),
   };
   return request.dryRun ? Promise.resolve(context.log.dryRun(tx)) : context.log.write(tx);
 }
 
 function changesWrite(
-  context: WriteContext,
+  { log }: WriteContext,
   write: TxWrite & { readonly changes: readonly WrittenChange[] },
+  branch: string | undefined,
 ): DocWrite {
-  const own = ownActors(context.log.identity.actor, context.log.state(write.doc));
+  const { doc } = write;
+  const own = ownActors(actorOn(log.identity.actor, log.branchId(branch)), log.state(doc, branch));
   const changes = write.changes.map((change) => {
     const header = ArrayBuffer.isView(change) ? readChange(change) : change;
-    if (own.includes(header.actor)) {
+    // What this server wrote on another branch may be brought here; nobody else writes with its actors.
+    if (own.includes(header.actor) || (isOwn(log, header.actor) && !log.hasOnAny(doc, header.hash))) {
       throw new SkaldError("CHANGE_ACTOR", "The actor of this change is the server's own.", {
-        details: { doc: write.doc, actor: header.actor, change: header.hash },
+        details: { doc, actor: header.actor, change: header.hash },
       });
     }
     return header;
   });
-  return { doc: write.doc, changes, ...(write.base === undefined ? {} : { base: write.base }) };
+  return { doc, changes, ...(write.base === undefined ? {} : { base: write.base }) };
+}
+
+/** The actors of this server on the branches of a log, as far as they were worked out. */
+const branchActors = new WeakMap<Log, { upTo: number; actors: Set<string> }>();
+
+/** Whether an actor is this server's on whichever branch. */
+function isOwn(log: Log, actor: string): boolean {
+  if (!log.branched) return false;
+  const ids = log.branchIds();
+  let known = branchActors.get(log);
+  if (!known) branchActors.set(log, (known = { upTo: -1, actors: new Set() }));
+  for (const id of ids)
+    if (id > known.upTo) known.actors.add(Buffer.from(actorOn(log.identity.actor, id)).toString("hex"));
+  known.upTo = Math.max(...ids.slice(-1), known.upTo);
+  return known.actors.has(actor);
 }
 
 function isChanges(write: TxWrite): write is TxWrite & { readonly changes: readonly WrittenChange[] } {

@@ -9,7 +9,7 @@ import { fromHex, toHex } from "../ids/hash.ts";
 import { DbInfo, DbList } from "../protocol/wire.ts";
 import { otherDb } from "../replication/serve.ts";
 import {
-  checkBranchIsMain,
+  branchIn,
   cursorAt,
   iso,
   nameCursor,
@@ -94,12 +94,12 @@ export const dbRoutes: readonly Route[] = [
     answers: { 200: { description: "Its numbers.", types: { "application/json": DbInfo } } },
     handle: (call) =>
       call.db(async (db) => {
-        checkBranchIsMain(call.query["branch"]);
+        const branch = branchIn(call);
         const at = call.query["at"] as string | undefined;
-        if (at === undefined) return json(200, info(db), pointHeaders(db, db.log.head().seq));
+        if (at === undefined && branch === undefined) return json(200, info(db), pointHeaders(db, db.log.head().seq));
         await db.locate(at);
-        const seq = resolvePoint(db.log, at);
-        const counts = await countsAt(db.log, seq);
+        const seq = resolvePoint(db.log, at, branch);
+        const counts = await countsAt(db.log, seq, branch);
         const commit = pointHeaders(db, seq)["skald-commit"] ?? null;
         return json(
           200,
@@ -179,7 +179,7 @@ function info(db: Db): z.infer<typeof DbInfo> {
     created: iso(identity.created),
     seq,
     commit: cid ? cidToString(cid) : null,
-    branches: ["main"],
+    branches: db.log.branches().map(({ name }) => name),
     ...db.log.counts(),
     bytes: db.log.bytes(),
     cursor: cursorAt(db, seq),

@@ -5,7 +5,7 @@ import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { automergeUrl } from "../log/automerge-ids.ts";
 import { checkCollection, parseDocName } from "../ids/names.ts";
-import { checkBranchIsMain, nameCursor, nameOfCursor, nextLink, pointHeaders } from "./point.ts";
+import { branchIn, nameCursor, onBranch, nameOfCursor, nextLink, pointHeaders } from "./point.ts";
 import type { Answer, Call } from "./route.ts";
 import { nextTurn } from "../world.ts";
 
@@ -27,7 +27,7 @@ const READS = 32;
 
 /** `GET …/docs`: documents by name as they were at one point, those the caller may see. */
 export async function listDocs(call: Call, db: Db): Promise<Answer> {
-  checkBranchIsMain(call.query["branch"]);
+  const branch = branchIn(call);
   const { limit, cursor, at, collection, prefix, values } = call.query as {
     limit: number;
     cursor?: string;
@@ -43,19 +43,19 @@ export async function listDocs(call: Call, db: Db): Promise<Answer> {
   const from = cursor === undefined ? undefined : placeOf(cursor);
   // All pages of one list are of one point: that of the first.
   await db.locate(at);
-  const seq = resolvePoint(db.log, at ?? from?.seq);
+  const seq = resolvePoint(db.log, at ?? from?.seq, branch);
   const docs: Listed[] = [];
   const ranges = rangesOf(prefixesFor(call.principal, "doc.read", db.id), start);
   for (const range of ranges) {
     // One more than is shown tells whether there is a next page, and nothing of what may not be seen.
     if (docs.length > limit) break;
-    for await (const listed of listedIn(db, range, from?.name ?? "", seq, Math.max(PAGE, limit + 1))) {
+    for await (const listed of listedIn(db, range, from?.name ?? "", { seq, branch }, Math.max(PAGE, limit + 1))) {
       docs.push(listed);
       if (docs.length > limit) break;
     }
   }
   const most = Math.min(docs.length, limit);
-  const shown = values === "true" ? await addValues(db, docs.slice(0, most), seq) : most;
+  const shown = values === "true" ? await addValues(db, docs.slice(0, most), { seq, branch }) : most;
   const next = docs.length > shown ? nameCursor("docs", `${seq} ${docs[shown - 1]?.doc}`) : null;
   docs.length = shown;
   return {
@@ -92,18 +92,23 @@ function rangesOf(seen: readonly string[] | "all" | "none", start: string): stri
   );
 }
 
+interface Where {
+  readonly seq: number;
+  readonly branch: string | undefined;
+}
+
 async function* listedIn(
   db: Db,
   prefix: string,
   from: string,
-  seq: number,
+  { seq, branch }: Where,
   size: number,
 ): AsyncGenerator<Listed> {
   for (let after = from; ;) {
-    const page = db.log.list(prefix, after, size, true);
+    const page = db.log.list(prefix, after, size, true, branch);
     for (const state of page) {
       after = state.name;
-      const point = state.first <= seq ? db.log.stateAt(state.name, seq) : undefined;
+      const point = state.first <= seq ? db.log.stateAt(state.name, seq, branch) : undefined;
       if (!point || point.deleted) continue;
       yield {
         doc: state.name,
@@ -120,13 +125,13 @@ async function* listedIn(
 }
 
 /** Reads the documents' JSON, and gives how many of them fit into a page: one at least. */
-async function addValues(db: Db, docs: readonly Listed[], seq: number): Promise<number> {
+async function addValues(db: Db, docs: readonly Listed[], { seq, branch }: Where): Promise<number> {
   const most = LIMITS.query.valuesCharacters.value;
   const todo = docs.values();
   let size = 0;
   const reader = async (): Promise<void> => {
     for (const listed of todo) {
-      listed.text = (await db.read(listed.doc, { at: String(seq) })).json;
+      listed.text = (await db.read(listed.doc, { at: String(seq), ...onBranch(branch) })).json;
       size += listed.text.length;
       if (size > most) return;
     }

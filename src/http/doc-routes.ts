@@ -16,10 +16,11 @@ import { jsonText } from "./body.ts";
 import { etagOf, expectedHeads, notModified } from "./etag.ts";
 import { listDocs } from "./doc-list.ts";
 import {
-  checkBranchIsMain,
+  branchIn,
   cursorAt,
   iso,
   nextLink,
+  onBranch,
   pageQuery,
   pointHeaders,
   pointQuery,
@@ -93,7 +94,7 @@ export const docRoutes: readonly Route[] = [
     tag,
     access: "doc.write",
     resource,
-    query: z.strictObject(dryRunQuery),
+    query: z.strictObject({ ...dryRunQuery, branch: pointQuery.branch }),
     body: { types: { "application/json": "raw" } },
     answers: writeAnswers,
     handle: (call) => writeDoc(call, { edit: { kind: "put", value: jsonText(call.body.bytes) } }),
@@ -107,7 +108,7 @@ export const docRoutes: readonly Route[] = [
     tag,
     access: "doc.write",
     resource,
-    query: z.strictObject(dryRunQuery),
+    query: z.strictObject({ ...dryRunQuery, branch: pointQuery.branch }),
     body: {
       types: {
         "application/merge-patch+json": "raw",
@@ -137,7 +138,7 @@ export const docRoutes: readonly Route[] = [
     tag,
     access: "doc.write",
     resource,
-    query: z.strictObject(dryRunQuery),
+    query: z.strictObject({ ...dryRunQuery, branch: pointQuery.branch }),
     answers: { 200: writeAnswers[200] },
     handle: (call) => writeDoc(call, { delete: true }),
   },
@@ -178,9 +179,8 @@ export const docRoutes: readonly Route[] = [
     answers: { 200: { description: "An RFC 6902 patch.", types: { "application/json": DiffAnswer } } },
     handle: (call) =>
       call.db(async (db) => {
-        checkBranchIsMain(call.query["branch"]);
         const { from, to } = call.query as { from?: string; to?: string };
-        const diff = await db.diff(docOf(call.params), from ?? "0", to);
+        const diff = await db.diff(docOf(call.params), from ?? "0", to, branchIn(call));
         return {
           status: 200,
           headers: { "content-type": "application/json", ...pointHeaders(db, diff.to) },
@@ -214,17 +214,17 @@ export function docOf(params: Params): string {
 }
 
 async function readDoc(call: Call, db: Db): Promise<Answer> {
-  checkBranchIsMain(call.query["branch"]);
+  const branch = branchIn(call);
   const doc = docOf(call.params);
   const {
     at,
     path: given,
     conflicts,
   } = call.query as { at?: string; path?: string | string[]; conflicts?: string };
-  const options = at === undefined ? {} : { at };
+  const options = { ...(at === undefined ? {} : { at }), ...onBranch(branch) };
   await db.locate(at);
-  const seq = resolvePoint(db.log, at);
-  const point = db.point(doc, at);
+  const seq = resolvePoint(db.log, at, branch);
+  const point = db.point(doc, at, branch);
   const automerge = wantsAutomerge(call.header("accept"));
   const headers = {
     ...pointHeaders(db, seq),
@@ -242,6 +242,7 @@ async function readDoc(call: Call, db: Db): Promise<Answer> {
   const paths = given === undefined ? undefined : [given].flat();
   const read = await db.read(doc, {
     at: String(seq),
+    ...onBranch(branch),
     ...(paths === undefined ? {} : { paths }),
     ...(conflicts === "1" ? { conflicts: true } : {}),
   });
@@ -281,14 +282,16 @@ type WriteOf =
 
 function writeDoc(call: Call, write: WriteOf): Promise<Answer> {
   const doc = docOf(call.params);
+  const branch = branchIn(call);
   return call.db(async (db) => {
     const clientTxId = idempotencyKey(call);
     const etag = (heads: readonly string[] = []): Record<string, string> =>
       "delete" in write ? {} : { etag: etagOf(heads, "json") };
     // Before the preconditions: they held when it was written, and need not hold any more.
-    const earlier = db.earlier(call.principal.subject, clientTxId, doc);
+    const earlier = db.earlier(call.principal.subject, clientTxId, doc, branch);
     if (earlier) return json(200, receiptJson(db, earlier), etag(earlier.heads[doc]));
-    const before = db.log.state(doc);
+    await db.log.ready(branch, [doc]);
+    const before = db.log.state(doc, branch);
     const existed = before !== undefined && !before.deleted;
     const base = expectedHeads(call, before && existed ? headsOf(before) : undefined);
     const receipt = await db
@@ -297,6 +300,7 @@ function writeDoc(call: Call, write: WriteOf): Promise<Answer> {
         writes: [{ doc, ...write, ...(base === undefined ? {} : { base: before ? headsOf(before) : base }) }],
         dryRun: call.query["dry_run"] === "true",
         anyActor: isOwner(call, call.params["db"] as string),
+        ...onBranch(branch),
         ...(clientTxId === undefined ? {} : { clientTxId }),
       })
       .catch((error: unknown) => {
@@ -318,13 +322,13 @@ function writeDoc(call: Call, write: WriteOf): Promise<Answer> {
 }
 
 async function history(call: Call, db: Db): Promise<Answer> {
-  checkBranchIsMain(call.query["branch"]);
+  const branch = branchIn(call);
   const doc = docOf(call.params);
   const { limit, cursor, at } = call.query as { limit: number; cursor?: string; at?: string };
   await db.locate(at);
-  const upTo = resolvePoint(db.log, at);
+  const upTo = resolvePoint(db.log, at, branch);
   const before = cursor === undefined ? upTo : Math.min(upTo, seqOfCursor(db, cursor));
-  const entries = db.history(doc, before, limit + 1);
+  const entries = db.history(doc, before, limit + 1, branch);
   const more = entries.length > limit;
   const last = entries[limit];
   const next = more && last ? cursorAt(db, last.seq) : null;

@@ -5,7 +5,7 @@ import { cursorAt, resolveSince } from "../subscriptions/cursor.ts";
 import type { FeedWish } from "../subscriptions/feed-chunks.ts";
 import { FeedGroups } from "../subscriptions/feed-group.ts";
 import { FeedFollower } from "./feed-follower.ts";
-import { HEARTBEAT, SSE, filterOf, holdDb, stillValid, type FeedQuery } from "./feed-query.ts";
+import { HEARTBEAT, SSE, checkBranch, filterOf, holdDb, stillValid, type FeedQuery } from "./feed-query.ts";
 import type { Answer, Call } from "./route.ts";
 import type { Outlet } from "./outlet.ts";
 
@@ -30,6 +30,7 @@ export async function followChanges(call: Call, query: FeedQuery): Promise<Answe
   };
   const held = await holdDb(call.services.engine, dbId, () => end());
   try {
+    checkBranch(held.db, filter);
     const after = await resolveSince(held.db, since);
     const headers = {
       "content-type": SSE,

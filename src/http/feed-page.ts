@@ -9,6 +9,7 @@ import {
   JSON_LINES,
   TIMEOUT,
   endOf,
+  checkBranch,
   filterOf,
   formatOf,
   holdDb,
@@ -46,6 +47,7 @@ export async function readChanges(call: Call, query: FeedQuery, waits: boolean):
   try {
     const { db } = held;
     const wish: FeedWish = { filter: filterOf(query, call.principal, dbId), include: query.include };
+    checkBranch(db, wish.filter);
     let after = await resolveSince(db, query.since);
     const asked = query.at === undefined ? undefined : await endOf(db, query);
     checkPlace(db, after, asked);

@@ -4,14 +4,14 @@ import { bearerToken } from "../auth/bearer.ts";
 import { prefixesFor, type Principal } from "../auth/policy.ts";
 import type { Db } from "../db/db.ts";
 import type { HeldDb, Engine } from "../db/engine.ts";
-import { resolvePoint } from "../db/point.ts";
+import { resolvePoint, resolveSeq } from "../db/point.ts";
 import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { FeedFormat } from "../subscriptions/feed-encoder.ts";
-import { feedFilter, type FeedFilter } from "../subscriptions/feed-filter.ts";
+import { commitTest, EVERY_BRANCH, feedFilter, type FeedFilter } from "../subscriptions/feed-filter.ts";
 import type { Include } from "../subscriptions/feed.ts";
 import { FEED_KINDS, type FeedKind } from "./feed-tally.ts";
-import { checkBranchIsMain, pointQuery } from "./point.ts";
+import { onBranch, pointQuery } from "./point.ts";
 
 /** The words in which a feed is asked for, the same for every way it reaches its client. */
 
@@ -42,7 +42,9 @@ export const feedQuery = z.strictObject({
     limits.streamItems.value,
     `Events; a JSON page has 100 unless told and at most ${bounds.pageItems.value}, a streamed answer everything.`,
   ),
-  branch: pointQuery.branch,
+  branch: pointQuery.branch.meta({
+    description: "Commits of this branch and of what it stands on; `main` when left out, every branch's with `*`.",
+  }),
   at: pointQuery.at.meta({
     description: "Ends with the commit at this point; not for a feed that waits or follows.",
   }),
@@ -92,10 +94,10 @@ export const TIMEOUT = 30_000;
 
 /** What of the db the feed has: what is asked for, as far as the token may see it. */
 export function filterOf(query: FeedQuery, principal: Principal, dbId: string): FeedFilter {
-  checkBranchIsMain(query.branch);
   const seen = prefixesFor(principal, "doc.read", dbId);
   const { collection, prefix, doc } = query;
   return feedFilter({
+    ...onBranch(query.branch),
     ...(collection === undefined ? {} : { collection }),
     ...(prefix === undefined ? {} : { prefix }),
     ...(doc === undefined ? {} : { docs: [doc].flat() }),
@@ -113,9 +115,14 @@ export const CBOR_SEQUENCE = "application/cbor-seq";
 export const SSE = "text/event-stream";
 
 /** The last commit that the feed has: of a point that is asked for, or the head. Throws what `resolvePoint` throws. */
-export async function endOf(db: Db, { at }: FeedQuery): Promise<number> {
+export async function endOf(db: Db, { at, branch }: FeedQuery): Promise<number> {
   await db.locate(at);
-  return resolvePoint(db.log, at);
+  return branch === EVERY_BRANCH ? resolveSeq(db.log, at) : resolvePoint(db.log, at, branch);
+}
+
+/** Throws BRANCH_NOT_FOUND when there is no branch that the feed is of. */
+export function checkBranch(db: Db, filter: FeedFilter): void {
+  commitTest(db.log, filter);
 }
 
 /** Throws BAD_REQUEST for a feed that would never come to an end and is to end at a point. */

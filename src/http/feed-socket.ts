@@ -7,7 +7,7 @@ import { feedEncoder } from "../subscriptions/feed-encoder.ts";
 import { readQuery } from "./body.ts";
 import type { DispatchContext } from "./dispatch.ts";
 import { FeedFollower } from "./feed-follower.ts";
-import { HEARTBEAT, feedQuery, checkHasEnd, filterOf, type FeedQuery } from "./feed-query.ts";
+import { HEARTBEAT, feedQuery, checkBranch, checkHasEnd, filterOf, type FeedQuery } from "./feed-query.ts";
 import { feedGroups } from "./feed-events.ts";
 import type { OpenSocket, SocketParts, SocketRoute } from "./socket-route.ts";
 
@@ -29,6 +29,7 @@ export const feedSocketRoute: SocketRoute = {
       throw new SkaldError("BAD_REQUEST", "A WebSocket is `feed=websocket`, and has no `limit`.");
     checkHasEnd(query, "websocket");
     const wish = { filter: filterOf(query, parts.principal, parts.db), include: query.include };
+    checkBranch(parts.held.db, wish.filter);
     const after = await resolveSince(parts.held.db, query.since);
     return (ws, context) => new FeedSocket(ws, parts, context, query, wish, after);
   },

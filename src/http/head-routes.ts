@@ -5,7 +5,7 @@ import { cidToString } from "../ids/cid.ts";
 import { sha256Hex, toHex } from "../ids/hash.ts";
 import { HeadJson } from "../protocol/wire.ts";
 import { notModified } from "./etag.ts";
-import { checkBranchIsMain, cursorAt, iso, pointHeaders, pointQuery } from "./point.ts";
+import { branchIn, cursorAt, iso, pointHeaders, pointQuery } from "./point.ts";
 import { json, type Answer, type Call, type Route } from "./route.ts";
 
 const tag = "log";
@@ -26,8 +26,8 @@ export const headRoutes: readonly Route[] = [
       304: { description: "Still what If-None-Match names." },
     },
     handle: (call) => {
-      checkBranchIsMain(call.query["branch"]);
-      return call.db((db) => headAnswer(call, db, db.checkpoint()));
+      const branch = branchIn(call);
+      return call.db((db) => headAnswer(call, db, db.checkpoint(branch)));
     },
   },
 ];

@@ -1,19 +1,21 @@
 import * as z from "zod";
 import type { Db } from "../db/db.ts";
-import { checkNotAfter, resolvePoint } from "../db/point.ts";
+import { checkNotAfter, resolvePoint, resolveSeq } from "../db/point.ts";
 import { SkaldError } from "../errors.ts";
 import { CODEC_DAG_CBOR, cidCodec, cidFromString, cidToString } from "../ids/cid.ts";
 import { LIMITS } from "../limits.ts";
 import { toHex } from "../ids/hash.ts";
 import type { StoredCommit } from "../log/log.ts";
 import { mergedIn } from "../log/merged.ts";
+import { commitTest, EVERY_BRANCH, type CommitTest } from "../subscriptions/feed-filter.ts";
 import { CommitJson, CommitList } from "../protocol/wire.ts";
 import { notModified } from "./etag.ts";
 import {
-  checkBranchIsMain,
+  branchIn,
   cursorAt,
   iso,
   nextLink,
+  onBranch,
   pageQuery,
   pointHeaders,
   pointQuery,
@@ -27,6 +29,8 @@ const RAW = "application/vnd.ipld.raw";
 const tag = "log";
 /** Commits read before their bytes are looked at. */
 const STEP = 50;
+/** Commits passed over for one page that other branches made. */
+const LOOKED_AT = 16_384;
 /** Content never changes under its address, but who may see it does, so only the client's own cache keeps it. */
 const IMMUTABLE = "private, max-age=31536000, immutable";
 
@@ -106,46 +110,61 @@ export const logRoutes: readonly Route[] = [
 ];
 
 function listCommits(call: Call, db: Db): Answer {
-  checkBranchIsMain(call.query["branch"]);
+  const branch = branchIn(call);
   const { limit, cursor, since, at } = call.query as {
     limit: number;
     cursor?: string;
     since?: string;
     at?: string;
   };
-  const upTo = resolvePoint(db.log, at);
+  const upTo = branch === EVERY_BRANCH ? resolveSeq(db.log, at) : resolvePoint(db.log, at, branch);
   const after = checkNotAfter(
     upTo,
-    cursor === undefined ? resolvePoint(db.log, since ?? "0") : seqOfCursor(db, cursor),
+    cursor === undefined ? resolveSeq(db.log, since ?? "0") : seqOfCursor(db, cursor),
   );
-  const commits = commitsFrom(db, after + 1, Math.min(limit, upTo - after));
-  const last = commits.at(-1)?.commit.seq ?? after;
+  const test = commitTest(db.log, onBranch(branch));
+  const { commits, last } = commitsFrom(db, after, upTo, limit, test);
   const more = last < upTo;
   return json(
     200,
     { commits: commits.map(commitJson), seq: upTo, cursor: cursorAt(db, last) },
     {
       ...pointHeaders(db, upTo),
-      ...nextLink(`/api/v1/db/${call.params["db"]}/commits`, { limit, at }, more ? cursorAt(db, last) : null),
+      ...nextLink(`/api/v1/db/${call.params["db"]}/commits`, { limit, at, branch }, more ? cursorAt(db, last) : null),
     },
   );
 }
 
-/** At most `limit` commits, and fewer when they are large: at least one when there is any. */
-function commitsFrom(db: Db, from: number, limit: number): StoredCommit[] {
-  const found: StoredCommit[] = [];
+/**
+ * At most `limit` commits up to `upTo`, and fewer when they are large: at least one when there is any, unless those of
+ * other branches are many. `last` is the one looked at last.
+ */
+function commitsFrom(
+  db: Db,
+  after: number,
+  upTo: number,
+  limit: number,
+  test: CommitTest | undefined,
+): { commits: StoredCommit[]; last: number } {
+  const commits: StoredCommit[] = [];
+  let last = after;
   let bytes = 0;
-  while (found.length < limit) {
-    const some = db.log.commits(from + found.length, Math.min(STEP, limit - found.length));
+  while (commits.length < limit && last < upTo && last - after < LOOKED_AT) {
+    const most = test ? STEP : Math.min(STEP, limit - commits.length);
+    const some = db.log.commits(last + 1, Math.min(most, upTo - last));
     for (const stored of some) {
-      bytes += stored.bytes.length;
-      if (bytes > LIMITS.query.commitsBytes.value && found.length > 0) return found;
-      found.push(stored);
+      if (test?.(stored.commit.branch, stored.commit.seq) !== false) {
+        if (commits.length === limit) return { commits, last };
+        bytes += stored.bytes.length;
+        if (bytes > LIMITS.query.commitsBytes.value && commits.length > 0) return { commits, last };
+        commits.push(stored);
+      }
+      last = stored.commit.seq;
     }
     // Fewer than asked for only says that a bundle ends there.
     if (some.length === 0) break;
   }
-  return found;
+  return { commits, last };
 }
 
 function findCommit(db: Db, text: string): StoredCommit {
@@ -169,6 +188,7 @@ export function commitJson({ cid, commit }: StoredCommit): z.infer<typeof Commit
     parents: commit.parents.map(cidToString),
     time: iso(commit.time),
     author: commit.author,
+    ...(commit.line === undefined ? {} : { line: cidToString(commit.line) }),
     ...(commit.message === undefined ? {} : { message: commit.message }),
     entries: commit.entries.map((entry) => ({
       doc: entry.doc,

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import type { Db } from "../db/db.ts";
+import type { Call } from "./route.ts";
 import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
 import { LIMITS } from "../limits.ts";
@@ -12,7 +13,7 @@ export const pointText = z.string().max(pointCharacters.value);
 
 /** Query parameters of everything that reads at a point. */
 export const pointQuery = {
-  branch: pointText.optional().meta({ description: "Branch; only `main` in this version." }),
+  branch: pointText.optional().meta({ description: "A branch; `main` when left out." }),
   at: pointText
     .optional()
     .meta({ description: "A seq, a commit's address, or an RFC 3339 time; the head when left out." }),
@@ -29,11 +30,14 @@ export const pageQuery = {
   cursor: z.string().max(cursorCharacters.value).optional(),
 };
 
-/** Throws BRANCH_NOT_FOUND for any branch but main. */
-export function checkBranchIsMain(branch: unknown): void {
-  if (branch !== undefined && branch !== "main") {
-    throw new SkaldError("BRANCH_NOT_FOUND", `There is no branch ${branch as string}.`);
-  }
+/** The branch a request names, in its query or its path. */
+export function branchIn(call: Pick<Call, "query">): string | undefined {
+  return call.query["branch"] as string | undefined;
+}
+
+/** The same as options of what takes one. */
+export function onBranch(branch: string | undefined): { branch?: string } {
+  return branch === undefined ? {} : { branch };
 }
 
 /** The point an answer holds for, so that a reader can go on from exactly there. */

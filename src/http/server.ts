@@ -6,6 +6,7 @@ import { LIMITS } from "../limits.ts";
 import { Load, type ServerLimits } from "./load.ts";
 import type { Cors } from "./cors.ts";
 import { Connections } from "./connections.ts";
+import { branchRoutes } from "./branch-routes.ts";
 import { dbRoutes } from "./db-routes.ts";
 import {
   dispatch,
@@ -45,6 +46,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...docRoutes,
       ...importRoutes,
       txRoute,
+      ...branchRoutes,
       ...logRoutes,
       ...headRoutes,
       ...feedRoutes,

@@ -9,7 +9,7 @@ import type { Receipt as LogReceipt } from "../log/log.ts";
 import { Receipt, TxRequest } from "../protocol/wire.ts";
 import { jsonText } from "./body.ts";
 import { itemTexts, memberTexts } from "./json-source.ts";
-import { checkBranchIsMain, cursorAt, iso } from "./point.ts";
+import { cursorAt, iso } from "./point.ts";
 import { json, type Call, type Route } from "./route.ts";
 
 export const dryRunQuery = {
@@ -34,7 +34,6 @@ export const txRoute: Route = {
     200: { description: "Durable.", types: { "application/json": Receipt } },
   },
   handle: async (call) => {
-    checkBranchIsMain(call.params["branch"]);
     const request = call.body.value as z.infer<typeof TxRequest>;
     const db = call.params["db"] as string;
     for (const write of request.writes) mayWrite(call, db, write.doc);
@@ -49,6 +48,7 @@ export const txRoute: Route = {
         writes: writesOf(request, call.body.bytes),
         dryRun: call.query["dry_run"] === "true",
         anyActor: isOwner(call, db),
+        branch: call.params["branch"] as string,
         ...(clientTxId === undefined ? {} : { clientTxId }),
         ...(request.message === undefined ? {} : { message: request.message }),
         ...(request.reads === undefined ? {} : { reads: request.reads }),

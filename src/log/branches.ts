@@ -95,7 +95,7 @@ export class Branches {
 
   /** All but deleted ones, `main` first, then as they were made. */
   all(): Branch[] {
-    const ids = new Set<number>([0, ...this.#everyId()]);
+    const ids = new Set<number>([0, ...this.ids()]);
     return [...ids]
       .sort((a, b) => a - b)
       .map((id) => this.get(id) ?? EMPTY)
@@ -105,7 +105,7 @@ export class Branches {
   /** The branches as they were after commit `at`; `headAt` gives the last commit of one up to there. */
   at(at: number, headAt: (id: number) => { seq: number; cid: Uint8Array | undefined }): Branches {
     const then = new Branches();
-    for (const id of [0, ...this.#everyId()].sort((a, b) => a - b)) {
+    for (const id of [0, ...this.ids()].sort((a, b) => a - b)) {
       if (id > at) continue;
       const now = this.get(id) ?? EMPTY;
       const { seq, cid } = headAt(id);
@@ -123,8 +123,9 @@ export class Branches {
     return id === undefined ? undefined : this.get(id);
   }
 
-  #everyId(): number[] {
-    return [...(this.#below ? this.#below.#everyId() : []), ...[...this.#ids.values()].flat()];
+  /** Ids of all there ever were beside `main`. */
+  ids(): number[] {
+    return [...(this.#below ? this.#below.ids() : []), ...[...this.#ids.values()].flat()];
   }
 }
 

@@ -110,6 +110,18 @@ export class LogReader {
     return this.catalog.branches.any ? (this.catalog.branches.idOf(branch, seq) ?? 0) : 0;
   }
 
+  /** The ids of all branches there ever were, deleted ones included. */
+  branchIds(): number[] {
+    return [0, ...this.catalog.branches.ids()];
+  }
+
+  /** The last seq of `main` that a branch stands on; of `main` itself, Infinity. Throws BRANCH_NOT_FOUND. */
+  mainUpTo(branch: string | undefined): number {
+    let upTo = Infinity;
+    for (const stretch of pastOf(this.catalog.branches, this.branchId(branch))) ({ upTo } = stretch);
+    return upTo;
+  }
+
   /** Whether there ever was a branch other than `main`. */
   get branched(): boolean {
     return this.catalog.branches.any;

@@ -174,6 +174,9 @@ export const CommitJson = z
     branch: z.string(),
     seq: z.int(),
     parents: z.array(Cid),
+    line: Cid.optional().meta({
+      description: "The commit with the seq before, when the first parent is another.",
+    }),
     time: Time,
     author: z.string(),
     message: z.string().optional(),
@@ -192,6 +195,44 @@ export const CommitJson = z
   })
   .meta({ id: "Commit" });
 export const CommitList = z.object({ commits: z.array(CommitJson), seq: z.int(), cursor: CursorText });
+
+export const BranchInfo = z
+  .object({
+    name: z.string(),
+    id: z.int().meta({ description: "The seq of the commit that made it; 0 of `main`." }),
+    state: z.enum(["open", "closed"]),
+    from: z
+      .object({ branch: z.string(), seq: z.int() })
+      .nullable()
+      .meta({ description: "The branch it was made from, and the last seq of that which it has." }),
+    head: z.object({ seq: z.int(), commit: Cid.nullable() }),
+    time: Time.nullable().meta({ description: "When it was made." }),
+    author: z.string().nullable().meta({ description: "Who made it." }),
+    message: z.string().optional(),
+  })
+  .meta({ id: "Branch" });
+export const BranchDetail = BranchInfo.extend({
+  lineage: z
+    .array(z.object({ branch: z.string(), id: z.int(), up_to: z.int().nullable() }))
+    .meta({ description: "What it stands on, itself first: of each branch the last seq that it has." }),
+}).meta({ id: "BranchDetail" });
+export const BranchList = z.object({ branches: z.array(BranchInfo), cursor: z.string().nullable() });
+export const BranchRequest = z
+  .strictObject({
+    name: z.string(),
+    from: z
+      .strictObject({
+        branch: z.string().optional().meta({ description: "`main` when left out." }),
+        at: z
+          .union([z.string(), z.int().min(0)])
+          .optional()
+          .meta({ description: "A seq, a commit's address or a time; the branch's head when left out." }),
+      })
+      .optional(),
+    message: z.string().optional(),
+    client_tx_id: z.string().optional(),
+  })
+  .meta({ id: "BranchRequest" });
 
 export const HeadJson = z
   .object({

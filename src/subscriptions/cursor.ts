@@ -1,5 +1,5 @@
 import type { Db } from "../db/db.ts";
-import { parseTime, resolvePoint } from "../db/point.ts";
+import { parseTime, resolveSeq } from "../db/point.ts";
 import { SkaldError } from "../errors.ts";
 import { cidToString, looksLikeCid } from "../ids/cid.ts";
 import { decodeCursor, encodeCursor } from "../ids/cursor.ts";
@@ -77,9 +77,9 @@ export async function resolveSince(db: Db, since: string | undefined): Promise<n
   if (/^\d{1,15}$/.test(since)) return checkPlace(db, Number(since));
   if (looksLikeCid(since)) {
     await db.locate(since);
-    return checkPlace(db, resolvePoint(db.log, since));
+    return checkPlace(db, resolveSeq(db.log, since));
   }
-  if (parseTime(since) !== undefined) return checkPlace(db, resolvePoint(db.log, since));
+  if (parseTime(since) !== undefined) return checkPlace(db, resolveSeq(db.log, since));
   return seqOfCursor(db, since);
 }
 

@@ -11,6 +11,9 @@ const BUSY_PAUSE = 25;
 /** What says something of one document and nothing of the feed: it stands in the document's place. */
 const OF_THE_DOCUMENT: ReadonlySet<string> = new Set([
   "DOC_NOT_FOUND",
+  // Of a branch that was deleted since.
+  "BRANCH_NOT_FOUND",
+  "POINT_OTHER_BRANCH",
   "DOC_UNREADABLE",
   "DOC_TOO_LARGE",
   "WORK_TIMEOUT",
@@ -67,7 +70,7 @@ async function withTexts(
       const full: FeedDoc =
         size > LIMITS.query.valuesCharacters.value
           ? { ...doc, error: "TOO_LARGE" }
-          : await withText(db, event.seq, doc, include);
+          : await withText(db, event, doc, include);
       to[j] = full;
       sizes.set(event, (sizes.get(event) ?? 0) + (full.json ?? full.patch ?? "").length);
     }
@@ -76,15 +79,21 @@ async function withTexts(
   return events.map((event, i) => ({ ...event, docs: texts[i] as FeedDoc[] }));
 }
 
-async function withText(db: Db, seq: number, doc: FeedDoc, include: "json" | "patch"): Promise<FeedDoc> {
+async function withText(
+  db: Db,
+  { branch, seq }: FeedEvent,
+  doc: FeedDoc,
+  include: "json" | "patch",
+): Promise<FeedDoc> {
   for (;;) {
     try {
       if (include === "patch") {
-        const { patch } = await db.diff(doc.doc, String(seq - 1), String(seq));
+        const before = db.log.seqOn(seq - 1, branch);
+        const { patch } = await db.diff(doc.doc, String(before), String(seq), branch);
         return { ...doc, patch };
       }
       if (doc.deleted) return doc;
-      const { json } = await db.read(doc.doc, { at: String(seq) });
+      const { json } = await db.read(doc.doc, { at: String(seq), branch });
       return { ...doc, json };
     } catch (error) {
       const code = isSkaldError(error) ? error.code : undefined;
