@@ -140,12 +140,7 @@ export class Db {
   }
 
   /** The receipt of a write to `doc` that was made under this client_tx_id before. Throws TX_ID_REUSED. */
-  earlier(
-    author: string,
-    clientTxId: string | undefined,
-    doc: string,
-    branch?: string,
-  ): Receipt | undefined {
+  earlier(author: string, clientTxId: string | undefined, doc: string, branch?: string): Receipt | undefined {
     return earlierReceipt(this.log, {
       author,
       writes: [{ doc }],

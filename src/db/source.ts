@@ -8,13 +8,7 @@ import type { Views } from "../store/sqlite-views.ts";
  * Where the document workers get a document's bytes up to commit `upTo`: what they lack when they
  * hold the document as it was after some commit, else the saved form and what came after it.
  */
-export function sourceOf(
-  log: Log,
-  views: Views,
-  doc: string,
-  upTo: number,
-  branch?: string,
-): SourceCallback {
+export function sourceOf(log: Log, views: Views, doc: string, upTo: number, branch?: string): SourceCallback {
   return (haveHeads) => {
     const held = haveHeads.length > 0 ? seqOfHeads(log, doc, haveHeads, branch) : undefined;
     if (held !== undefined) return { chunks: withGenesis(log, doc, log.changes(doc, held, upTo, branch)) };

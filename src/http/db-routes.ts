@@ -96,7 +96,8 @@ export const dbRoutes: readonly Route[] = [
       call.db(async (db) => {
         const branch = branchIn(call);
         const at = call.query["at"] as string | undefined;
-        if (at === undefined && branch === undefined) return json(200, info(db), pointHeaders(db, db.log.head().seq));
+        if (at === undefined && branch === undefined)
+          return json(200, info(db), pointHeaders(db, db.log.head().seq));
         await db.locate(at);
         const seq = resolvePoint(db.log, at, branch);
         const counts = await countsAt(db.log, seq, branch);

@@ -49,7 +49,13 @@ export async function listDocs(call: Call, db: Db): Promise<Answer> {
   for (const range of ranges) {
     // One more than is shown tells whether there is a next page, and nothing of what may not be seen.
     if (docs.length > limit) break;
-    for await (const listed of listedIn(db, range, from?.name ?? "", { seq, branch }, Math.max(PAGE, limit + 1))) {
+    for await (const listed of listedIn(
+      db,
+      range,
+      from?.name ?? "",
+      { seq, branch },
+      Math.max(PAGE, limit + 1),
+    )) {
       docs.push(listed);
       if (docs.length > limit) break;
     }

@@ -43,7 +43,8 @@ export const feedQuery = z.strictObject({
     `Events; a JSON page has 100 unless told and at most ${bounds.pageItems.value}, a streamed answer everything.`,
   ),
   branch: pointQuery.branch.meta({
-    description: "Commits of this branch and of what it stands on; `main` when left out, every branch's with `*`.",
+    description:
+      "Commits of this branch and of what it stands on; `main` when left out, every branch's with `*`.",
   }),
   at: pointQuery.at.meta({
     description: "Ends with the commit at this point; not for a feed that waits or follows.",

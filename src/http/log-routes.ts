@@ -130,7 +130,11 @@ function listCommits(call: Call, db: Db): Answer {
     { commits: commits.map(commitJson), seq: upTo, cursor: cursorAt(db, last) },
     {
       ...pointHeaders(db, upTo),
-      ...nextLink(`/api/v1/db/${call.params["db"]}/commits`, { limit, at, branch }, more ? cursorAt(db, last) : null),
+      ...nextLink(
+        `/api/v1/db/${call.params["db"]}/commits`,
+        { limit, at, branch },
+        more ? cursorAt(db, last) : null,
+      ),
     },
   );
 }
