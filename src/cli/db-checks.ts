@@ -1,11 +1,11 @@
 import type { Command } from "commander";
 import type * as z from "zod";
 import type { Status } from "../protocol/wire.ts";
-import { clientCommand, dbPath, type ClientFlags } from "./client-command.ts";
+import { clientCommand, dbPath, query, type ClientFlags } from "./client-command.ts";
 import { askJson, withConnection, type Connection } from "./connection.ts";
 import { CliError } from "./failure.ts";
 import { jsonLines } from "./json-lines.ts";
-import { byteText, fields, print, printJson } from "./output.ts";
+import { byteText, fields, note, print, printJson } from "./output.ts";
 import { startProgress } from "./progress.ts";
 
 interface Compacted {
@@ -14,6 +14,21 @@ interface Compacted {
   /** Bytes of the log, before and after. */
   readonly before: number;
   readonly after: number;
+}
+
+type RestoreFlags = ClientFlags & {
+  readonly doc?: string[];
+  readonly collection?: string;
+  readonly message?: string;
+  readonly dryRun?: true;
+};
+
+interface Restored {
+  readonly seq: number;
+  readonly changed: number;
+  readonly returned: number;
+  readonly deleted: number;
+  readonly erased: number;
 }
 
 export function addChecks(program: Command): void {
@@ -40,6 +55,33 @@ export function addChecks(program: Command): void {
       );
       if (flags.json) return printJson({ db, bundles, commits, before, after });
       return print(`${bundles} bundles of ${commits} commits: ${byteText(before)} -> ${byteText(after)}\n`);
+    }),
+  );
+
+  clientCommand(
+    program
+      .command("restore-point <db> <point>")
+      .description("bring documents back to how they were at a seq, a commit or a time, by new commits")
+      .option("--doc <doc...>", "only these")
+      .option("--collection <name>", "only those of one collection")
+      .option("--message <text>", "why, for the commits")
+      .option("--dry-run", "say what would be done, and keep nothing"),
+    [
+      "skald restore-point shop 1200 --dry-run",
+      "skald restore-point shop 2026-11-01T09:00:00Z --doc items/42",
+    ],
+  ).action((db: string, at: string, flags: RestoreFlags) =>
+    withConnection(flags, async (connection) => {
+      const { doc: documents, collection, message } = flags;
+      const path = `${dbPath(db)}/restore${query({ dry_run: flags.dryRun ? "true" : undefined })}`;
+      const done = await longTask<Restored>(connection, path, { at, documents, collection, message });
+      const { changed, returned, deleted, erased, seq } = done;
+      if (flags.json) return printJson({ db, ...done });
+      const would = flags.dryRun ? "would be " : "";
+      await print(
+        `${would}changed ${changed}, brought back ${returned}, deleted ${deleted}; at seq ${seq}\n`,
+      );
+      if (erased > 0) note(`${erased} documents were erased and cannot come back.`);
     }),
   );
 
@@ -70,12 +112,15 @@ export function addChecks(program: Command): void {
 }
 
 /** Starts a task of the server that tells how far it is, and gives what it ends with. */
-async function longTask<T = unknown>(connection: Connection, path: string): Promise<T> {
-  const progress = startProgress("commits", false);
+async function longTask<T = unknown>(connection: Connection, path: string, body?: object): Promise<T> {
+  const progress = startProgress(body ? "documents" : "commits", false);
   try {
     for await (const line of jsonLines<Partial<{ ok: boolean; done: number; of: number }>>(connection, {
       method: "POST",
       path,
+      ...(body
+        ? { headers: { "content-type": "application/json" }, body: Buffer.from(JSON.stringify(body)) }
+        : {}),
     })) {
       if (line.ok) return line as T;
       progress.update(line.done ?? 0, line.of ? (line.done ?? 0) / line.of : undefined);

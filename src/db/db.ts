@@ -275,6 +275,12 @@ export class Db {
     return signedCheckpoint({ uid: this.log.identity.uid, branch, ...at }, this.log.signer());
   }
 
+  /** Throws DOC_NOT_FOUND for a document that there never was. */
+  known(doc: string): void {
+    parseDocName(doc);
+    if (!this.log.state(doc)) throw notFound(doc, false);
+  }
+
   /** The change that every copy of a document starts from, with its actor and Automerge hash. */
   genesis(doc: string): { actor: string; hash: string; bytes: Uint8Array } {
     const { collection, key } = parseDocName(doc);

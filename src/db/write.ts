@@ -283,13 +283,14 @@ function check(request: TxRequest): void {
 
 /** What a program without types may have got wrong must not reach the threads. */
 function checkEdit(edit: Edit | undefined): void {
-  const { kind, value, patch } = (edit ?? {}) as { kind?: unknown; value?: unknown; patch?: unknown };
+  const { kind, value, patch, heads } = (edit ?? {}) as Readonly<Record<string, unknown>>;
   if (kind === "clear") return;
+  if (kind === "revert" && Array.isArray(heads) && heads.every((head) => typeof head === "string")) return;
   const text = kind === "put" ? value : patch;
   if ((kind === "put" || kind === "merge-patch" || kind === "json-patch") && typeof text === "string") return;
   throw new SkaldError(
     "BAD_REQUEST",
-    "An edit is a put with a value, or a merge-patch or json-patch with a patch, as JSON text.",
+    "An edit is a put with a value, a merge-patch or json-patch with a patch, as JSON text, or a revert to heads.",
   );
 }
 

@@ -1,6 +1,7 @@
 import { align, textSplices } from "./align.ts";
 import type { Edit } from "./jobs.ts";
-import type { Handle } from "./handle.ts";
+import { SkaldError } from "../errors.ts";
+import { missingHeads, type Handle } from "./handle.ts";
 import { applyJsonPatch, applyMergePatch } from "./json-patch.ts";
 import {
   depthOf,
@@ -16,22 +17,25 @@ import {
   type ValueProblem,
 } from "./json-value.ts";
 import { bytesOf, documentJson } from "./materialise.ts";
+import { Past } from "./past.ts";
 
 /**
  * Writes into `handle` the operations that make its root what `edit` wants, and no others: what is equal is
  * not touched, so that it keeps its identity, its conflicts and its Automerge type. Does not commit.
- * @throws SkaldError BAD_JSON, VALUE_INVALID, PATCH_INVALID, PATCH_FAILED; the handle must then be thrown away
+ * @throws SkaldError BAD_JSON, BAD_REQUEST, VALUE_INVALID, PATCH_INVALID, PATCH_FAILED; the handle must then be thrown away
  */
 export function writeEdit(handle: Handle, edit: Edit): void {
+  if (edit.kind === "revert" && missingHeads(handle, edit.heads).length > 0)
+    throw new SkaldError("BAD_REQUEST", "The document never was at the heads it is to go back to.");
   const before = documentJson(handle);
-  const after = wanted(before, edit);
+  const after = edit.kind === "revert" ? documentJson(handle, edit.heads) : wanted(before, edit);
   if (!isObject(after)) return refuseProblems([{ pointer: "", detail: "a document is an object" }]);
-  const writer = new Writer(handle);
+  const writer = new Writer(handle, edit.kind === "revert" ? new Past(handle, edit.heads) : undefined);
   writer.editMap("_root", before, after, []);
   refuseProblems(writer.problems);
 }
 
-function wanted(before: JsonObject, edit: Edit): Json {
+function wanted(before: JsonObject, edit: Exclude<Edit, { kind: "revert" }>): Json {
   switch (edit.kind) {
     case "put":
       return parseJson(edit.value);
@@ -50,9 +54,12 @@ type Path = readonly (string | number)[];
 class Writer {
   readonly problems: ValueProblem[] = [];
   readonly #handle: Handle;
+  /** Where the values come from, if they are from the document itself. */
+  readonly #past: Past | undefined;
 
-  constructor(handle: Handle) {
+  constructor(handle: Handle, past?: Past) {
     this.#handle = handle;
+    this.#past = past;
   }
 
   editMap(map: string, before: JsonObject, after: JsonObject, path: Path): void {
@@ -63,6 +70,7 @@ class Writer {
       const value = after[key] as Json;
       const here = [...path, key];
       if (Object.hasOwn(before, key)) this.#edit(map, key, before[key] as Json, value, here);
+      else if (this.#past) this.#past.write(this.#past.at(here), map, key, false);
       else if (this.#allowed(value, here)) this.#write(map, key, value, false);
     }
   }
@@ -79,7 +87,10 @@ class Writer {
         this.#edit(list, at, before[at] as Json, value, [...path, gap.newStart + i]);
       }
       for (let i = removed - 1; i >= paired; i--) this.#handle.delete(list, gap.oldStart + i);
-      if (added > paired) {
+      if (added > paired && this.#past) {
+        for (let i = paired; i < added; i++)
+          this.#past.write(this.#past.at([...path, gap.newStart + i]), list, gap.oldStart + i, true);
+      } else if (added > paired) {
         const values = after.slice(gap.newStart + paired, gap.newEnd);
         const fine = values.every((value, i) => this.#allowed(value, [...path, gap.newStart + paired + i]));
         if (fine) this.#insert(list, gap.oldStart + paired, values);
@@ -97,7 +108,13 @@ class Writer {
     if (type === "list" && Array.isArray(before) && Array.isArray(after)) {
       return this.#editList(String(current?.[1]), before, after, path);
     }
-    if (!this.#allowed(after, path)) return;
+    if (this.#past) {
+      const then = this.#past.at(path);
+      // A text or a counter of the same type goes on being the one it is.
+      if (type !== then.type || !(type === "text" || type === "counter"))
+        return this.#past.write(then, object, prop, false);
+    }
+    if (!this.#past && !this.#allowed(after, path)) return;
     if (typeof after === "string") {
       // A conflict between texts is settled by a new value; an edit inside one of them would leave it open.
       if (type === "text" && typeof before === "string" && this.#handle.getAll(object, prop).length === 1) {

@@ -59,7 +59,9 @@ export type Edit =
   | { kind: "put"; value: string }
   | { kind: "merge-patch"; patch: string }
   | { kind: "json-patch"; patch: string }
-  | { kind: "clear" };
+  | { kind: "clear" }
+  /** What the document was at these heads, which must be in its history, with Automerge's types. */
+  | { kind: "revert"; heads: string[] };
 
 export interface AuthorJob extends DocumentAt {
   /** Actor id in hex, even number of digits. */

@@ -109,5 +109,5 @@ export function sizeOf({ work, source }: Item): number {
 
 function lengthOf(edit: Edit): number {
   if (edit.kind === "put") return edit.value.length;
-  return edit.kind === "clear" ? 0 : edit.patch.length;
+  return "patch" in edit ? edit.patch.length : 0;
 }

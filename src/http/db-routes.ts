@@ -188,7 +188,7 @@ function info(db: Db): z.infer<typeof DbInfo> {
 }
 
 /** Turns a long task into lines: `{done, of}` as it goes, `{ok: true}` at its end. */
-async function* progressLines(
+export async function* progressLines(
   task: (onProgress: (done: number, of: number) => void) => Promise<unknown>,
 ): AsyncGenerator<string> {
   let latest: { done: number; of: number } | undefined;

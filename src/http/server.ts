@@ -8,6 +8,7 @@ import type { Cors } from "./cors.ts";
 import { Connections } from "./connections.ts";
 import { branchRoutes } from "./branch-routes.ts";
 import { dbRoutes } from "./db-routes.ts";
+import { restoreRoutes } from "./restore-routes.ts";
 import {
   dispatch,
   refuse,
@@ -43,6 +44,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
     base: API,
     routes: [
       ...dbRoutes,
+      ...restoreRoutes,
       ...docRoutes,
       ...importRoutes,
       txRoute,

@@ -63,6 +63,18 @@ export const TxRequest = z
   })
   .meta({ id: "TxRequest" });
 
+export const RestoreRequest = z
+  .strictObject({
+    at: z
+      .string()
+      .max(LIMITS.query.pointCharacters.value)
+      .meta({ description: "A seq, a commit's address, or an RFC 3339 time." }),
+    documents: z.array(DocRef).meta({ maxItems: LIMITS.tx.writes.value }).optional(),
+    collection: z.string().optional(),
+    message: z.string().max(LIMITS.tx.messageCharacters.value).optional(),
+  })
+  .meta({ id: "RestoreRequest" });
+
 export const Receipt = z
   .object({
     commit: Cid,

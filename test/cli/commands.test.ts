@@ -54,6 +54,9 @@ test("every command works by --url", async () => {
     "1 documents: 1 new, 0 changed, 0 unchanged, 0 failed\n",
   );
   expect(await skald("rebuild shop")).toBe("shop: rebuilt\n");
+  expect(await skald("restore-point shop 1 --dry-run --doc items/1")).toMatch(
+    /would be changed \d, brought back 0/,
+  );
   expect(await skald("compact shop")).toMatch(/^1 bundles of 5 commits: \d+ KB -> \d+ KB\n$/);
   // A bundle that has room is made anew once something came since.
   expect(jsonOf(await skald("compact shop --json"))).toMatchObject([{ db: "shop", bundles: 0, commits: 0 }]);

@@ -1,0 +1,57 @@
+import * as z from "zod";
+import { resolvePoint } from "../db/point.ts";
+import { restorePoint } from "../db/restore.ts";
+import { checkCount } from "../db/write.ts";
+import { LIMITS } from "../limits.ts";
+import { checkCollection } from "../ids/names.ts";
+import { RestoreRequest } from "../protocol/wire.ts";
+import { progressLines } from "./db-routes.ts";
+import type { Route } from "./route.ts";
+import { dryRunQuery } from "./tx-routes.ts";
+
+export const restoreRoutes: readonly Route[] = [
+  {
+    method: "POST",
+    path: "/db/:db/restore",
+    summary: "Bring documents back to how they were at a point",
+    description:
+      "By new commits on top, never by rewriting: each document gets the smallest change that does it, those made since are deleted, deleted ones come back. Lines of progress; the last has `ok`, the number of `commits` it took, and how many documents were `changed`, `returned` and `deleted`. Sent again it does what is left to do.",
+    job: true,
+    tag: "documents",
+    access: "doc.write",
+    query: z.strictObject(dryRunQuery),
+    body: { types: { "application/json": RestoreRequest } },
+    answers: {
+      200: { description: "Lines of progress, then the result.", types: { "application/x-ndjson": "raw" } },
+    },
+    handle: async (call) => {
+      const { at, documents, collection, message } = call.body.value as z.infer<typeof RestoreRequest>;
+      if (collection !== undefined) checkCollection(collection);
+      checkCount("documents of a restore", documents?.length ?? 0, LIMITS.tx.writes.value);
+      // A stream that has begun can refuse nothing any more.
+      const seq = await call.db(async (db) => {
+        await db.locate(at);
+        for (const doc of documents ?? []) db.known(doc);
+        return resolvePoint(db.log, at);
+      });
+      return {
+        status: 200,
+        headers: { "content-type": "application/x-ndjson" },
+        body: progressLines((onProgress) =>
+          call.db((db) =>
+            restorePoint(db, {
+              author: call.principal.subject,
+              at: seq,
+              dryRun: call.query["dry_run"] === "true",
+              signal: call.signal,
+              onProgress,
+              ...(documents === undefined ? {} : { documents }),
+              ...(collection === undefined ? {} : { prefix: `${collection}/` }),
+              ...(message === undefined ? {} : { message }),
+            }),
+          ),
+        ),
+      };
+    },
+  },
+];

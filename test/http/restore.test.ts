@@ -1,0 +1,55 @@
+import path from "node:path";
+import { tempDir } from "../support/temp-dir.ts";
+import { API, startHttp } from "./fixture.ts";
+
+const { ask } = await startHttp(path.join(tempDir(), "data"));
+const DB = `${API}/db/notes`;
+
+beforeAll(async () => {
+  await ask("PUT", DB);
+  await ask("PUT", `${DB}/docs/c/a`, { body: { n: 1 } });
+  await ask("PUT", `${DB}/docs/c/b`, { body: { n: 1 } });
+  await ask("DELETE", `${DB}/docs/c/b`);
+  await ask("PUT", `${DB}/docs/c/a`, { body: { n: 2 } });
+  await ask("PUT", `${DB}/docs/d/later`, { body: { n: 3 } });
+});
+
+const lastLine = (text: string): unknown => JSON.parse(text.trim().split("\n").at(-1) as string);
+
+test("a restore says what it would do, does it, and has nothing to do after", async () => {
+  const dry = await ask("POST", `${DB}/restore?dry_run=true`, { body: { at: "2" } });
+  const did = { ok: true, at: 2, commits: 1, changed: 1, returned: 1, deleted: 1, erased: 0 };
+  expect(lastLine(dry.text)).toEqual({ ...did, seq: 5 });
+  expect((await ask("GET", DB)).json["seq"]).toBe(5);
+  const done = await ask("POST", `${DB}/restore`, { body: { at: "2", message: "back" } });
+  expect(lastLine(done.text)).toEqual({ ...did, seq: 6 });
+  expect((await ask("GET", `${DB}/docs?values=true`)).json["docs"]).toMatchObject([
+    { doc: "c/a", value: { n: 1 } },
+    { doc: "c/b", value: { n: 1 } },
+  ]);
+  expect((await ask("GET", `${DB}/docs/c/a/history?limit=1`)).json["history"]).toMatchObject([
+    { seq: 6, message: "back" },
+  ]);
+  const again = await ask("POST", `${DB}/restore`, { body: { at: "2" } });
+  expect(lastLine(again.text)).toMatchObject({ ok: true, seq: 6, commits: 0 });
+});
+
+test("a restore that cannot be is refused before it begins", async () => {
+  const code = async (body: object, token?: string): Promise<unknown> =>
+    (await ask("POST", `${DB}/restore`, { body, ...(token === undefined ? {} : { token }) })).json["code"];
+  expect(await code({ at: "1000" })).toBe("POINT_IN_FUTURE");
+  expect(await code({ at: "noon" })).toBe("POINT_INVALID");
+  expect(await code({})).toBe("BAD_REQUEST");
+  expect(await code({ at: "1", document: ["c/a"] })).toBe("BAD_REQUEST");
+  expect(await code({ at: "1", documents: ["c/never"] })).toBe("DOC_NOT_FOUND");
+  expect(await code({ at: "1", documents: ["none"] })).toBe("NAME_INVALID");
+  expect(await code({ at: "1", collection: "a b/c" })).toBe("NAME_INVALID");
+  expect(await code({ at: "1", documents: Array.from({ length: 1001 }, (_, i) => `c/${i}`) })).toBe(
+    "TOO_LARGE",
+  );
+  expect(await code({ at: "1", message: "m".repeat(5000) })).toBe("BAD_REQUEST");
+  // Who may write some of the documents may not turn all of them back.
+  const some = await ask.token(["notes:doc.write:c/"]);
+  expect(await code({ at: "1", collection: "c" }, some.token)).toBe("FORBIDDEN");
+  expect((await ask("GET", DB)).json["seq"]).toBe(6);
+});
