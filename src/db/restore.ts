@@ -1,5 +1,5 @@
 import { isSkaldError } from "../errors.ts";
-import { headsOf, type DocState } from "../log/doc-state.ts";
+import { headsOf } from "../log/doc-state.ts";
 import { nextTurn } from "../world.ts";
 import type { Db } from "./db.ts";
 import { checkNotAfter } from "./point.ts";
@@ -57,10 +57,10 @@ export async function restorePoint(db: Db, request: RestoreRequest): Promise<Res
     onProgress?.(looked, of);
   };
   const of = request.documents?.length ?? db.log.counts().documents + db.log.counts().deleted;
-  for await (const state of concerned(db, request)) {
+  for await (const doc of concerned(db, request)) {
     if (signal?.aborted) break;
     looked += 1;
-    const step = stepFor(db, state, at);
+    const step = stepFor(db, doc, at);
     if (step) steps.push(step);
     if (steps.length >= BATCH) await flush();
   }
@@ -74,17 +74,17 @@ interface Step {
   readonly before: readonly string[];
 }
 
-async function* concerned(db: Db, { documents, prefix = "" }: RestoreRequest): AsyncGenerator<DocState> {
+async function* concerned(db: Db, { documents, prefix = "" }: RestoreRequest): AsyncGenerator<string> {
   if (documents) {
     for (const doc of new Set(documents)) {
       db.known(doc);
-      yield db.log.state(doc) as DocState;
+      yield doc;
     }
     return;
   }
   for (let after = ""; ;) {
     const page = db.log.list(prefix, after, PAGE, true);
-    yield* page;
+    for (const { name } of page) yield name;
     const last = page.at(-1);
     if (page.length < PAGE || !last) return;
     after = last.name;
@@ -93,9 +93,9 @@ async function* concerned(db: Db, { documents, prefix = "" }: RestoreRequest): A
 }
 
 /** What has to be written for a document to be as it was; undefined when it is. */
-function stepFor(db: Db, state: DocState, at: number): Step | undefined {
-  if (state.last <= at) return undefined;
-  const { name: doc } = state;
+function stepFor(db: Db, doc: string, at: number): Step | undefined {
+  const state = db.log.state(doc);
+  if (!state || state.last <= at) return undefined;
   const before = headsOf(state);
   const then = state.first <= at ? db.log.stateAt(doc, at) : undefined;
   if (!then || then.deleted) {
