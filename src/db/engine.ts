@@ -6,6 +6,7 @@ import { Documents, type DocumentsOptions } from "../documents/documents.ts";
 import { checkDbId, dbFolder } from "../ids/names.ts";
 import { mergeLines, type MergedLine } from "../log/adopt.ts";
 import { Log, type Place } from "../log/log.ts";
+import { OpenedBundles } from "../log/opened-bundles.ts";
 import { commitsMissing, type LogStorage } from "../store/contract.ts";
 import { checkSpace } from "../store/space.ts";
 import { lockDirectory, type DirectoryLock } from "../store/dir-lock.ts";
@@ -59,6 +60,7 @@ export class Engine {
   readonly #files: DbFiles;
   readonly #table: DbTable;
   readonly #cache: JsonCache;
+  readonly #opened = new OpenedBundles();
   readonly #options: EngineOptions;
   readonly #onError: (error: unknown) => void;
   /** Least recently used first. */
@@ -432,7 +434,7 @@ export class Engine {
   }
 
   #logOptions() {
-    return { world: this.world, signers: () => this.signing.signers };
+    return { world: this.world, opened: this.#opened, signers: () => this.signing.signers };
   }
 
   #storageOptions() {

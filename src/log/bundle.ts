@@ -164,6 +164,22 @@ export function unpackBundle(uid: Uint8Array, body: Uint8Array): StoredCommit[] 
   return commits;
 }
 
+/** When the commits of a bundle were made, from the first on, without opening its changes. Throws DB_DAMAGED. */
+export function bundleTimes(body: Uint8Array): { first: number; times: number[] } {
+  try {
+    const outer = new CborReader(body.subarray(33, body.length - CHECK_BYTES));
+    const r = new CborReader(brotliDecompressSync(outer.bytes(), { maxOutputLength: META_MAX }));
+    const first = r.uint();
+    let time = r.uint();
+    r.bytes();
+    for (let lists = 0; lists < 3; lists += 1) readList(r, (x) => x.text());
+    readList(r, readHashes);
+    return { first, times: readNumbers(r).map((delta) => (time += delta)) };
+  } catch (cause) {
+    throw damaged((cause as Error).message, cause);
+  }
+}
+
 function expand(uid: Uint8Array, payload: Uint8Array): StoredCommit[] {
   const outer = new CborReader(payload);
   const r = new CborReader(brotliDecompressSync(outer.bytes(), { maxOutputLength: META_MAX }));

@@ -264,6 +264,16 @@ export class Catalog {
     return this.#table.bundles();
   }
 
+  /** The bundles of a row, newest first, that begin at or before `upTo`: others have nothing for who reads up to there. */
+  bundlesUpTo(name: string, upTo: number): number[] {
+    const lasts = this.bundlesOf(name);
+    if (lasts.length === 0 || upTo >= (lasts[0] as number)) return lasts;
+    this.#starts ??= new Map(this.#table.bundles().map(({ first, last }) => [last, first]));
+    return lasts.filter((last) => (this.#starts?.get(last) ?? 0) <= upTo);
+  }
+
+  #starts: ReadonlyMap<number, number> | undefined;
+
   /** Up to here commits are in bundles, of which only documents' names are kept. */
   bundledUpTo(): number {
     this.#bundled ??= this.#table.bundles().at(-1)?.last ?? 0;
@@ -276,6 +286,7 @@ export class Catalog {
     this.flush();
     // Also when it breaks off: the rows may be there, and only giving back their space failed.
     this.#bundled = undefined;
+    this.#starts = undefined;
     this.#table.fold(bundles);
   }
 

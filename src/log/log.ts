@@ -10,6 +10,7 @@ import { CatalogAt } from "./catalog-at.ts";
 import { Catalog, Stage } from "./catalog.ts";
 import { Group, receiptOf, type Added, type LogHead, type Receipt, type Received } from "./group.ts";
 import { LogReader, type Place } from "./reader.ts";
+import { OpenedBundles } from "./opened-bundles.ts";
 import { Records } from "./records.ts";
 import { FoundDocs, type Below } from "./on-branches.ts";
 import { CATALOG_BATCH, noteBundles, recover, rowsIn } from "./recover.ts";
@@ -48,7 +49,7 @@ export class Log extends LogReader {
     const { cachedDocs, world = realWorld, signers = () => [] } = options;
     super(
       storage.identity,
-      new Records(storage),
+      new Records(storage, options.opened ?? new OpenedBundles()),
       new Catalog(table, storage.identity.uid, cachedDocs),
       world,
       storage.lives(),
@@ -414,6 +415,8 @@ export type StepTx = Pick<Transaction, "author"> &
   Partial<Pick<Transaction, "clientTxId" | "message" | "expectSeq">>;
 
 export interface LogOptions {
+  /** Where opened bundles are kept; those of several logs share its bound. */
+  readonly opened?: OpenedBundles;
   readonly world?: World;
   /** Who signs commits, see `GroupParts`; asked for each group. */
   readonly signers?: () => readonly Signer[];

@@ -3,7 +3,7 @@ import { CODEC_DAG_CBOR, cidCodec, cidDigest, cidToString } from "../ids/cid.ts"
 import { toBase58Check } from "../ids/document-id.ts";
 import { FIRST_EPOCH } from "../ids/cursor.ts";
 import { toHex } from "../ids/hash.ts";
-import type { DbIdentity, Life, StoredRecord } from "../store/contract.ts";
+import type { DbIdentity, Life, SeqRange, StoredRecord } from "../store/contract.ts";
 import { nextTurn, type World } from "../world.ts";
 import { archive, commitsOfRow, touchesRow } from "./archive.ts";
 import { automergeIdOf, drawnName, idPrefix } from "./automerge-ids.ts";
@@ -489,6 +489,22 @@ export class LogReader {
   seqAt(time: number): number {
     let low = 0;
     let high = this.current.seq;
+    // Of commits in bundles only when they were made is looked at.
+    const bundles = this.catalog.bundles();
+    for (let [from, to] = [0, bundles.length]; from < to;) {
+      const half = (from + to) >> 1;
+      const { last } = bundles[half] as SeqRange;
+      const found = this.records.lastBefore(last, time);
+      if (found === 0) {
+        to = half;
+        high = (bundles[half] as SeqRange).first - 1;
+      } else if (found < last) {
+        return found;
+      } else {
+        from = half + 1;
+        low = last;
+      }
+    }
     while (low < high) {
       const middle = Math.ceil((low + high) / 2);
       const stored = this.commit(middle);
@@ -514,12 +530,12 @@ export class LogReader {
     const row = rowOf(id, doc);
     const seqs = this.catalog.touches(row, upTo, limit);
     if (seqs.length >= limit) return seqs;
-    for (const last of this.catalog.bundlesOf(row)) {
+    for (const last of this.catalog.bundlesUpTo(row, upTo)) {
       if (seqs.length >= limit) break;
-      const commits = this.records.bundle(last);
-      for (let i = commits.length - 1; i >= 0 && seqs.length < limit; i -= 1) {
-        const { commit } = commits[i] as StoredCommit;
-        if (commit.seq <= upTo && touchesRow(this.catalog.branches, commit, id, doc)) seqs.push(commit.seq);
+      const touching = this.records.touching(last, doc);
+      for (let i = touching.length - 1; i >= 0 && seqs.length < limit; i -= 1) {
+        const seq = touching[i] as number;
+        if (seq <= upTo && this.#isOf(seq, id, doc)) seqs.push(seq);
       }
     }
     return seqs;
@@ -558,14 +574,18 @@ export class LogReader {
   }
 
   /** The commits after `after` that touched a document in a stretch of a branch, oldest first. */
+  /** Whether commit `seq`, which writes `doc`, is of branch `id`. */
+  #isOf(seq: number, id: number, doc: string): boolean {
+    const { branches } = this.catalog;
+    return !branches.any || touchesRow(branches, (this.commit(seq) as StoredCommit).commit, id, doc);
+  }
+
   *#commitsOf(doc: string, { id, upTo }: Stretch, after: number): Generator<StoredCommit> {
     const row = rowOf(id, doc);
-    for (const last of this.catalog.bundlesOf(row).reverse()) {
+    for (const last of this.catalog.bundlesUpTo(row, upTo).reverse()) {
       if (last <= after) continue;
-      for (const stored of this.records.bundle(last)) {
-        const { seq } = stored.commit;
-        if (seq > after && seq <= upTo && touchesRow(this.catalog.branches, stored.commit, id, doc))
-          yield stored;
+      for (const seq of this.records.touching(last, doc)) {
+        if (seq > after && seq <= upTo && this.#isOf(seq, id, doc)) yield this.commit(seq) as StoredCommit;
       }
     }
     for (const seq of this.catalog.touchesAfter(row, after, upTo)) {

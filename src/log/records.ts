@@ -1,27 +1,35 @@
 import { SkaldError } from "../errors.ts";
 import { CODEC_DAG_CBOR, cidFromDigest } from "../ids/cid.ts";
 import type { LogStorage, PackedRecords, SeqRange, StoredRecord } from "../store/contract.ts";
-import { isBundle, unpackBundle } from "./bundle.ts";
+import { bundleTimes, isBundle, unpackBundle } from "./bundle.ts";
 import { rawOf, rawRecord, type RawCommit } from "./commit-scan.ts";
+import { OpenedBundle, type OpenedBundles } from "./opened-bundles.ts";
 import { bodyOf, openRecord, type StoredCommit } from "./stored-commit.ts";
 
 /**
  * Commits by their seq, whether they stand alone in the storage or in a bundle. The two bundles read
- * last stay expanded: whoever reads one commit of a bundle mostly goes on to its neighbours.
+ * last stay expanded: whoever reads one commit of a bundle mostly goes on to its neighbours. With
+ * `opened`, many more stay within reach in little memory, for those who read here and there.
  */
 export class Records {
   readonly #storage: LogStorage;
   /** Expanded bundles by their last seq, least recently used first. */
   readonly #expanded = new Map<number, Run>();
+  readonly #opened: OpenedBundles | undefined;
+  /** Bundles that may be in `opened`. */
+  readonly #ranges = new Map<number, SeqRange>();
 
-  constructor(storage: LogStorage) {
+  constructor(storage: LogStorage, opened?: OpenedBundles) {
     this.#storage = storage;
+    this.#opened = opened;
   }
 
   /** Throws DB_DAMAGED, as does every other call. */
   commit(seq: number): StoredCommit | undefined {
     const expanded = this.#expandedAt(seq);
     if (expanded) return expanded.commits[seq - expanded.first];
+    const opened = this.#openedAt(seq);
+    if (opened) return opened.commit(seq);
     const body = this.#storage.read(seq);
     if (!body) {
       if (seq >= 1 && seq <= this.#storage.last()) throw missing(seq);
@@ -150,6 +158,45 @@ export class Records {
   /** Drops what is expanded: ranges have changed. */
   forget(): void {
     this.#expanded.clear();
+    this.#opened?.forget(this);
+    this.#ranges.clear();
+  }
+
+  /**
+   * Seqs of the commits with an entry of `doc`, of whichever branch, in the bundle that ends at `last`, oldest first.
+   */
+  touching(last: number, doc: string): readonly number[] {
+    const opened = this.#openedAt(last);
+    if (opened) {
+      const seqs = opened.touching(doc);
+      // It may have been made anew with more since.
+      return opened.last === last ? seqs : seqs.filter((seq) => seq <= last);
+    }
+    return this.bundle(last).flatMap(({ commit }) =>
+      commit.entries.some((entry) => entry.doc === doc) ? [commit.seq] : [],
+    );
+  }
+
+  /** The last commit at or before `time` among those of the bundle that ends at `last`, 0 for none. Opens little of it. */
+  lastBefore(last: number, time: number): number {
+    const body = this.#storage.read(last);
+    if (!body) throw missing(last);
+    const { first, times } = isBundle(body)
+      ? bundleTimes(body)
+      : { first: last, times: [openRecord(body, last).commit.time] };
+    const after = times.findIndex((at) => at > time);
+    const seq = first + (after < 0 ? times.length : after) - 1;
+    return seq < first ? 0 : Math.min(seq, last);
+  }
+
+  #openedAt(seq: number): OpenedBundle | undefined {
+    for (const { first, last } of this.#ranges.values()) {
+      if (seq < first || seq > last) continue;
+      const bundle = this.#opened?.get(this, last);
+      if (!bundle) this.#ranges.delete(last);
+      return bundle;
+    }
+    return undefined;
   }
 
   /** The commits of the bundle that ends at `last`, or that ended there before it was made anew with more. */
@@ -179,6 +226,10 @@ export class Records {
     const run = { first, last: first + commits.length - 1, commits };
     this.#expanded.delete(run.last);
     this.#expanded.set(run.last, run);
+    if (this.#opened && !this.#opened.get(this, run.last)) {
+      this.#opened.put(this, new OpenedBundle(commits));
+      this.#ranges.set(run.last, { first, last: run.last });
+    }
     for (const oldest of this.#expanded.keys()) {
       if (this.#expanded.size <= EXPANDED_MAX) break;
       this.#expanded.delete(oldest);

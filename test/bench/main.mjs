@@ -20,6 +20,7 @@ const SUBJECTS = [
   "socket",
   "document-growth",
   "cold-read",
+  "points",
   "disk",
   "memory",
   "trace",

@@ -141,11 +141,13 @@ test("is of the documents that are named, or of a collection, and says who and w
     });
     expect(db.log.commit(4)?.commit).toMatchObject({ author: "eve", message: "oops" });
     expect(await all(db)).toEqual({ "c/a": '{"n":1}', "c/b": '{"n":2}', "d/a": '{"n":1}' });
-    expect(await refusal(restore(db, 99))).toMatchObject({ code: "POINT_IN_FUTURE" });
-    expect(await refusal(restore(db, 1, { documents: ["c/never"] }))).toMatchObject({
+    expect(await refusal(() => restore(db, 99))).toMatchObject({ code: "POINT_IN_FUTURE" });
+    expect(await refusal(() => restore(db, 1, { documents: ["c/never"] }))).toMatchObject({
       code: "DOC_NOT_FOUND",
     });
-    expect(await refusal(restore(db, 1, { documents: ["none"] }))).toMatchObject({ code: "NAME_INVALID" });
+    expect(await refusal(() => restore(db, 1, { documents: ["none"] }))).toMatchObject({
+      code: "NAME_INVALID",
+    });
     expect(await restore(db, 0)).toMatchObject({ deleted: 3 });
     expect(await all(db)).toEqual({});
     expect(await restore(db, 1)).toMatchObject({ returned: 3 });
