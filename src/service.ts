@@ -50,6 +50,8 @@ export interface ServiceOptions {
 export const OPERATOR: Principal = { id: "local", subject: "operator", scopes: [{ db: "*", action: "*" }] };
 
 /** Leaves what remains of the ten seconds in which a stop is done for closing the dbs. */
+/** The operator may send an archive for as long as it takes. */
+const LOCAL_REQUEST_MS = 86_400_000;
 const DRAIN_MS = 8000;
 
 export async function startService(config: Config, options: ServiceOptions): Promise<Service> {
@@ -184,7 +186,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   try {
     if (options.listen && config.syncRoot !== undefined) await engine.create(config.syncRoot);
     rmSync(socket, { force: true });
-    const local = createHttpServer(services, log, OPERATOR, limits);
+    const local = createHttpServer(services, log, OPERATOR, { ...limits, requestMs: LOCAL_REQUEST_MS });
     servers.push(local);
     // Nobody else may connect, not even between the file's making and the chmod.
     const mask = process.umask(0o177);

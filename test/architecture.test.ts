@@ -64,7 +64,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "auth",
     "http",
   ],
-  cli: ["errors", "limits", "config", "ids", "protocol", "store", "replication", "service"],
+  cli: ["errors", "limits", "config", "ids", "protocol", "store", "replication", "archive", "service"],
   index: ["errors", "log", "documents", "db"],
 };
 
@@ -180,6 +180,7 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "log/walk.ts SLICE_BYTES": "what a walk reads before it gives way",
   "projections/documents.ts LAG_MS": "how far the projection may lag",
   "projections/documents.ts PAUSE_MS": "how long writers must pause",
+  "service.ts LOCAL_REQUEST_MS": "a request of the operator's own",
   "service.ts DRAIN_MS": "a stop's share for requests under way",
   "http/subscription-socket.ts CHECK_MS": "how often a silent socket is looked at",
   "store/sqlite-subscriptions.ts TIDY_BYTES": "write-ahead log that is moved into its file",

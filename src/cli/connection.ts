@@ -3,6 +3,7 @@ import { Agent, request as httpRequest, type IncomingMessage, type RequestOption
 import { Agent as TlsAgent, request as httpsRequest } from "node:https";
 import { connect } from "node:net";
 import path from "node:path";
+import { Readable } from "node:stream";
 import { readConfig, type Config, clientEnvironment } from "../config.ts";
 import { isSkaldError } from "../errors.ts";
 import type { Service } from "../service.ts";
@@ -28,6 +29,8 @@ export interface Send {
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array;
+  /** In the place of a body: opened for each try, and given up once there is an answer. */
+  readonly stream?: () => AsyncIterable<Uint8Array>;
 }
 
 export interface ConnectionFlags {
@@ -215,7 +218,7 @@ function explained(error: unknown, target: Target): CliError {
 }
 
 function sendOnce(target: Target, agent: Agent, request: Send): Promise<IncomingMessage> {
-  const { method, path: wanted, body } = request;
+  const { method, path: wanted, body, stream } = request;
   const headers: Record<string, string> = { ...request.headers };
   if (target.token !== undefined) headers["authorization"] = `Bearer ${target.token}`;
   if (body !== undefined) headers["content-length"] = String(Buffer.byteLength(body));
@@ -228,7 +231,9 @@ function sendOnce(target: Target, agent: Agent, request: Send): Promise<Incoming
   };
   return new Promise((resolve, reject) => {
     const outgoing = target.secure ? httpsRequest(options) : httpRequest(options);
+    const source = stream && Readable.from(stream(), { objectMode: false });
     outgoing.once("response", (reply) => {
+      source?.destroy();
       const status = reply.statusCode ?? 0;
       if (status >= 200 && status < 300) {
         resolve(reply);
@@ -245,7 +250,11 @@ function sendOnce(target: Target, agent: Agent, request: Send): Promise<Incoming
           new CliError(error.code ?? "UNREACHABLE", error.message || String(error.code), { cause: error }),
         );
     });
-    outgoing.end(body);
+    if (source) {
+      source.once("error", (error) => outgoing.destroy(error));
+      outgoing.once("close", () => source.destroy());
+      source.pipe(outgoing);
+    } else outgoing.end(body);
   });
 }
 

@@ -14,6 +14,7 @@ import { addImport } from "./import-command.ts";
 import { ReaderGone, note } from "./output.ts";
 import { addReplication } from "./replication-commands.ts";
 import { addServe } from "./serve.ts";
+import { addSnapshots } from "./snapshot-commands.ts";
 import { addSubscriptions } from "./subscription-commands.ts";
 import { addToken } from "./token-commands.ts";
 import { addVerify } from "./verify-command.ts";
@@ -34,6 +35,7 @@ Examples:
   $ skald export shop -o shop.ndjson             write all of them to a file
   $ skald changes shop --since now --follow      print commits as they come
   $ skald clone https://skald.example shop       copy a db of another server
+  $ skald snapshot export shop -o shop.car       its whole history as one file
   $ skald verify shop                            check its log and all that is derived of it
   $ skald token create --label app --scope 'shop:*'
 
@@ -53,6 +55,7 @@ for (const add of [
   addSubscriptions,
   addReplication,
   addKey,
+  addSnapshots,
   addToken,
   addBench,
 ])

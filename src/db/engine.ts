@@ -15,6 +15,7 @@ import { dropSqliteCatalog } from "../store/sqlite-catalog.ts";
 import { DEFAULT_RESERVE, forgetClosed } from "../store/sqlite-log.ts";
 import { named } from "../store/sqlite.ts";
 import { DbTable, type DbRow } from "../store/sqlite-registry.ts";
+import type { SnapshotRow } from "../store/sqlite-snapshots.ts";
 import { dropViews } from "../store/sqlite-views.ts";
 import { realWorld, type World } from "../world.ts";
 import { type Packer, startPacker } from "./compaction.ts";
@@ -245,6 +246,19 @@ export class Engine {
 
   setRemote(dbId: string, url: string): void {
     this.#table.putRemote(this.#row(dbId).dbId, url);
+  }
+
+  /** The named snapshots of the db of this id. Throws DB_NOT_FOUND. */
+  snapshots(dbId: string): SnapshotsOf {
+    const table = this.#table.snapshots;
+    this.#row(dbId);
+    return {
+      get: (name) => table.get(dbId, name),
+      page: (after, limit) => table.page(dbId, after, limit),
+      count: () => table.count(dbId),
+      add: (row) => table.add(dbId, row),
+      remove: (name) => table.remove(dbId, name),
+    };
   }
 
   /** Dbs in id order after `after`. */
@@ -556,6 +570,15 @@ export class Engine {
 
 /** Dbs listed at once. */
 const NAMES_PAGE = 256;
+export interface SnapshotsOf {
+  get(name: string): SnapshotRow | undefined;
+  /** In the order of their names. */
+  page(after: string, limit: number): SnapshotRow[];
+  count(): number;
+  add(row: SnapshotRow): void;
+  /** Whether there was one. */
+  remove(name: string): boolean;
+}
 
 export interface HeldDb {
   readonly db: Db;

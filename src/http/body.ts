@@ -30,11 +30,22 @@ export async function readBody(route: Route, req: IncomingMessage, load: Load, h
       `This route takes no content-encoding, and got ${encoding}.`,
     );
   }
+  if (spec.streamed) return { ...NO_BODY, type, stream: asItComes(req) };
   const bytes = await collect(req, spec.maxBytes ?? LIMITS.http.bodyBytes.value, (bytes) =>
     load.hold(held, bytes),
   );
   if (schema === "raw") return { type, bytes, value: undefined };
   return { type, bytes, value: checked(schema, parseJson(bytes), "body") };
+}
+
+async function* asItComes(req: IncomingMessage): AsyncGenerator<Uint8Array> {
+  try {
+    // What a handler leaves is dealt with like the rest of any refused body.
+    for await (const part of req.iterator({ destroyOnReturn: false })) yield part as Buffer;
+  } catch (cause) {
+    throw new SkaldError("BAD_REQUEST", "The request broke off.", { cause });
+  }
+  if (!req.complete) throw new SkaldError("BAD_REQUEST", "The request broke off.");
 }
 
 const NO_BODY: Body = { type: "", bytes: Buffer.alloc(0), value: undefined };

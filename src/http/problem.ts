@@ -15,6 +15,7 @@ const TITLES: Readonly<Record<number, string>> = {
   413: "Content too large",
   414: "URL too long",
   415: "Unsupported media type",
+  416: "Range not satisfiable",
   422: "Unprocessable content",
   423: "Locked",
   429: "Too many requests",
@@ -47,6 +48,9 @@ export function problemOf(error: unknown, requestId: string): Answer {
       "cache-control": "no-store",
       ...(status === 401 ? { "www-authenticate": 'Bearer realm="skald"' } : {}),
       ...(status === 503 || status === 429 ? { "retry-after": String(retryAfter(known)) } : {}),
+      ...(typeof known.details["content_range"] === "string"
+        ? { "content-range": known.details["content_range"] }
+        : {}),
       ...(typeof known.details["allow"] === "string" ? { allow: known.details["allow"] } : {}),
     },
     // Twice: details come last for the reader, and none of them may pass for one of ours.

@@ -47,6 +47,8 @@ export interface BodySpec {
   /** Media types taken, each with its schema when it is JSON that the route has a shape for. */
   readonly types: Readonly<Record<string, z.ZodType | "raw">>;
   readonly maxBytes?: number;
+  /** The handler takes the body as it comes, of any size. */
+  readonly streamed?: true;
 }
 
 export interface AnswerSpec {
@@ -116,6 +118,8 @@ export interface Body {
   readonly bytes: Buffer;
   /** What the schema gave, for types that have one. */
   readonly value: unknown;
+  /** Of a route that takes its body as it comes; throws BAD_REQUEST when it breaks off. */
+  readonly stream?: AsyncIterable<Uint8Array>;
 }
 
 export interface Answer {

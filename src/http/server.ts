@@ -27,6 +27,7 @@ import { openApiOf } from "./openapi.ts";
 import { opsRoutes } from "./ops-routes.ts";
 import { replicationRoutes } from "./replication-routes.ts";
 import type { Route, Services } from "./route.ts";
+import { snapshotRoutes } from "./snapshot-routes.ts";
 import { ticketRoutes } from "./ticket-routes.ts";
 import { subscriptionRoutes } from "./subscription-routes.ts";
 import { tokenRoutes } from "./token-routes.ts";
@@ -55,6 +56,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...subscriptionRoutes,
       ...verifyRoutes,
       ...replicationRoutes,
+      ...snapshotRoutes,
       ...tokenRoutes,
       ...keyRoutes,
       ...ticketRoutes,

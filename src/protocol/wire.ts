@@ -432,6 +432,71 @@ export const TokenMade = TokenInfo.extend({
 }).meta({ id: "TokenMade" });
 export const TokenList = z.object({ tokens: z.array(TokenInfo) });
 
+export const ArchiveKindText = z.enum(["history", "state"]).meta({
+  description:
+    "`history`: every commit up to the point, under its address. `state`: the documents as they were there, each with its own history and nothing of the db's.",
+});
+
+const SnapshotName = z
+  .string()
+  .min(1)
+  .max(LIMITS.snapshot.nameCharacters.value)
+  .meta({ description: "Letters, digits, `.`, `_` and `-`." });
+
+export const SnapshotRequest = z
+  .strictObject({
+    name: SnapshotName.optional().meta({ description: "One is made up when left out." }),
+    at: z
+      .string()
+      .max(LIMITS.query.pointCharacters.value)
+      .optional()
+      .meta({ description: "A seq, a commit's address, or an RFC 3339 time; the head when left out." }),
+    kind: ArchiveKindText.default("history"),
+    message: z.string().max(LIMITS.tx.messageCharacters.value).optional(),
+  })
+  .meta({ id: "SnapshotRequest" });
+
+export const SnapshotInfo = z
+  .object({
+    name: z.string(),
+    kind: ArchiveKindText,
+    seq: z.int().meta({ description: "The point that it names; 0 is before the first commit." }),
+    commit: Cid.nullable(),
+    created: Time,
+    message: z.string().nullable(),
+  })
+  .meta({ id: "SnapshotInfo", description: "A point of a db that was given a name." });
+export const SnapshotList = z.object({ snapshots: z.array(SnapshotInfo), cursor: z.string().nullable() });
+
+export const SnapshotVerifyLine = z
+  .object({
+    bytes: z.int(),
+    blocks: z.int(),
+    verdict: z.enum(["sound", "damaged"]).optional(),
+    root: Cid.optional(),
+    seq: z.int().optional(),
+    commit: Cid.nullable().optional(),
+    documents: z.int().optional(),
+    problem: z
+      .object({ code: z.string(), detail: z.string() })
+      .optional()
+      .meta({ description: "Of `damaged`: what is wrong, and where." }),
+  })
+  .meta({ id: "SnapshotVerifyLine", description: "How far it is; the last line has the verdict." });
+
+export const ArchiveImported = z
+  .object({
+    db: z.string(),
+    uid: z.string(),
+    kind: ArchiveKindText,
+    root: Cid,
+    bytes: z.int(),
+    seq: z.int().meta({ description: "The new db's last commit." }),
+    commit: Cid.nullable(),
+    documents: z.int().meta({ description: "That are there and not deleted." }),
+  })
+  .meta({ id: "ArchiveImported", description: "The db that was made of an archive." });
+
 export const SyncPlace = z
   .strictObject({ seq: z.int().min(0), commit: Cid.nullable() })
   .meta({ id: "SyncPlace", description: "A commit of a line; seq 0 and null before the first." });

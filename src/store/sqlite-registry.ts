@@ -1,6 +1,7 @@
 import path from "node:path";
 import { SkaldError } from "../errors.ts";
 import { rowSum } from "./row-sum.ts";
+import { SnapshotTable } from "./sqlite-snapshots.ts";
 import { named, openSqlite, type Sqlite } from "./sqlite.ts";
 import { WriteGate } from "./write-gate.ts";
 
@@ -21,11 +22,14 @@ export class DbTable {
   readonly #sqlite: Sqlite;
   readonly #file: string;
   readonly #gate: WriteGate;
+  /** Named snapshots of the dbs in the list. */
+  readonly snapshots: SnapshotTable;
 
   constructor(dir: string) {
     this.#file = path.join(dir, SERVICE_FILE);
     this.#sqlite = openSqlite(this.#file, { kind: "service", create: true });
     this.#gate = new WriteGate(this.#sqlite, this.#file);
+    this.snapshots = new SnapshotTable(this.#sqlite, this.#file, this.#gate);
     this.#fillSums();
   }
 
@@ -69,6 +73,7 @@ export class DbTable {
       this.#sqlite
         .transaction(() => {
           this.#sqlite.prepare("DELETE FROM remote WHERE db_id = ?").run(dbId);
+          this.#sqlite.prepare("DELETE FROM snapshot WHERE db_id = ?").run(dbId);
           this.#sqlite.prepare("DELETE FROM db WHERE db_id = ?").run(dbId);
         })
         .immediate(),
