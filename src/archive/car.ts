@@ -130,9 +130,9 @@ export class CarReader {
 
   /** The file has ended. */
   end(): void {
-    if (this.#held.length + this.#waiting.length > 0)
-      throw archiveInvalid({ index: this.#index, offset: this.#offset }, "it is cut off");
-    if (!this.#root) throw archiveInvalid(undefined, "it is empty");
+    const left = this.#held.length + this.#waiting.length;
+    if (!this.#root) throw archiveInvalid(undefined, left > 0 ? "it is cut off" : "it is empty");
+    if (left > 0) throw archiveInvalid({ index: this.#index, offset: this.#offset }, "it is cut off");
   }
 
   /** The length that stands at `at`. Undefined bytes of it are `missing`. */

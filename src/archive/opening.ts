@@ -1,4 +1,5 @@
 import { CborReader, CborWriter } from "../ids/cbor.ts";
+import { CODEC_DAG_CBOR, cidCodec } from "../ids/cid.ts";
 import { archiveInvalid, type Section } from "./car.ts";
 
 /** What an archive holds: `history`, every commit up to a point; `state`, the documents as they were at it. */
@@ -56,6 +57,7 @@ export function encodeOpening({ kind, db, seq, commit, documents, pages, branch 
 /** Throws ARCHIVE_INVALID for what is not what `encodeOpening` writes. */
 export function decodeOpening(section: Section): Opening {
   try {
+    if (cidCodec(section.cid) !== CODEC_DAG_CBOR) throw new RangeError("no DAG-CBOR");
     const r = new CborReader(section.data);
     const fields = r.map();
     r.key("db");

@@ -1,4 +1,5 @@
 import { CborReader, CborWriter } from "../ids/cbor.ts";
+import { CODEC_DAG_CBOR, CODEC_RAW, cidCodec } from "../ids/cid.ts";
 import { fromHex, toHex } from "../ids/hash.ts";
 import { parseDocName } from "../ids/names.ts";
 import { archiveInvalid, type Section } from "./car.ts";
@@ -33,6 +34,7 @@ export function encodeStatePage(documents: readonly StateDocument[]): Uint8Array
 /** Throws ARCHIVE_INVALID. */
 export function decodeStatePage(section: Section): StateDocument[] {
   try {
+    if (cidCodec(section.cid) !== CODEC_DAG_CBOR) throw new RangeError("no DAG-CBOR");
     const r = new CborReader(section.data);
     const count = r.array();
     if (count < 1 || count > PAGE_DOCUMENTS) throw new RangeError(`a page of ${count} documents`);
@@ -44,6 +46,7 @@ export function decodeStatePage(section: Section): StateDocument[] {
       parseDocName(doc);
       r.key("chunk");
       const chunk = r.link();
+      if (cidCodec(chunk) !== CODEC_RAW) throw new RangeError("a chunk that is not raw");
       r.key("heads");
       const heads: string[] = [];
       for (let left = r.array(); left > 0; left -= 1) {

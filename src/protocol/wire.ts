@@ -439,8 +439,6 @@ export const ArchiveKindText = z.enum(["history", "state"]).meta({
 
 const SnapshotName = z
   .string()
-  .min(1)
-  .max(LIMITS.snapshot.nameCharacters.value)
   .meta({ description: "Letters, digits, `.`, `_` and `-`." });
 
 export const SnapshotRequest = z
