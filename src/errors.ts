@@ -206,6 +206,20 @@ export const ERROR_CODES = {
     status: 409,
     hint: "This is an older copy, or its end was lost; `skald pull` brings what a copy lacks.",
   },
+  // backup
+  BACKUP_NOT_FOUND: {
+    status: 404,
+    hint: "`skald backup <folder>` makes one; `skald backup list <folder>` shows those there are.",
+  },
+  BACKUP_DAMAGED: {
+    status: 422,
+    hint: "`skald backup verify` names everything that is wrong; `skald restore --at` takes an earlier one. Nothing was put in place.",
+  },
+  DIR_NOT_EMPTY: { status: 409, hint: "Name an empty folder, or one that is not there yet." },
+  RESTORE_UNFINISHED: {
+    status: 503,
+    hint: "Give the same `skald restore` again: it begins anew. Or empty the directory.",
+  },
   // import
   IMPORT_INVALID: { status: 422, hint: "The detail says which record; nothing after it was read." },
   // subscriptions

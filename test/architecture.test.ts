@@ -35,6 +35,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   replication: ["errors", "world", "limits", "ids", "protocol", "store", "log", "db"],
   archive: ["errors", "world", "limits", "ids", "store", "log", "db"],
   auth: ["errors", "world", "limits", "ids", "store"],
+  backup: ["errors", "world", "limits", "ids", "store", "log", "db", "replication", "auth"],
   http: [
     "errors",
     "world",
@@ -49,6 +50,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "replication",
     "archive",
     "auth",
+    "backup",
   ],
   client: ["errors", "ids", "protocol"],
   service: [
@@ -64,7 +66,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "auth",
     "http",
   ],
-  cli: ["errors", "limits", "config", "ids", "protocol", "store", "replication", "archive", "service"],
+  cli: ["errors", "limits", "config", "ids", "protocol", "store", "replication", "archive", "backup", "service"],
   index: ["errors", "log", "documents", "db"],
 };
 
@@ -79,7 +81,7 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   "@noble/hashes": ["ids"],
   "@ipld/dag-cbor": ["ids"],
   multiformats: ["ids"],
-  zod: ["protocol", "replication", "http", "cli"],
+  zod: ["protocol", "replication", "backup", "http", "cli"],
   "zod-openapi": ["http"],
   express: ["http"],
   ws: ["http"],
@@ -102,6 +104,13 @@ const MACHINE =
   /\bDate\.now\b|\bnew Date\(\)|\bperformance\.|\bhrtime\b|(?<![.\w])set(?:Timeout|Interval|Immediate)\b|\bAbortSignal\.timeout\b|node:timers|\brandom(?:Bytes|UUID|Int|Fill\w*)\b|\bgetRandomValues\b|\bMath\.random\b/g;
 /** Numbers that look like limits and bound nothing that comes from outside, each with what it is for. */
 const OWN_BUDGETS: Readonly<Record<string, string>> = {
+  "backup/restore.ts BATCH_BYTES": "records of one append",
+  "backup/serve.ts PAGE_BYTES": "records read at once",
+  "backup/serve.ts COPY_BYTES": "bytes read at once",
+  "backup/take-db.ts PACK_BYTES": "commits of one file of a backup",
+  "backup/take-db.ts MOST_PLACES": "places that a server is asked with; further back they are wider apart",
+  "backup/take-db.ts MOST_TRIES": "tries without getting on",
+  "backup/take-db.ts PAUSE_MS": "pause before a further try",
   "cli/import-record.ts MAX_LEVELS": "keeps the stack of the command line; the server takes fewer",
   "documents/json-patch.ts MAX_PATH": "how much of a path an error repeats",
   "documents/json-value.ts MAX_POINTER": "how much of a pointer an error repeats",

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { clientEnvironment } from "../config.ts";
 import { Command, CommanderError } from "commander";
+import { addBackup } from "./backup-commands.ts";
 import { addChanges } from "./changes-command.ts";
 import { addBench } from "./bench-command.ts";
 import { addChecks } from "./db-checks.ts";
@@ -36,6 +37,7 @@ Examples:
   $ skald changes shop --since now --follow      print commits as they come
   $ skald clone https://skald.example shop       copy a db of another server
   $ skald snapshot export shop -o shop.car       its whole history as one file
+  $ skald backup /mnt/backup/skald                back up the whole server
   $ skald verify shop                            check its log and all that is derived of it
   $ skald token create --label app --scope 'shop:*'
 
@@ -56,6 +58,7 @@ for (const add of [
   addReplication,
   addKey,
   addSnapshots,
+  addBackup,
   addToken,
   addBench,
 ])

@@ -11,6 +11,7 @@ import { commitsMissing, type LogStorage } from "../store/contract.ts";
 import { checkSpace } from "../store/space.ts";
 import { lockDirectory, type DirectoryLock } from "../store/dir-lock.ts";
 import { makeFolder, removeFolder } from "../store/folder.ts";
+import { checkRestored } from "../store/restoring.ts";
 import { dropSqliteCatalog } from "../store/sqlite-catalog.ts";
 import { DEFAULT_RESERVE, forgetClosed } from "../store/sqlite-log.ts";
 import { named } from "../store/sqlite.ts";
@@ -82,6 +83,7 @@ export class Engine {
     this.world = options.world ?? realWorld;
     this.#files = options.files ?? sqliteFiles;
     this.#onError = options.onError ?? ((error) => process.emitWarning(error as Error));
+    checkRestored(options.dir);
     this.lock = lockDirectory(options.dir);
     let table: DbTable | undefined;
     try {

@@ -7,6 +7,7 @@ import { Load, type ServerLimits } from "./load.ts";
 import type { Cors } from "./cors.ts";
 import { Connections } from "./connections.ts";
 import { branchRoutes } from "./branch-routes.ts";
+import { backupRoutes } from "./backup-routes.ts";
 import { dbRoutes } from "./db-routes.ts";
 import { restoreRoutes } from "./restore-routes.ts";
 import {
@@ -57,6 +58,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...verifyRoutes,
       ...replicationRoutes,
       ...snapshotRoutes,
+      ...backupRoutes,
       ...tokenRoutes,
       ...keyRoutes,
       ...ticketRoutes,

@@ -10,7 +10,10 @@ export interface Cursor {
   readonly seq: number;
 }
 
-/** Adopting another server's line of commits starts the next one, as a restore from a backup will. */
+/**
+ * Adopting another server's line of commits starts the next one. A restore from a backup starts one with a number
+ * of its own (see `src/backup`), since what is restored twice from one backup goes on in two ways.
+ */
 export const FIRST_EPOCH = 1;
 
 export function encodeCursor(uid: Uint8Array, cursor: Cursor): string {
@@ -19,7 +22,7 @@ export function encodeCursor(uid: Uint8Array, cursor: Cursor): string {
 
 /** Throws CURSOR_INVALID for anything that was not made for this db. */
 export function decodeCursor(uid: Uint8Array, text: string): Cursor {
-  const parts = /^([0-9a-f]{16})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,14})$/.exec(
+  const parts = /^([0-9a-f]{16})\.(0|[1-9]\d{0,14})\.(0|[1-9]\d{0,14})$/.exec(
     Buffer.from(text, "base64url").toString("latin1"),
   );
   if (!parts || Buffer.from(parts[0]).toString("base64url") !== text) {

@@ -10,6 +10,12 @@ export function blake3(bytes: Uint8Array): Uint8Array {
   return hasher.init().update(bytes).digest("binary");
 }
 
+/** The same over bytes that come in parts. Some kilobytes of memory each. */
+export async function blake3Parts(): Promise<{ update(bytes: Uint8Array): void; digest(): Uint8Array }> {
+  const own = (await createBLAKE3(256)).init();
+  return { update: (bytes) => void own.update(bytes), digest: () => own.digest("binary") };
+}
+
 /** SHA-256 of `bytes` in lower-case hex: how Automerge names its changes. */
 export function sha256Hex(bytes: Uint8Array): string {
   return nodeHash("sha256", bytes, "hex");

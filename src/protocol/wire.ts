@@ -528,6 +528,22 @@ export const SyncCompare = z
   })
   .meta({ id: "SyncCompare", description: "Where a copy of a db stands, and up to where another agrees." });
 
+export const BackupRequest = z
+  .strictObject({
+    have: z
+      .array(SyncPlace)
+      .max(LIMITS.sync.places.value)
+      .default([])
+      .meta({
+        description: "Commits that the backup has; what comes goes on from the newest that is on this line.",
+      }),
+    known: SyncPlace.optional().meta({
+      description: "The head of an earlier backup: the answer says whether it is on this line.",
+    }),
+    all: z.boolean().optional().meta({ description: "From the first commit on, whatever the backup has." }),
+  })
+  .meta({ id: "BackupRequest" });
+
 export const SyncPullRequest = z
   .strictObject({
     after: SyncPlace,

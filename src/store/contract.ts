@@ -119,6 +119,8 @@ export interface AdoptedLine {
 export interface StoredRecord {
   readonly seq: number;
   readonly body: Uint8Array;
+  /** Given to `append`: the first seq that the body stands for, when it is one in the place of several. */
+  readonly first?: number;
 }
 
 export interface DbIdentity {

@@ -1,6 +1,7 @@
 import { existsSync, statSync } from "node:fs";
 import path from "node:path";
 import { SkaldError, isSkaldError } from "../errors.ts";
+import { FIRST_EPOCH } from "../ids/cursor.ts";
 import { blake3 } from "../ids/hash.ts";
 import { realWorld, type World } from "../world.ts";
 import { dropNote, hashOf, readNote, refuseStrayWal, walBytes, writeNote, type LogNote } from "./log-note.ts";
@@ -34,6 +35,8 @@ export interface SqliteLogOptions {
   readonly world?: World;
   /** The uid of a db that is made as another server's copy: 16 bytes. */
   readonly uid?: Uint8Array;
+  /** When a db that is restored was made, and the lives it has had, its new one last. */
+  readonly restored?: { readonly created: number; readonly lives: readonly Life[] };
 }
 
 /** Makes the storage of a new db in `folder`. Throws DB_EXISTS, STORAGE_FULL, STORAGE_FAILED. */
@@ -42,8 +45,7 @@ export function createSqliteLog(folder: string, dbId: string, options: SqliteLog
   const file = path.join(folder, LOG_FILE);
   const sqlite = openSqlite(file, { kind: "log", create: true, syncsItself: true });
   try {
-    if (!putIdentity(sqlite, dbId, options.world ?? realWorld, options.uid))
-      throw new SkaldError("DB_EXISTS", `The db ${dbId} exists.`);
+    if (!putIdentity(sqlite, dbId, options)) throw new SkaldError("DB_EXISTS", `The db ${dbId} exists.`);
     // Closing would do it too, but say nothing when it could not: then what is synced below is not the db.
     sqlite.pragma("wal_checkpoint(TRUNCATE)");
   } catch (error) {
@@ -56,16 +58,28 @@ export function createSqliteLog(folder: string, dbId: string, options: SqliteLog
 }
 
 /** Gives false when the file has one. */
-function putIdentity(sqlite: Sqlite, dbId: string, world: World, uid?: Uint8Array): boolean {
+function putIdentity(
+  sqlite: Sqlite,
+  dbId: string,
+  { world = realWorld, uid, restored }: SqliteLogOptions,
+): boolean {
   const put = sqlite.prepare("INSERT INTO identity VALUES (?, ?) ON CONFLICT DO NOTHING");
   return sqlite.transaction(() => {
     const first = put.run("db_id", Buffer.from(dbId)).changes === 1;
     if (first) {
-      const parts = [uid ?? world.random(16), world.random(16), Buffer.from(String(world.now()))] as const;
+      const parts = [
+        uid ?? world.random(16),
+        world.random(16),
+        Buffer.from(String(restored?.created ?? world.now())),
+      ] as const;
       put.run("uid", parts[0]);
       put.run("actor", parts[1]);
       put.run("created", parts[2]);
       put.run("check", identityCheck([Buffer.from(dbId), ...parts]));
+      const begin = sqlite.prepare("INSERT INTO life VALUES (?, ?, ?)");
+      restored?.lives.forEach((life, i, { [i - 1]: before }) =>
+        begin.run(life.epoch, life.after, lifeSum(life, before?.epoch)),
+      );
     }
     return first;
   })();
@@ -185,7 +199,7 @@ class SqliteLog implements LogStorage {
     // Torn frames that a power cut left must not outlive what is written behind them.
     if (options.crashed === true) this.#moveIn();
     const append = sqlite.transaction((records: readonly StoredRecord[]) => {
-      for (const { seq, body } of records) this.#insert.run(seq, seq, body);
+      for (const { seq, body, first = seq } of records) this.#insert.run(seq, first, body);
     });
     this.#append = (records) => append.immediate(records);
   }
@@ -202,7 +216,7 @@ class SqliteLog implements LogStorage {
     for (const { body } of records) bytes += body.length;
     this.#look(bytes);
     this.#write(() => this.#append(records));
-    this.#last += records.length;
+    this.#last = records.at(-1)?.seq ?? this.#last;
     this.#grown(bytes);
   }
 
@@ -259,7 +273,7 @@ class SqliteLog implements LogStorage {
       this.#sqlite.prepare("SELECT epoch, after, sum FROM life ORDER BY epoch").all(),
     ) as (Life & { sum: number })[];
     return rows.map(({ epoch, after, sum }, i) => {
-      if (sum === lifeSum({ epoch, after }) && epoch === i + 2) return { epoch, after };
+      if (sum === lifeSum({ epoch, after }, rows[i - 1]?.epoch)) return { epoch, after };
       throw new SkaldError("DB_DAMAGED", `What ${this.#file} says of the db's lives is damaged.`, {
         details: { file: this.#file },
       });
@@ -327,7 +341,9 @@ class SqliteLog implements LogStorage {
           for (const { seq, body } of before) this.#insert.run(seq, seq, body);
           this.#sqlite.exec("INSERT INTO record SELECT seq, seq, body FROM incoming; DELETE FROM incoming");
           for (const { seq, body } of behind) this.#insert.run(seq, seq, body);
-          this.#sqlite.prepare("INSERT INTO life VALUES (?, ?, ?)").run(epoch, life.after, lifeSum(life));
+          this.#sqlite
+            .prepare("INSERT INTO life VALUES (?, ?, ?)")
+            .run(epoch, life.after, lifeSum(life, epoch - 1));
         })
         .immediate(),
     );
@@ -459,13 +475,17 @@ class SqliteLog implements LogStorage {
 
 /** Throws unless the records count on from `next`. */
 function checkRun(records: readonly StoredRecord[], next: number): void {
-  for (let i = 0; i < records.length; i += 1) {
-    const { seq } = records[i] as StoredRecord;
-    if (seq !== next + i) throw new Error(`a record of seq ${seq} after ${next + i - 1}`);
+  let due = next;
+  for (const { seq, first = seq } of records) {
+    if (first !== due || seq < first) throw new Error(`a record of seq ${first} to ${seq} after ${due - 1}`);
+    due = seq + 1;
   }
 }
 
-const lifeSum = ({ epoch, after }: Life): number => rowSum([epoch, after]);
+/** Lives are counted but for those that a restore begins, which leave numbers out and vouch for the one before. */
+function lifeSum({ epoch, after }: Life, before = FIRST_EPOCH): number {
+  return rowSum(epoch === before + 1 ? [epoch, after] : [epoch, after, before]);
+}
 
 /** A damaged page can give any type of value: what is no bytes reads as none, which no record is. */
 function whole(body: unknown): Uint8Array {

@@ -80,6 +80,21 @@ export class DbTable {
     );
   }
 
+  /** Puts these in the place of all there are, and forgets what is remembered of others. */
+  restore(rows: readonly DbRow[]): void {
+    const put = "INSERT INTO db (db_id, folder, created, state, sum) VALUES (?, ?, ?, ?, ?)";
+    this.#gate.run(() =>
+      this.#sqlite
+        .transaction(() => {
+          this.#sqlite.prepare("DELETE FROM db").run();
+          for (const row of rows)
+            this.#sqlite.prepare(put).run(row.dbId, row.folder, row.created, row.state, sumOf(row));
+          this.#sqlite.prepare("DELETE FROM remote WHERE db_id NOT IN (SELECT db_id FROM db)").run();
+        })
+        .immediate(),
+    );
+  }
+
   /** Where a db was cloned from; also undefined when what is kept of it is damaged: it can be given again. */
   remote(dbId: string): string | undefined {
     const row = this.#read(() =>

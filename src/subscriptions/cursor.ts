@@ -99,6 +99,8 @@ export function checkPlace(db: Db, seq: number, head = db.log.head().seq): numbe
 
 /** The last commit that a life of the db shares with all after it; -1 for a life that it has not had. */
 function commonUpTo(db: Db, epoch: number): number {
+  // Restores leave numbers out: one in between may be of a server that was restored from the same backup.
+  if (!db.log.lives.some((life) => life.epoch === epoch)) return -1;
   return db.log.lives.find((life) => life.epoch > epoch)?.after ?? -1;
 }
 

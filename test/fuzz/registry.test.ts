@@ -5,7 +5,7 @@ import { TARGETS } from "./targets.ts";
 const SRC = path.resolve(import.meta.dirname, "../../src");
 
 /** Where bytes and text from outside are read. */
-const FOLDERS = ["ids", "protocol", "log", "documents", "replication", "archive", "sync"];
+const FOLDERS = ["ids", "protocol", "log", "documents", "replication", "archive", "sync", "backup"];
 const FILES = [
   "sync/sync-message.ts",
   "sync/parts.ts",
@@ -33,6 +33,10 @@ const OTHERS: Readonly<Record<string, string>> = {
   "log/transaction.ts checkGrowth": "counts heads and actors, decodes nothing",
   "log/received.ts checkSetAside": "part of a received record, which is fuzzed; needs a document's changes",
   "replication/peer.ts readJson": "the answer of a server that the user named, to the command line",
+  "backup/contents.ts readLine": "packs, which are fuzzed, and records as the log opens them",
+  "backup/contents.ts readPart": "the same of one pack",
+  "backup/contents.ts readForLog": "the same with bundles opened",
+  "backup/contents.ts readService": "blocks whose hashes are compared",
   "documents/progress.ts readProgress": "shared memory of our own threads",
   "documents/handle.ts loadChunks": "Automerge, in a worker",
   "documents/handle.ts loadFile": "Automerge, in a worker",

@@ -44,6 +44,7 @@ import {
   type DocName,
 } from "../../src/ids/names.ts";
 import {
+  BackupRequest,
   SyncCompareRequest,
   SyncPullRequest,
   TicketRequest,
@@ -324,6 +325,7 @@ const json: readonly Target[] = [
       covers: [
         "protocol/wire.ts TxRequest",
         "protocol/wire.ts TokenRequest",
+        "protocol/wire.ts BackupRequest",
         "protocol/wire.ts SyncCompareRequest",
         "protocol/wire.ts SyncPullRequest",
         "protocol/wire.ts TicketRequest",
@@ -336,9 +338,14 @@ const json: readonly Target[] = [
         } catch {
           return undefined;
         }
-        return [TxRequest, TokenRequest, SyncCompareRequest, SyncPullRequest, TicketRequest].map(
-          (shape) => shape.safeParse(value).success,
-        );
+        return [
+          TxRequest,
+          TokenRequest,
+          BackupRequest,
+          SyncCompareRequest,
+          SyncPullRequest,
+          TicketRequest,
+        ].map((shape) => shape.safeParse(value).success);
       },
     },
   ),

@@ -1,4 +1,5 @@
 import type { Target } from "./harness.ts";
+import { backupTargets } from "./targets-backup.ts";
 import { changeTargets } from "./targets-changes.ts";
 import { logTargets } from "./targets-log.ts";
 import { repoTargets } from "./targets-repo.ts";
@@ -14,4 +15,5 @@ export const TARGETS: readonly Target[] = [
   ...repoTargets,
   ...textTargets,
   ...subscriptionTargets,
+  ...backupTargets,
 ];

@@ -11,9 +11,10 @@ export function memoryLog(identity: DbIdentity): LogStorage {
     identity,
     last: () => last,
     append(records: readonly StoredRecord[]) {
-      for (const { seq, body } of records) {
-        if (seq !== last + 1) return Promise.reject(new RangeError(`${seq} does not follow ${last}`));
+      for (const { seq, body, first = seq } of records) {
+        if (first !== last + 1) return Promise.reject(new RangeError(`${seq} does not follow ${last}`));
         bodies.set(seq, Uint8Array.from(body));
+        if (first < seq) ranges.push({ first, last: seq });
         last = seq;
       }
       // The real one answers later, too: a group is open meanwhile.
