@@ -1,6 +1,7 @@
 import { cidToString } from "../ids/cid.ts";
 import { isSkaldError } from "../errors.ts";
 import { automergeIdOf, idPrefix } from "../log/automerge-ids.ts";
+import { branchOf, docOf } from "../log/branches.ts";
 import { headsOf, type DocState } from "../log/doc-state.ts";
 import type { WalkedDoc } from "../log/walk.ts";
 import type { SeqRange } from "../store/contract.ts";
@@ -40,8 +41,57 @@ export function* checkCatalog(checking: Checking): Generator<Progress> {
     yield { done: Math.min(done, begun), of };
     catchUp();
   }
+  guarded(report, "its branches", () => compareBranches(checking, report));
+  for (const [row, doc] of walk.rows) {
+    guarded(report, row, () => compareDoc(checking, row, doc, report));
+    guarded(report, row, () => compareOnBranch(checking, row, doc, report));
+    done += 1;
+    if (done % SLICE !== 0) continue;
+    yield { done: begun, of };
+    catchUp();
+  }
   yield* compareLists(checking, report);
   guarded(report, "its counts", () => compareCounts(checking, report));
+}
+
+/** Every branch there ever was, and the commits of each. */
+function compareBranches({ db, walk }: Checking, report: Where): void {
+  const catalog = db.log.answers;
+  const there = catalog.branches.ids();
+  if (!sameNumbers(there, walk.branches.ids())) report(`it has the branches ${there.join()}`);
+  for (const id of [0, ...walk.branches.ids()]) {
+    const [wanted, given] = [walk.branches.get(id), catalog.branches.get(id)];
+    if (!wanted) continue;
+    for (const name of ["name", "parent", "fork", "head", "closed", "deleted"] as const)
+      if (given?.[name] !== wanted[name])
+        report(`branch ${id}: ${name} is ${String(given?.[name])} and should be ${wanted[name]}`);
+    if (Buffer.compare(given?.headCid ?? NONE, wanted.headCid ?? NONE) !== 0)
+      report(`branch ${id}: the address of its head`);
+    const own = walk.commitsOn(id).filter((seq) => seq > catalog.bundledUpTo());
+    if (!sameNumbers(catalog.commitsOn(id, walk.seq, own.length + 1), own.toReversed()))
+      report(`branch ${id}: its commits`);
+  }
+}
+
+/** What readers get of a document on a branch: its heads, the commits that led there, and all of its changes. */
+function compareOnBranch(
+  { db, walk }: Checking,
+  row: string,
+  { state, touches }: WalkedDoc,
+  report: Where,
+): void {
+  const branch = walk.branches.get(branchOf(row));
+  if (!branch || branch.deleted > 0) return;
+  const doc = docOf(row);
+  const point = db.log.stateAt(doc, walk.seq, branch.name);
+  if (point?.seq !== state.last || point.heads.join() !== headsOf(state).join())
+    report(`${doc} on ${branch.name}: where it is`);
+  const newest = touches.slice(-NEWEST).reverse();
+  if (!sameNumbers(db.log.history(doc, walk.seq, newest.length, branch.name), newest))
+    report(`${doc} on ${branch.name}: its newest commits`);
+  const changes = db.log.changes(doc, 0, walk.seq, branch.name).length;
+  if (changes !== state.changes - state.refused.size)
+    report(`${doc} on ${branch.name}: it gives ${changes} changes`);
 }
 
 const NONE = new Uint8Array(0);
@@ -69,7 +119,7 @@ function compareDoc({ db, walk }: Checking, name: string, doc: WalkedDoc, report
   if (!state) return report(`${name} is not in it`);
   const wrong = difference(doc.state, state);
   if (wrong !== undefined) report(`${name}: ${wrong}`);
-  const id = automergeIdOf(db.log.identity.uid, name);
+  const id = automergeIdOf(db.log.identity.uid, docOf(name));
   if (!catalog.named(idPrefix(id)).includes(name)) report(`${name}: it is not found by its Automerge id`);
   const bundled = catalog.bundledUpTo();
   const single = doc.touches.filter((seq) => seq > bundled);

@@ -1,6 +1,7 @@
 import { cidDigest, cidOf, cidToString, CODEC_DAG_CBOR } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
 import { prefixOf } from "../log/catalog.ts";
+import { lineOf } from "../log/commit.ts";
 import { mergedIn } from "../log/merged.ts";
 import { addressesOf, headersIn, type StoredCommit } from "../log/stored-commit.ts";
 import { guarded } from "./check-catalog.ts";
@@ -29,7 +30,7 @@ export function* checkFeed(checking: Checking): Generator<Progress> {
     const page = pageFrom(checking, from, PAGE);
     for (const stored of page) {
       const { commit } = stored;
-      const [parent] = commit.parents;
+      const parent = lineOf(commit);
       if (last ? !parent || Buffer.compare(parent, last.cid) !== 0 : parent !== undefined)
         report("feed", `commit ${commit.seq} does not follow the one read before it`);
       if (Buffer.compare(cidOf(CODEC_DAG_CBOR, stored.bytes), stored.cid) !== 0)

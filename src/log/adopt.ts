@@ -3,6 +3,7 @@ import type { AdoptedLine, LogStorage, StoredRecord } from "../store/contract.ts
 import { nextTurn } from "../world.ts";
 import type { Log } from "./log.ts";
 import { MAIN } from "./branches.ts";
+import { lineOf } from "./commit.ts";
 import { isMerge } from "./merged.ts";
 import type { Place } from "./reader.ts";
 import { openReceived, receivedInvalid } from "./received.ts";
@@ -53,9 +54,9 @@ export async function stageRecords(
     const seq = head.seq + 1;
     const { cid, commit } = openReceived(body, seq);
     if (Buffer.compare(commit.db, log.identity.uid) !== 0) throw receivedInvalid(seq, "it is of another db");
-    const [parent] = commit.parents;
+    const parent = lineOf(commit);
     if (head.cid ? !parent || Buffer.compare(parent, head.cid) !== 0 : parent !== undefined)
-      throw receivedInvalid(seq, "it does not name the commit before it as its parent");
+      throw receivedInvalid(seq, "it does not name the commit before it");
     head = { seq, cid };
     return { seq, body };
   });

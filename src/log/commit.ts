@@ -32,6 +32,11 @@ export interface Commit {
   readonly signed?: Signed;
 }
 
+/** The address of the commit with the seq before, as a commit names it; none for the first. */
+export function lineOf({ line, parents }: Pick<Commit, "line" | "parents">): Uint8Array | undefined {
+  return line ?? parents[0];
+}
+
 export interface Signed {
   readonly signer: string;
   /** 64 bytes. */

@@ -408,6 +408,8 @@ export type CatalogAnswers = Pick<
   | "bundlesOf"
   | "bundles"
   | "bundledUpTo"
+  | "branches"
+  | "commitsOn"
 >;
 
 /** Who makes or ends a branch. */

@@ -598,6 +598,14 @@ export class LogReader {
    * Documents in name order after `after`; `prefix` is of `collection/key`. On another branch than `main` those that
    * it wrote and those that it found when it was made. Throws BRANCH_NOT_FOUND.
    */
+  list(prefix: string, after: string, limit: number, withDeleted?: boolean): DocState[];
+  list(
+    prefix: string,
+    after: string,
+    limit: number,
+    withDeleted: boolean,
+    branch: string | undefined,
+  ): ListedDoc[];
   list(prefix: string, after: string, limit: number, withDeleted = false, branch?: string): ListedDoc[] {
     const id = this.branchId(branch);
     if (id === 0) return this.catalog.list(prefix, after, limit, withDeleted);

@@ -232,6 +232,10 @@ export const BROKEN_BUILDS: Readonly<Record<Invariant | keyof typeof LEDGER_INVA
     wrong: "names another commit as the parent",
     ...lastCommit(() => ({ parents: [cidOf(CODEC_DAG_CBOR, new Uint8Array([1]))] })),
   },
+  branch: {
+    wrong: "keeps a commit of a branch that nobody made",
+    ...lastCommit(() => ({ branch: "nobody's" })),
+  },
   seq: {
     wrong: "loses a record that it acknowledged",
     storage: (sound) =>
