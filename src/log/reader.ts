@@ -180,6 +180,7 @@ export class LogReader {
       const commits = this.records.bundle(last);
       for (let i = commits.length - 1; i >= 0 && seqs.length < limit; i -= 1) {
         const { commit } = commits[i] as StoredCommit;
+        if (commit.seq < first && id === 0) break;
         if (commit.seq <= before && this.idOfCommit(commit) === id) seqs.push(commit.seq);
       }
       if (seqs.length > 0) return seqs;
