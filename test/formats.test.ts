@@ -5,7 +5,7 @@ import { parseDidKey } from "../src/ids/did-key.ts";
 import { isSignature, signerOf } from "../src/ids/ed25519.ts";
 import { decodeCursor, encodeCursor } from "../src/ids/cursor.ts";
 import { fromBase58Check, toBase58Check } from "../src/ids/document-id.ts";
-import { blake3, fromHex, toHex } from "../src/ids/hash.ts";
+import { blake3, fromHex, sha256Hex, toHex } from "../src/ids/hash.ts";
 import { dbFolder } from "../src/ids/names.ts";
 import { decodeCommit, encodeCommit, type Commit } from "../src/log/commit.ts";
 import { documentIdOf } from "../src/log/genesis.ts";
@@ -102,6 +102,13 @@ describe("the format of", () => {
   test.each(ids.cursors)("the cursor of epoch $epoch, seq $seq stays", ({ uid, epoch, seq, cursor }) => {
     expect(encodeCursor(fromHex(uid), { epoch, seq })).toBe(cursor);
     expect(decodeCursor(fromHex(uid), cursor)).toEqual({ epoch, seq });
+  });
+
+  test.each([
+    ["history-1.car", "b1e16ea59ba738df9dd35dcb4c93d802496b981ad87fe325bbe9d9eb9eb22847"],
+    ["state-1.car", "e8dee64bbc0fd581e24a8ee957533e162fd73caf747cd0811e7f3287aa18fd8c"],
+  ])("the golden archive %s stays", (name, hash) => {
+    expect(sha256Hex(readFileSync(new URL(`../fixtures/archive/${name}`, import.meta.url)))).toBe(hash);
   });
 
   test.each(ids.folders)("the folder of the db $dbId stays", ({ dbId, folder }) => {

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { ERROR_CODES } from "../src/errors.ts";
 import { LIMITS, type Limit } from "../src/limits.ts";
+import { archiveProbes, snapshotProbes } from "./limits/archive-probes.ts";
 import { changeProbes, savedProbes } from "./limits/change-probes.ts";
 import { httpProbes, socketProbes, alive } from "./limits/server-probes.ts";
 import { cliProbes, dbProbes, documentProbes, settingProbes } from "./limits/local-probes.ts";
@@ -27,6 +28,8 @@ const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
   change: changeProbes,
   saved: savedProbes,
   sync: syncProbes,
+  archive: archiveProbes,
+  snapshot: snapshotProbes,
   token: tokenProbes,
   db: dbProbes,
   subscription: subscriptionProbes,

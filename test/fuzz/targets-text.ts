@@ -45,6 +45,7 @@ import {
 } from "../../src/ids/names.ts";
 import {
   BackupRequest,
+  SnapshotRequest,
   SyncCompareRequest,
   SyncPullRequest,
   TicketRequest,
@@ -326,6 +327,7 @@ const json: readonly Target[] = [
         "protocol/wire.ts TxRequest",
         "protocol/wire.ts TokenRequest",
         "protocol/wire.ts BackupRequest",
+        "protocol/wire.ts SnapshotRequest",
         "protocol/wire.ts SyncCompareRequest",
         "protocol/wire.ts SyncPullRequest",
         "protocol/wire.ts TicketRequest",
@@ -342,6 +344,7 @@ const json: readonly Target[] = [
           TxRequest,
           TokenRequest,
           BackupRequest,
+          SnapshotRequest,
           SyncCompareRequest,
           SyncPullRequest,
           TicketRequest,

@@ -1,5 +1,6 @@
 import type { Target } from "./harness.ts";
 import { backupTargets } from "./targets-backup.ts";
+import { archiveTargets } from "./targets-archives.ts";
 import { changeTargets } from "./targets-changes.ts";
 import { logTargets } from "./targets-log.ts";
 import { repoTargets } from "./targets-repo.ts";
@@ -16,4 +17,5 @@ export const TARGETS: readonly Target[] = [
   ...textTargets,
   ...subscriptionTargets,
   ...backupTargets,
+  ...archiveTargets,
 ];
