@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
+import { readConfig } from "../config.ts";
 import type { BackupFolder } from "../backup/folder.ts";
 import type { Manifest } from "../backup/manifest.ts";
 import type { Restored } from "../backup/restore.ts";
@@ -224,6 +225,7 @@ async function restore(target: string, flags: RestoreFlags): Promise<void> {
   let done: Restored;
   try {
     done = await restoreBackup(BackupFolder.open(target), flags.into, {
+      reserve: readConfig({ dir: flags.into }).reserveMb * 1024 * 1024,
       ...(at === undefined ? {} : { number: at }),
       ...(flags.db ? { only: flags.db } : {}),
       onProgress: ({ db, commits, of }) => {

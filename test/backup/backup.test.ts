@@ -10,6 +10,7 @@ import { Subscriptions } from "../../src/subscriptions/subscriptions.ts";
 import type { Definition } from "../../src/subscriptions/subscription-definition.ts";
 import { cursorAt, seqOfCursor } from "../../src/subscriptions/cursor.ts";
 import { codeOf, put, read } from "../replication/fixture.ts";
+import { encodeRecords, readFrames } from "../../src/replication/frames.ts";
 import { StorageAround } from "../support/broken-builds.ts";
 import {
   backUp,
@@ -479,3 +480,89 @@ test("a restore fills an empty directory only, and a server does not start on on
   BackupFolder.take(none).release();
   expect(await codeOf(() => restored(none))).toBe("BACKUP_NOT_FOUND");
 });
+
+test("a server that sends something else than it said is not believed", async () => {
+  const engine = await server();
+  await write(engine, "shop", 1, 20);
+  const other = await server();
+  await write(other, "shop", 1, 20);
+  const inner = sourceOf(engine);
+  const items = async (of: Engine): Promise<Uint8Array[]> => {
+    const all: Uint8Array[] = [];
+    const stream = await sourceOf(of).db("shop", { have: [] });
+    for await (const item of readFrames(stream)) all.push(Uint8Array.from(item as Uint8Array));
+    return all;
+  };
+  const good = await items(engine);
+  const [head, ...rest] = good as [Uint8Array, ...Uint8Array[]];
+  const end = rest.pop() as Uint8Array;
+  const foreign = (await items(other)).slice(1, -1);
+  const said = (of: Uint8Array, from: string | RegExp, to: string): Uint8Array =>
+    Buffer.from(Buffer.from(of).toString("utf8").replace(from, to));
+  const flipped = Uint8Array.from(rest[9] as Uint8Array);
+  flipped[70] = (flipped[70] as number) ^ 1;
+  const lies: Readonly<Record<string, { sent: Uint8Array[]; code: string }>> = {
+    "leaves a record out": { sent: [head, ...rest.toSpliced(7, 1), end], code: "DB_DAMAGED" },
+    "sends one twice": {
+      sent: [head, ...rest.toSpliced(7, 0, rest[7] as Uint8Array), end],
+      code: "DB_DAMAGED",
+    },
+    "sends two the wrong way round": {
+      sent: [head, ...rest.toSpliced(7, 2, rest[8] as Uint8Array, rest[7] as Uint8Array), end],
+      code: "DB_DAMAGED",
+    },
+    "sends one with a flipped bit": {
+      sent: [head, ...rest.toSpliced(9, 1, flipped), end],
+      code: "DB_DAMAGED",
+    },
+    "sends another db's": { sent: [head, ...foreign, end], code: "DB_DAMAGED" },
+    "sends another db's last one": {
+      sent: [head, ...rest.with(-1, foreign.at(-1) as Uint8Array), end],
+      code: "DB_DAMAGED",
+    },
+    "ends too early": { sent: [head, ...rest.slice(0, 9), end], code: "UNREACHABLE" },
+    "has no end": { sent: [head, ...rest], code: "UNREACHABLE" },
+    "names another head": {
+      sent: [said(head, /"commit":"bafy\w+"\}\}\}$/, '"commit":"bafyother"}}}'), ...rest, end],
+      code: "SYNC_DIVERGED",
+    },
+    "goes on from a place that nobody named": {
+      sent: [said(head, '"after":{"seq":0,', '"after":{"seq":3,'), ...rest.slice(3), end],
+      code: "BAD_REQUEST",
+    },
+    "says nothing": { sent: [], code: "UNREACHABLE" },
+    "says that it failed": {
+      sent: [
+        head,
+        ...rest.slice(0, 3),
+        Buffer.from('{"error":{"code":"DB_DAMAGED","detail":"Commit 4 is missing."}}'),
+      ],
+      code: "DB_DAMAGED",
+    },
+  };
+  for (const [lie, { sent, code }] of Object.entries(lies)) {
+    const at = fresh();
+    const source = { ...inner, db: () => Promise.resolve(stream(encodeRecords(sent))) };
+    const failed = await backUp(source, at).then(
+      ({ manifest }) => manifest.failed.map((one) => one.code).join(),
+      (error: { code: string }) => error.code,
+    );
+    expect({ lie, failed }).toEqual({ lie, failed: code });
+    // A run that comes to its end has nothing of it.
+    for (const number of BackupFolder.open(at).numbers())
+      expect(BackupFolder.open(at).manifest(number).dbs).toEqual([]);
+    expect({ lie, problems: await problemsOf(at) }).toEqual({ lie, problems: [] });
+    // What came whole before it may be gone on from; the rest is asked for anew.
+    await backUp(engine, at);
+    expect(BackupFolder.open(at).manifest(BackupFolder.open(at).numbers().at(-1) as number)).toMatchObject({
+      failed: [],
+      dbs: [{ seq: 20 }],
+    });
+    expect({ lie, problems: await problemsOf(at) }).toEqual({ lie, problems: [] });
+  }
+});
+
+// eslint-disable-next-line @typescript-eslint/require-await -- what it stands for comes from a socket
+async function* stream(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}

@@ -162,6 +162,25 @@ export function acceptsAsLogStorage(name: string, fixture: () => StorageFixture)
       storage.close();
     });
 
+    test("takes a record that stands for several", async () => {
+      const { create, open } = fixture();
+      const storage = create();
+      await storage.append([{ first: 1, seq: 5, body: bytes("one to five") }, ...records(6, 7)]);
+      await expect(storage.append([{ first: 7, seq: 9, body: bytes("again") }])).rejects.toBeDefined();
+      await expect(storage.append([{ first: 9, seq: 8, body: bytes("backwards") }])).rejects.toBeDefined();
+      expect([storage.last(), storage.ranges()]).toEqual([7, [{ first: 1, last: 5 }]]);
+      storage.close();
+      const again = open();
+      expect(again.inspect()).toEqual([]);
+      expect([text(again.read(3)), text(again.read(5)), again.last()]).toEqual([
+        "one to five",
+        "one to five",
+        7,
+      ]);
+      await again.append(records(8, 8));
+      again.close();
+    });
+
     test("stages another line beside the log, durably and without a gap, and drops it", async () => {
       const { create, open } = fixture();
       const storage = create();
