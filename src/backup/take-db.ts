@@ -56,12 +56,14 @@ export async function takeDb(
   options: DbRun,
 ): Promise<TakenDb> {
   const work = new Taking(source, folder, name, earlier, options);
+  let furthest = 0;
   for (let tries = 0; ;) {
-    const before = work.commits;
     try {
       return await work.go();
     } catch (error) {
-      tries = work.commits > before ? 1 : tries + 1;
+      // A server that sends the same again and again does not get on.
+      tries = work.reached > furthest ? 1 : tries + 1;
+      furthest = Math.max(furthest, work.reached);
       if (!mayPass(error) || tries > MOST_TRIES || options.signal?.aborted === true) throw error;
       await pause(options.world, PAUSE_MS * 2 ** tries);
     }
@@ -113,6 +115,11 @@ class Taking {
     this.#name = name;
     this.#earlier = earlier;
     this.#options = options;
+  }
+
+  /** The last commit that is kept. */
+  get reached(): number {
+    return endOf(this.#packs ?? []).seq;
   }
 
   async go(): Promise<TakenDb> {
@@ -312,7 +319,7 @@ function cut(packs: readonly PackEntry[], seq: number, commit: string | null): P
 function checkHead(commits: ReturnType<RecordChain["open"]>, { seq, commit }: PlaceJson): void {
   const there = commits[seq - (commits[0]?.commit.seq ?? 0)];
   if (there && cidToString(there.cid) !== commit)
-    throw new SkaldError("SYNC_DIVERGED", `Commit ${seq} is not the one that the server named.`);
+    throw new SkaldError("SYNC_DIVERGED", `Commit ${seq} is not the one that the server named as its head.`);
 }
 
 /** Read like a connection that broke off. */
