@@ -5,7 +5,7 @@ import { bodyOf } from "../log/stored-commit.ts";
 import { isSkaldError } from "../errors.ts";
 import { RecordChain } from "./chain.ts";
 import { packName, type BackupFolder } from "./folder.ts";
-import { backupDamaged, type DbEntry, type Manifest, type PackEntry } from "./manifest.ts";
+import { backupDamaged, type DbEntry, type FileEntry, type PackEntry } from "./manifest.ts";
 import { readPack } from "./pack.ts";
 
 /** A body of a db's line: a record, or a bundle in the place of several. */
@@ -82,14 +82,13 @@ export async function* readForLog(folder: BackupFolder, entry: DbEntry): AsyncGe
   }
 }
 
-/** The bytes of the service file. Throws BACKUP_DAMAGED. */
-export function* readService(folder: BackupFolder, { service }: Manifest): Generator<Buffer> {
+/** The bytes of a file of the server. Throws BACKUP_DAMAGED. */
+export function* readServerFile(folder: BackupFolder, { name, bytes, blocks }: FileEntry): Generator<Buffer> {
   let total = 0;
-  for (const hash of service.blocks) {
+  for (const hash of blocks) {
     const block = folder.object(hash);
     total += block.length;
     yield block;
   }
-  if (total !== service.bytes)
-    throw backupDamaged("the service file", `it has ${total} bytes, not ${service.bytes}`);
+  if (total !== bytes) throw backupDamaged(name, `it has ${total} bytes, not ${bytes}`);
 }

@@ -179,12 +179,12 @@ export class BackupFolder {
     const kept = numbers.slice(Math.max(0, numbers.length - keep));
     const named = new Set<string>();
     for (const number of kept) {
-      const { dbs, service } = this.manifest(number);
+      const { dbs, files } = this.manifest(number);
       for (const { uid, packs, subscriptions } of dbs) {
         for (const entry of packs) named.add(packName(uid, entry));
         if (subscriptions !== null) named.add(objectName(subscriptions));
       }
-      for (const hash of service.blocks) named.add(objectName(hash));
+      for (const { blocks } of files) for (const hash of blocks) named.add(objectName(hash));
     }
     return this.#guarded(() => {
       const gone = numbers.length - kept.length;

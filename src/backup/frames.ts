@@ -26,8 +26,16 @@ export interface PlaceJson {
   readonly commit: string | null;
 }
 
+/** A file of the server: so many bytes follow. */
+export interface FileHead {
+  readonly name: string;
+  readonly bytes: number;
+}
+
 export type Note =
   | { readonly head: Head }
+  | { readonly file: FileHead }
+  | { readonly done: number }
   | { readonly end: PlaceJson }
   | { readonly error: { code: string; detail: string } };
 

@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { SkaldError } from "../errors.ts";
 import { blake3, toHex } from "../ids/hash.ts";
+import { SERVER_FILES } from "./server-files.ts";
 
 /**
  * What one run of a backup has: by name and hash every file that is needed to restore it. JSON in one line, and
@@ -39,6 +40,12 @@ const DbEntry = z.strictObject({
   packs: z.array(PackEntry),
 });
 
+const FileEntry = z.strictObject({
+  name: z.enum(SERVER_FILES),
+  bytes: z.int().min(0),
+  blocks: z.array(Hash),
+});
+
 const ManifestShape = z.strictObject({
   format: z.literal("skald-backup"),
   version: z.literal(1),
@@ -46,8 +53,8 @@ const ManifestShape = z.strictObject({
   made: z.string(),
   /** The program that made it. */
   skald: z.string(),
-  /** The service file: tokens, secrets, remotes, the audit log. In blocks of SERVICE_BLOCK bytes. */
-  service: z.strictObject({ bytes: z.int().min(0), blocks: z.array(Hash) }),
+  /** The server's own files, each in blocks: tokens, secrets, remotes, the audit log; the keys that it signs with. */
+  files: z.array(FileEntry),
   dbs: z.array(DbEntry),
   /** What could not be read this time. What `dbs` has of it, if anything, is from an earlier run. */
   failed: z.array(z.strictObject({ what: z.string(), code: z.string(), detail: z.string() })),
@@ -55,6 +62,7 @@ const ManifestShape = z.strictObject({
 
 export type Manifest = z.infer<typeof ManifestShape>;
 export type DbEntry = z.infer<typeof DbEntry>;
+export type FileEntry = z.infer<typeof FileEntry>;
 export type PackEntry = z.infer<typeof PackEntry>;
 
 export function encodeManifest(manifest: Manifest): string {

@@ -15,10 +15,11 @@ import { createSqliteLog } from "../store/sqlite-log.ts";
 import { DbTable, SERVICE_FILE } from "../store/sqlite-registry.ts";
 import { openSqliteSubscriptions } from "../store/sqlite-subscriptions.ts";
 import { nextTurn, realWorld, type World } from "../world.ts";
-import { readForLog, readService } from "./contents.ts";
+import { readForLog, readServerFile } from "./contents.ts";
 import { RESTORE_AGAIN, inFolder } from "./disk.ts";
 import { manifestName, objectName, type BackupFolder } from "./folder.ts";
 import { backupDamaged, type DbEntry, type Manifest } from "./manifest.ts";
+import { SERVER_FILES } from "./server-files.ts";
 import { decodeSubscriptions } from "./subscription-rows.ts";
 
 /**
@@ -92,7 +93,7 @@ export async function restoreBackup(
     });
     const dbs: RestoredDb[] = [];
     for (const entry of entries) dbs.push(await restoreDb(folder, staging, entry, options));
-    restoreService(folder, staging, manifest, entries);
+    restoreFiles(folder, staging, manifest, entries);
     inFolder(into, RESTORE_AGAIN, () => publish(into, staging));
     return { manifest, dbs };
   } catch (error) {
@@ -119,7 +120,7 @@ function checkEmpty(into: string): void {
   const held = inFolder(into, RESTORE_AGAIN, () => readdirSync(into));
   const own = new Set(["lock.sqlite", "lock.sqlite-journal", "owner.json", "lost+found"]);
   if (held.includes(RESTORING) && !held.includes(SERVICE_FILE))
-    for (const name of [RESTORING, "dbs"]) own.add(name);
+    for (const name of [RESTORING, ...PUT_IN_PLACE]) own.add(name);
   const other = held.find((name) => !own.has(name));
   if (other !== undefined)
     throw new SkaldError("DIR_NOT_EMPTY", `A restore needs an empty directory: ${into} holds ${other}.`, {
@@ -127,8 +128,11 @@ function checkEmpty(into: string): void {
     });
 }
 
+/** What takes its place before the service file does. */
+const PUT_IN_PLACE: readonly string[] = ["dbs", ...SERVER_FILES.filter((name) => name !== SERVICE_FILE)];
+
 function clear(into: string): void {
-  for (const name of ["dbs", RESTORING])
+  for (const name of [...PUT_IN_PLACE, RESTORING])
     if (existsSync(path.join(into, name))) removeFolder(path.join(into, name));
 }
 
@@ -136,11 +140,12 @@ function clear(into: string): void {
 function publish(into: string, staging: string): void {
   syncFolder(path.join(staging, "dbs"));
   syncFolder(staging);
-  renameSync(path.join(staging, "dbs"), path.join(into, "dbs"));
-  syncFolder(staging);
-  syncFolder(into);
-  renameSync(path.join(staging, SERVICE_FILE), path.join(into, SERVICE_FILE));
-  syncFolder(into);
+  const others = SERVER_FILES.filter((name) => name !== SERVICE_FILE && existsSync(path.join(staging, name)));
+  for (const name of ["dbs", ...others, SERVICE_FILE]) {
+    renameSync(path.join(staging, name), path.join(into, name));
+    syncFolder(staging);
+    syncFolder(into);
+  }
   removeFolder(staging);
 }
 
@@ -232,23 +237,26 @@ async function check(storage: LogStorage, { db, seq, commit }: DbEntry, world: W
     throw backupDamaged(db, `it ends at commit ${checked}, not ${seq}`);
 }
 
-function restoreService(
+/** The service file knows the dbs that are restored, and no other. */
+function restoreFiles(
   folder: BackupFolder,
   staging: string,
   manifest: Manifest,
   entries: readonly DbEntry[],
 ): void {
-  const file = path.join(staging, SERVICE_FILE);
-  inFolder(staging, RESTORE_AGAIN, () => {
-    const handle = openSync(file, "wx", 0o600);
-    try {
-      for (const block of readService(folder, manifest))
-        for (let at = 0; at < block.length;) at += writeSync(handle, block, at);
-      fsyncSync(handle);
-    } finally {
-      closeSync(handle);
-    }
-  });
+  for (const entry of manifest.files) {
+    const file = path.join(staging, entry.name);
+    inFolder(staging, RESTORE_AGAIN, () => {
+      const handle = openSync(file, "wx", 0o600);
+      try {
+        for (const block of readServerFile(folder, entry))
+          for (let at = 0; at < block.length;) at += writeSync(handle, block, at);
+        fsyncSync(handle);
+      } finally {
+        closeSync(handle);
+      }
+    });
+  }
   const table = new DbTable(staging);
   try {
     table.restore(
@@ -262,7 +270,7 @@ function restoreService(
   } finally {
     table.close();
   }
-  const tokens = new Tokens(file);
+  const tokens = new Tokens(path.join(staging, SERVICE_FILE));
   try {
     tokens.audit({ principal: "local", action: "restore", detail: manifestName(manifest.number) });
   } finally {

@@ -10,9 +10,10 @@ import { encodeRecords } from "../replication/frames.ts";
 import type { LogStorage } from "../store/contract.ts";
 import { SERVICE_FILE } from "../store/sqlite-registry.ts";
 import { openSqliteSubscriptions } from "../store/sqlite-subscriptions.ts";
-import { named, openSqlite } from "../store/sqlite.ts";
+import { named, openSqlite, storageError } from "../store/sqlite.ts";
 import type { World } from "../world.ts";
 import { encodeNote, type Head } from "./frames.ts";
+import { SERVER_FILES } from "./server-files.ts";
 import { encodeSubscriptions } from "./subscription-rows.ts";
 
 /**
@@ -122,10 +123,10 @@ function subscriptionsOf(folder: string, uid: Uint8Array): Head["subscriptions"]
 }
 
 /**
- * The service file as it is at one moment, copied beside itself first: a reader that takes its time keeps nobody
- * waiting. Throws STORAGE_FULL, STORAGE_FAILED, DB_DAMAGED.
+ * The server's own files, the service file as it is at one moment: it is copied beside itself first, so that a reader
+ * who takes its time keeps nobody waiting. Throws STORAGE_FULL, STORAGE_FAILED, DB_DAMAGED.
  */
-export async function* streamService(dir: string, world: World): AsyncGenerator<Uint8Array> {
+export async function* streamFiles(dir: string, world: World): AsyncGenerator<Uint8Array> {
   const own = `service-copy-${process.pid}-`;
   for (const name of readdirSync(dir))
     if (/^service-copy-\d+-[0-9a-f]+\.part$/.test(name) && !name.startsWith(own))
@@ -136,21 +137,42 @@ export async function* streamService(dir: string, world: World): AsyncGenerator<
     const source = openSqlite(path.join(dir, SERVICE_FILE), { kind: "service", readonly: true });
     try {
       await source.backup(copy);
+    } catch (error) {
+      throw storageError(error, copy);
     } finally {
       source.close();
     }
-    const handle = await open(copy, "r");
-    try {
-      for (;;) {
-        const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(COPY_BYTES), 0, COPY_BYTES);
-        if (bytesRead === 0) break;
-        yield buffer.subarray(0, bytesRead);
-      }
-    } finally {
-      await handle.close();
+    let files = 0;
+    for (const name of SERVER_FILES) {
+      const file = name === SERVICE_FILE ? copy : path.join(dir, name);
+      if (!existsSync(file)) continue;
+      yield* streamFile(name, file);
+      files += 1;
     }
+    yield encodeRecords([encodeNote({ done: files })]);
   } finally {
     for (const suffix of ["", "-journal"])
       if (existsSync(copy + suffix)) rmSync(copy + suffix, { force: true });
+  }
+}
+
+async function* streamFile(name: string, file: string): AsyncGenerator<Uint8Array> {
+  const handle = await open(file, "r");
+  try {
+    const { size } = await handle.stat();
+    yield encodeRecords([encodeNote({ file: { name, bytes: size } })]);
+    for (let at = 0; at < size;) {
+      const { bytesRead, buffer } = await handle.read(
+        Buffer.allocUnsafe(COPY_BYTES),
+        0,
+        Math.min(COPY_BYTES, size - at),
+      );
+      // It was cut meanwhile: whoever reads misses the rest.
+      if (bytesRead === 0) return;
+      yield encodeRecords([buffer.subarray(0, bytesRead)]);
+      at += bytesRead;
+    }
+  } finally {
+    await handle.close();
   }
 }

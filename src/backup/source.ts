@@ -7,8 +7,8 @@ export interface Source {
   dbs(): AsyncIterable<string>;
   /** See `frames.ts`. Throws DB_NOT_FOUND, and what opening the db throws. */
   db(name: string, wanted: DbRequest): Promise<AsyncIterable<Uint8Array>>;
-  /** The bytes of the service file. */
-  service(): Promise<AsyncIterable<Uint8Array>>;
+  /** Its own files: of each a note with its name and size, and its bytes; at last a note. See `frames.ts`. */
+  files(): Promise<AsyncIterable<Uint8Array>>;
 }
 
 export interface DbRequest {
@@ -42,6 +42,6 @@ export function httpSource(ask: Ask): Source {
           ...(all === true ? { all } : {}),
         }),
       }),
-    service: () => ask({ method: "GET", path: "/api/v1/admin/backup" }),
+    files: () => ask({ method: "GET", path: "/api/v1/admin/backup" }),
   };
 }

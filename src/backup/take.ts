@@ -1,7 +1,10 @@
 import { SkaldError, isSkaldError } from "../errors.ts";
+import { readFrames } from "../replication/frames.ts";
 import { realWorld, type World } from "../world.ts";
 import { type BackupFolder } from "./folder.ts";
-import type { Manifest } from "./manifest.ts";
+import { noteError, readNote } from "./frames.ts";
+import type { FileEntry, Manifest } from "./manifest.ts";
+import { SERVER_FILES } from "./server-files.ts";
 import type { Source } from "./source.ts";
 import { takeDb, type DbRun, type TakenDb } from "./take-db.ts";
 
@@ -27,9 +30,8 @@ export interface Taken {
   readonly bytes: number;
 }
 
-/** Bytes of the service file in one object: what did not change is there already. */
-const SERVICE_BLOCK = 16 * 1024;
-const SQLITE_HEAD = "SQLite format 3\0";
+/** Bytes of the server's files in one object: what did not change is there already. */
+const BLOCK = 16 * 1024;
 
 /** The newest manifest that reads. */
 export function newestManifest(
@@ -74,19 +76,19 @@ export async function takeBackup(
       else throw error;
     }
   }
-  const service = await takeService(source, folder).catch((error: unknown) => {
+  const server = await takeFiles(source, folder).catch((error: unknown) => {
     if (!before || !isSkaldError(error) || error.code !== "DB_DAMAGED") throw error;
-    failed.push({ what: "service", code: error.code, detail: error.message });
-    return { entry: before.service, bytes: 0 };
+    failed.push({ what: "the server's own files", code: error.code, detail: error.message });
+    return { files: before.files, bytes: 0 };
   });
-  bytes += service.bytes;
+  bytes += server.bytes;
   const manifest: Manifest = {
     format: "skald-backup",
     version: 1,
     number: (folder.numbers().at(-1) ?? 0) + 1,
     made: new Date(world.now()).toISOString(),
     skald: options.skald,
-    service: service.entry,
+    files: server.files,
     dbs: [...entries.values()].sort((a, b) => (a.db < b.db ? -1 : 1)),
     failed,
   };
@@ -110,36 +112,43 @@ async function allOf(source: Source): Promise<string[]> {
   return names;
 }
 
-async function takeService(
+/** The files of the server, in blocks. */
+async function takeFiles(
   source: Source,
   folder: BackupFolder,
-): Promise<{ entry: Manifest["service"]; bytes: number }> {
-  const blocks: string[] = [];
-  let [held, total, written] = [Buffer.alloc(0), 0, 0];
-  let pages = 0;
-  const put = (block: Buffer): void => {
-    if (total === 0) pages = fileSize(block);
+): Promise<{ files: FileEntry[]; bytes: number }> {
+  const files: FileEntry[] = [];
+  let [held, missing, written] = [Buffer.alloc(0), 0, 0];
+  const put = (block: Uint8Array): void => {
     const { hash, fresh } = folder.putObject(block);
-    blocks.push(hash);
-    total += block.length;
+    files.at(-1)?.blocks.push(hash);
     if (fresh) written += block.length;
   };
-  for await (const part of await source.service()) {
+  for await (const item of readFrames(await source.files())) {
+    const part = item as Uint8Array;
+    if (missing === 0) {
+      const note = readNote(part);
+      if (note && "error" in note) throw noteError(note.error);
+      if (note && "done" in note) {
+        if (note.done !== files.length || files.length === 0) break;
+        return { files, bytes: written };
+      }
+      if (!note || !("file" in note)) break;
+      const { name, bytes } = note.file;
+      const known = SERVER_FILES.find((own) => own === name);
+      if (known === undefined)
+        throw new SkaldError("BAD_REQUEST", `The server has a file ${name} that this version does not know.`);
+      files.push({ name: known, bytes, blocks: [] });
+      missing = bytes;
+      continue;
+    }
+    if (part.length > missing) break;
+    missing -= part.length;
     held = Buffer.concat([held, part]);
-    while (held.length >= SERVICE_BLOCK) {
-      put(held.subarray(0, SERVICE_BLOCK));
-      held = held.subarray(SERVICE_BLOCK);
+    while (held.length >= BLOCK || (missing === 0 && held.length > 0)) {
+      put(held.subarray(0, BLOCK));
+      held = held.subarray(BLOCK);
     }
   }
-  if (held.length > 0) put(held);
-  if (total !== pages || total === 0)
-    throw new SkaldError("UNAVAILABLE", `The service file came with ${total} bytes, not ${pages}.`);
-  return { entry: { bytes: total, blocks }, bytes: written };
-}
-
-/** What the head of a SQLite file says of its size. */
-function fileSize(block: Buffer): number {
-  if (block.length < 100 || block.subarray(0, 16).toString("latin1") !== SQLITE_HEAD) return -1;
-  const page = block.readUInt16BE(16);
-  return (page === 1 ? 65536 : page) * block.readUInt32BE(28);
+  throw Object.assign(new Error("The answer with the server's files broke off."), { code: "UNREACHABLE" });
 }

@@ -2,7 +2,7 @@ import { isSkaldError } from "../errors.ts";
 import { cidFromString } from "../ids/cid.ts";
 import { fromHex } from "../ids/hash.ts";
 import { RecordChain } from "./chain.ts";
-import { readPart, readService } from "./contents.ts";
+import { readPart, readServerFile } from "./contents.ts";
 import { manifestName, objectName, packName, type BackupFolder } from "./folder.ts";
 import type { DbEntry, Manifest } from "./manifest.ts";
 import { decodeSubscriptions } from "./subscription-rows.ts";
@@ -61,13 +61,15 @@ class Check {
       manifest = this.#folder.manifest(number);
     });
     if (!manifest) return;
-    for (const hash of manifest.service.blocks)
-      await this.#once(number, hash, objectName(hash), () => {
-        this.bytes += this.#folder.object(hash).length;
+    for (const entry of manifest.files) {
+      for (const hash of entry.blocks)
+        await this.#once(number, hash, objectName(hash), () => {
+          this.bytes += this.#folder.object(hash).length;
+        });
+      await this.#once(number, `${file} ${entry.name}`, file, () => {
+        for (const _ of readServerFile(this.#folder, entry));
       });
-    await this.#once(number, `${file} service`, file, () => {
-      for (const _ of readService(this.#folder, manifest as Manifest));
-    });
+    }
     for (const entry of manifest.dbs) await this.#db(number, entry);
   }
 

@@ -1,6 +1,6 @@
 import type * as z from "zod";
 import { mayMint, parseScope } from "../auth/policy.ts";
-import { streamDb, streamService } from "../backup/serve.ts";
+import { streamDb, streamFiles } from "../backup/serve.ts";
 import { SkaldError } from "../errors.ts";
 import { BackupRequest } from "../protocol/wire.ts";
 import { placeOf } from "../replication/peer.ts";
@@ -36,12 +36,13 @@ export const backupRoutes: readonly Route[] = [
   {
     method: "GET",
     path: "/admin/backup",
-    summary: "The service file, for a backup: tokens' hashes, secrets, the audit log",
-    description: "For an administrator, whose token has `*:*`: who has this file can sign tickets.",
+    summary: "The server's own files, for a backup: tokens' hashes, secrets, signing keys, the audit log",
+    description:
+      "For an administrator, whose token has `*:*`: who has these files can sign in the server's name. A CBOR sequence of byte strings: for each file a note in JSON and its bytes, and a note at the end.",
     job: true,
     tag,
     access: "admin.token",
-    answers: { 200: { description: "A SQLite file.", types: { "application/octet-stream": "raw" } } },
+    answers: { 200: { description: "The stream.", types: { "application/cbor-seq": "raw" } } },
     handle: ({ services, principal }) => {
       if (!mayMint(principal, [EVERYTHING]))
         throw new SkaldError("FORBIDDEN", "A backup of the server needs a token with `*:*`.", {
@@ -50,8 +51,8 @@ export const backupRoutes: readonly Route[] = [
       services.tokens.audit({ principal: principal.id, action: "backup" });
       return {
         status: 200,
-        headers: { "content-type": "application/octet-stream", "cache-control": "no-store" },
-        body: streamService(services.engine.dir, services.world),
+        headers: { "content-type": "application/cbor-seq", "cache-control": "no-store" },
+        body: streamFiles(services.engine.dir, services.world),
       };
     },
   },

@@ -26,11 +26,11 @@ export interface SigningKey {
   readonly secret?: Uint8Array;
 }
 
-const FILE = "signing-keys.json";
+export const KEYS_FILE = "signing-keys.json";
 
 /** The signing keys of a data directory; none when it has no file of them. Throws KEYS_DAMAGED. */
 export function readSigningKeys(dir: string): SigningKey[] {
-  const file = path.join(dir, FILE);
+  const file = path.join(dir, KEYS_FILE);
   if (!existsSync(file)) return [];
   const text = named(file, () => readFileSync(file, "utf8"));
   try {
@@ -47,7 +47,7 @@ export function readSigningKeys(dir: string): SigningKey[] {
 
 /** Puts these in the place of all that were kept: the one or the other is there after a crash. */
 export function writeSigningKeys(dir: string, keys: readonly SigningKey[]): void {
-  const file = path.join(dir, FILE);
+  const file = path.join(dir, KEYS_FILE);
   const text = `${JSON.stringify({ version: 1, keys: keys.map(storedOf) }, undefined, 2)}\n`;
   const next = `${file}.new`;
   named(file, () => {

@@ -89,10 +89,21 @@ export class DbTable {
           this.#sqlite.prepare("DELETE FROM db").run();
           for (const row of rows)
             this.#sqlite.prepare(put).run(row.dbId, row.folder, row.created, row.state, sumOf(row));
-          this.#sqlite.prepare("DELETE FROM remote WHERE db_id NOT IN (SELECT db_id FROM db)").run();
+          for (const table of this.#aboutDbs())
+            this.#sqlite.prepare(`DELETE FROM ${table} WHERE db_id NOT IN (SELECT db_id FROM db)`).run();
         })
         .immediate(),
     );
+  }
+
+  /** The tables whose rows are about a db of the list. */
+  #aboutDbs(): string[] {
+    return this.#sqlite
+      .prepare(
+        "SELECT s.name FROM sqlite_schema s, pragma_table_info(s.name) c WHERE s.type = 'table' AND c.name = 'db_id' AND s.name <> 'db'",
+      )
+      .pluck()
+      .all() as string[];
   }
 
   /** Where a db was cloned from; also undefined when what is kept of it is damaged: it can be given again. */

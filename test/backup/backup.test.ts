@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { jest } from "@jest/globals";
 import { Tokens } from "../../src/auth/tokens.ts";
 import { BackupFolder } from "../../src/backup/folder.ts";
 import { sqliteFiles } from "../../src/db/files.ts";
@@ -24,15 +25,12 @@ import {
   restored,
   sourceOf,
   withTokens,
+  write,
   wrongIn,
+  wrongInLog,
 } from "./fixture.ts";
 
 const compact = (engine: Engine, db: string): Promise<unknown> => engine.use(db, (held) => held.compact());
-const write = async (engine: Engine, db: string, from: number, to: number): Promise<void> => {
-  for (let n = from; n <= to; n += 1)
-    await put(engine, `items/${n % 7}`, { n, text: "x".repeat(n % 40) }, { db });
-};
-
 async function server(dbs: readonly string[] = ["shop"]): Promise<Engine> {
   const engine = openEngine();
   withTokens(engine);
@@ -40,12 +38,15 @@ async function server(dbs: readonly string[] = ["shop"]): Promise<Engine> {
   return engine;
 }
 
+// Only against hanging: the machine may be busy.
+jest.setTimeout(180_000);
+
 /** That a restored server has what the other had, and nothing else. */
 async function expectSame(copy: Engine, of: Engine, dbs: readonly string[]): Promise<void> {
   expect(copy.list("", 100).map(({ dbId }) => dbId)).toEqual([...dbs].sort());
   for (const db of dbs) {
     expect(await recordsOf(copy, db)).toEqual(await recordsOf(of, db));
-    expect(await wrongIn(copy, db)).toEqual([]);
+    expect(await wrongInLog(copy, db)).toEqual([]);
   }
 }
 
@@ -63,6 +64,7 @@ test("a restored server has every record of every db, its tokens, and the dates 
   expect(await problemsOf(at)).toEqual([]);
   const { engine: copy, dir } = await restored(at);
   await expectSame(copy, engine, ["Empty", "notes", "shop"]);
+  expect(await wrongIn(copy, "shop")).toEqual([]);
   const identity = (of: Engine, db: string) => of.use(db, ({ log }) => log.identity);
   for (const db of ["shop", "Empty"]) {
     const [a, b] = [await identity(engine, db), await identity(copy, db)];
@@ -117,7 +119,7 @@ test("a further backup writes what is new, and a compaction in between is not", 
   ] as const) {
     const { said, engine: older } = await restored(at, { number });
     expect(said.dbs).toMatchObject([{ seq }]);
-    expect(await wrongIn(older, "shop")).toEqual([]);
+    expect(await wrongInLog(older, "shop")).toEqual([]);
     await closeEngine(older);
   }
   await closeEngine(copy);
@@ -125,7 +127,7 @@ test("a further backup writes what is new, and a compaction in between is not", 
 
 test("a compacted db is backed up in its compact form, and restored so", async () => {
   const engine = await server();
-  await write(engine, "shop", 1, 400);
+  await write(engine, "shop", 1, 300);
   const [plain, small] = [fresh(), fresh()];
   await backUp(engine, plain);
   await compact(engine, "shop");
@@ -136,11 +138,11 @@ test("a compacted db is backed up in its compact form, and restored so", async (
       0,
     );
   expect(bytes(small)).toBeLessThan(bytes(plain) / 5);
-  await write(engine, "shop", 401, 403);
+  await write(engine, "shop", 301, 303);
   await backUp(engine, small);
   const { engine: copy } = await restored(small);
   await expectSame(copy, engine, ["shop"]);
-  expect(await copy.use("shop", ({ storage }) => storage.ranges())).toEqual([{ first: 1, last: 400 }]);
+  expect(await copy.use("shop", ({ storage }) => storage.ranges())).toEqual([{ first: 1, last: 300 }]);
   // Whoever wants the small form of what was backed up before asks for all of it.
   await backUp(engine, plain, { full: true, keep: 1 });
   expect(bytes(plain)).toBeLessThan(bytes(small) * 2);

@@ -3,7 +3,6 @@ import path from "node:path";
 import { BackupFolder } from "../../src/backup/folder.ts";
 import { restoreBackup } from "../../src/backup/restore.ts";
 import { Subscriptions } from "../../src/subscriptions/subscriptions.ts";
-import { put } from "../replication/fixture.ts";
 import { seedOf, seeded } from "../support/fault-process.ts";
 import {
   backUp,
@@ -14,6 +13,7 @@ import {
   problemsOf,
   recordsOf,
   withTokens,
+  write,
 } from "./fixture.ts";
 
 const FLIPS = Number(process.env["SKALD_TEST_FLIPS"] ?? 40);
@@ -30,7 +30,7 @@ beforeAll(async () => {
   withTokens(engine);
   for (const db of ["a", "b"]) {
     await engine.create(db);
-    for (let n = 0; n < 40; n += 1) await put(engine, `items/${n % 5}`, { n }, { db });
+    await write(engine, db, 1, 40);
   }
   await engine.use("a", (db) => db.compact());
   const subscriptions = new Subscriptions({ engine, onError: () => {} });
@@ -45,7 +45,7 @@ beforeAll(async () => {
   );
   await backUp(engine, whole);
   for (const db of ["a", "b"]) {
-    for (let n = 0; n < 10; n += 1) await put(engine, `items/${n % 5}`, { more: n }, { db });
+    await write(engine, db, 41, 50);
     records.set(db, await recordsOf(engine, db));
   }
   await backUp(engine, whole);
@@ -60,12 +60,12 @@ const kinds: Readonly<Record<string, RegExp>> = {
 /** What the newest manifest names, with itself. */
 function needed(at: string): Set<string> {
   const folder = BackupFolder.open(at);
-  const { number, dbs, service } = folder.manifest(folder.numbers().at(-1) as number);
+  const { number, dbs, files } = folder.manifest(folder.numbers().at(-1) as number);
   const all = dbs.flatMap(({ uid, packs, subscriptions }) => [
     ...packs.map((pack) => path.relative(at, folder.packFile(uid, pack))),
     ...(subscriptions === null ? [] : [`objects/${subscriptions.slice(0, 2)}/${subscriptions}`]),
   ]);
-  const blocks = service.blocks.map((hash) => `objects/${hash.slice(0, 2)}/${hash}`);
+  const blocks = files.flatMap((file) => file.blocks).map((hash) => `objects/${hash.slice(0, 2)}/${hash}`);
   return new Set([...all, ...blocks, `manifests/${String(number).padStart(6, "0")}.json`]);
 }
 

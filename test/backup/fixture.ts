@@ -2,18 +2,22 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import path from "node:path";
 import { BackupFolder } from "../../src/backup/folder.ts";
 import { restoreBackup, type RestoreOptions, type Restored } from "../../src/backup/restore.ts";
-import { streamDb, streamService } from "../../src/backup/serve.ts";
+import { streamDb, streamFiles } from "../../src/backup/serve.ts";
 import type { DbRequest, Source } from "../../src/backup/source.ts";
 import { takeBackup, type TakeOptions, type Taken } from "../../src/backup/take.ts";
 import { verifyBackup } from "../../src/backup/verify.ts";
+import * as A from "@automerge/automerge";
 import { Tokens } from "../../src/auth/tokens.ts";
 import { checkDb, finished } from "../../src/db/check.ts";
+import type { Db } from "../../src/db/db.ts";
 import type { Engine } from "../../src/db/engine.ts";
 import { cidToString } from "../../src/ids/cid.ts";
 import { toHex } from "../../src/ids/hash.ts";
 import { bodyOf } from "../../src/log/stored-commit.ts";
 import { realWorld } from "../../src/world.ts";
 import { brokeOff, closeEngine, openEngine } from "../replication/fixture.ts";
+import { copyOf, lastChange, set, type Doc } from "../log/fixture.ts";
+import { findingsIn } from "../support/ledger.ts";
 import { memoryDir } from "../support/temp-dir.ts";
 
 const root = memoryDir();
@@ -34,7 +38,7 @@ export function sourceOf(engine: Engine, cut?: () => number): Source {
       const first = await stream.next();
       return cutAt(again(first, stream), cut?.() ?? Infinity);
     },
-    service: () => Promise.resolve(streamService(engine.dir, realWorld)),
+    files: () => Promise.resolve(streamFiles(engine.dir, realWorld)),
   };
 }
 
@@ -119,6 +123,35 @@ export const wrongIn = (engine: Engine, db: string): Promise<readonly unknown[]>
     await held.projection.catchUp();
     return (await finished(checkDb(held, {}))).findings;
   });
+
+/** The same of its log alone, which needs no thread. */
+export const wrongInLog = (engine: Engine, db: string): Promise<readonly unknown[]> =>
+  engine.use(db, ({ storage }) => findingsIn(storage));
+
+const documents = new WeakMap<Engine, Map<string, Doc>>();
+let actors = 0;
+
+/** Writes that a client authors, so that no thread has to be started for them. */
+export async function write(engine: Engine, db: string, from: number, to: number): Promise<void> {
+  const known = documents.get(engine) ?? new Map<string, Doc>();
+  documents.set(engine, known);
+  for (let n = from; n <= to; n += 1) {
+    const doc = `items/${n % 7}`;
+    await engine.use(db, async (held) => {
+      const key = `${toHex(held.log.identity.uid)} ${doc}`;
+      const copy = known.get(key) ?? loaded(held.log, doc);
+      const next = set(copy, { n, text: "x".repeat(n % 40) });
+      known.set(key, next);
+      await held.tx({ author: "ann", writes: [{ doc, changes: [lastChange(next)] }] });
+    });
+  }
+}
+
+function loaded(log: Db["log"], doc: string): Doc {
+  actors += 1;
+  const copy = copyOf(log, doc, actors.toString(16).padStart(32, "0"));
+  return A.applyChanges(copy, log.changes(doc, 0, log.head().seq))[0];
+}
 
 /** Every file below a folder, by its name in it. */
 export function filesIn(dir: string): string[] {

@@ -36,7 +36,7 @@ const OTHERS: Readonly<Record<string, string>> = {
   "backup/contents.ts readLine": "packs, which are fuzzed, and records as the log opens them",
   "backup/contents.ts readPart": "the same of one pack",
   "backup/contents.ts readForLog": "the same with bundles opened",
-  "backup/contents.ts readService": "blocks whose hashes are compared",
+  "backup/contents.ts readServerFile": "blocks whose hashes are compared",
   "documents/progress.ts readProgress": "shared memory of our own threads",
   "documents/handle.ts loadChunks": "Automerge, in a worker",
   "documents/handle.ts loadFile": "Automerge, in a worker",

@@ -22,7 +22,7 @@ const MANIFEST: Manifest = {
   number: 12,
   made: "2026-11-21T20:00:00.000Z",
   skald: "0.1.0",
-  service: { bytes: 45_056, blocks: [hash, hash] },
+  files: [{ name: "service.sqlite", bytes: 45_056, blocks: [hash, hash] }],
   dbs: [
     {
       db: "shop",
