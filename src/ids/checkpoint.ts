@@ -123,7 +123,6 @@ function invalid(why: string): SkaldError {
 const NAME = "skald.checkpoint.1";
 const NONE = "none";
 const UNSIGNED = "unsigned";
-/** A branch has no space and no control character in its name. */
-const ORIGIN = /^skald\.checkpoint\.1\/([0-9a-f]{32})\/([^\s\p{Cc}]{1,128})$/u;
+const ORIGIN = /^skald\.checkpoint\.1\/([0-9a-f]{32})\/([A-Za-z0-9._-]{1,128})$/;
 /** Some three times what one has. */
 const LONGEST = 2048;

@@ -16,8 +16,9 @@ import type { StoredCommit } from "./stored-commit.ts";
 /** What is signed begins with this, so that no signature of anything else is one of a commit. */
 const DOMAIN = Buffer.from("skald commit 1\n");
 
-function signedBytes({ signed: _, ...commit }: Commit): Uint8Array {
-  return Buffer.concat([DOMAIN, encodeCommit(commit)]);
+function signedBytes(commit: Commit): Uint8Array {
+  const { signed: _, ...unsigned } = commit;
+  return Buffer.concat([DOMAIN, encodeCommit(unsigned)]);
 }
 
 export function signCommit(commit: Commit, signer: Signer): Commit {
