@@ -70,9 +70,6 @@ export function wrongSignature(stored: StoredCommit, keys: Keys): string | undef
     const bad = badSignature(within.commit, keys) ?? wrongRotation(within, blocks, keys);
     if (bad !== undefined) return `of ${cidToString(within.cid)} in it: ${bad}`;
   }
-  // The events of a merge are those of the commits in it.
-  if (isMerge(commit))
-    return isRotationTxId(commit.author, stored.clientTxId) ? "it is a merge that retires a key" : undefined;
   return wrongRotation(stored, blocks, keys);
 }
 
@@ -91,9 +88,11 @@ function wrongRotation(
   blocks: ReadonlyMap<string, Uint8Array>,
   keys: Keys,
 ): string | undefined {
-  const rotations = commit.events.flatMap((cid) => rotationIn(blocks.get(cidToString(cid))));
-  const [rotation] = rotations;
   const named = isRotationTxId(commit.author, clientTxId);
+  // The events of a merge are those of the commits in it.
+  const own = isMerge(commit) ? [] : commit.events;
+  const rotations = own.flatMap((cid) => rotationIn(blocks.get(cidToString(cid))));
+  const [rotation] = rotations;
   if (!rotation) return named ? "it is said to retire a key and does not" : undefined;
   const { from, to } = rotation;
   const whole =

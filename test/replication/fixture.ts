@@ -18,8 +18,12 @@ afterAll(async () => {
   for (const engine of engines) await engine.close().catch(() => {});
 });
 
-export function openEngine(dir = path.join(root, `side-${++count}`), files: DbFiles = sqliteFiles): Engine {
-  const engine = new Engine({ dir, files, reserve: 0, documents: { workers: 1 }, onError: () => {} });
+export function openEngine(
+  dir = path.join(root, `side-${++count}`),
+  files: DbFiles = sqliteFiles,
+  sign: "auto" | "always" = "auto",
+): Engine {
+  const engine = new Engine({ dir, files, sign, reserve: 0, documents: { workers: 1 }, onError: () => {} });
   engines.add(engine);
   return engine;
 }

@@ -21,7 +21,7 @@ import {
 } from "./fixture.ts";
 
 /**
- * Three copies of a db that write, pull, push, compact and fail half way in any order. Whatever came before: once
+ * Three copies of a db that write, pull, push, compact, sign with ever other keys and fail half way in any order. Whatever came before: once
  * they have exchanged what they have they hold the same commits, and everything that was acknowledged is in them.
  */
 jest.setTimeout(600_000);
@@ -34,7 +34,8 @@ const name = fc.constantFrom(...NAMES);
 type Step =
   | { readonly do: "write"; readonly at: Name; readonly doc: number; readonly gone: boolean }
   | { readonly do: "pull" | "push"; readonly at: Name; readonly with: Name; readonly fault: Fault }
-  | { readonly do: "compact"; readonly at: Name };
+  | { readonly do: "compact"; readonly at: Name }
+  | { readonly do: "rotate" };
 type Fault = "none" | "cut" | "lost before" | "lost after" | "dies before adopting" | "dies after adopting";
 
 const step: fc.Arbitrary<Step> = fc.oneof(
@@ -65,6 +66,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("compact" as const), at: name }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("rotate" as const) }) },
 );
 
 /** Files of a process that ends at a step of the adoption: nothing of it is done after that. */
@@ -97,6 +99,7 @@ class World {
     return openEngine(
       this.#dir,
       dying(() => this.fault),
+      "always",
     );
   }
 
@@ -109,6 +112,7 @@ class World {
   async run(todo: Step): Promise<void> {
     if (todo.do === "write") await this.#write(todo);
     else if (todo.do === "compact") await this.engine.use(todo.at, (db) => db.compact());
+    else if (todo.do === "rotate") await this.engine.rotateKey();
     else if (todo.at !== todo.with) await this.#exchange(todo);
   }
 

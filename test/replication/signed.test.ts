@@ -1,22 +1,11 @@
-import path from "node:path";
-import { Engine } from "../../src/db/engine.ts";
+import type { Engine } from "../../src/db/engine.ts";
 import { mergedIn } from "../../src/log/merged.ts";
 import type { StoredCommit } from "../../src/log/log.ts";
 import { pull, push } from "../../src/replication/exchange.ts";
-import { memoryDir } from "../support/temp-dir.ts";
-import { carrying, lineOf, peerOf, put, read, wrongWith } from "./fixture.ts";
+import { carrying, lineOf, openEngine, peerOf, put, read, wrongWith } from "./fixture.ts";
 
 /** Servers of which some sign and some do not: whatever goes between them, each commit keeps the signature it was given. */
-const root = memoryDir();
-const engines: Engine[] = [];
-afterAll(() => Promise.all(engines.map((engine) => engine.close())));
-
-function side(sign: "always" | "auto"): Engine {
-  const dir = path.join(root, `side-${engines.length}`);
-  const engine = new Engine({ dir, sign, reserve: 0, documents: { workers: 1 }, onError: () => {} });
-  engines.push(engine);
-  return engine;
-}
+const side = (sign: "always" | "auto"): Engine => openEngine(undefined, undefined, sign);
 
 const DB = "notes";
 
