@@ -18,6 +18,7 @@ import type { JsonCache } from "./json-cache.ts";
 import { resolvePoint } from "./point.ts";
 import { Proofs } from "./proofs.ts";
 import { sourceOf } from "./source.ts";
+import { TENDED_COMMITS, Tending, dueUpTo, isEnough, type TendingPolicy } from "./tending.ts";
 import { earlierReceipt, writeTransaction, type TxRequest, type WriteContext } from "./write.ts";
 
 export interface DbParts {
@@ -31,6 +32,8 @@ export interface DbParts {
   readonly log?: LogOptions;
   /** Starts what packs bundles. */
   readonly packer: () => Packer;
+  /** When old commits go into bundles by themselves; never without it. */
+  readonly tending?: () => TendingPolicy;
 }
 
 type Compacted = Awaited<ReturnType<typeof compactLog>>;
@@ -85,6 +88,9 @@ export class Db {
   readonly #onError: (error: unknown) => void;
   readonly #closers: (() => void)[] = [];
   #compacting: Promise<Compacted> | undefined;
+  readonly #policy: (() => TendingPolicy) | undefined;
+  readonly #tending: Tending;
+  readonly #closing = new AbortController();
 
   constructor(parts: DbParts) {
     this.storage = parts.storage;
@@ -110,7 +116,12 @@ export class Db {
       (doc) => this.#proofs.follow(doc),
       parts.onError,
     );
-    this.log.onCommit(() => this.projection.schedule());
+    this.#policy = parts.tending;
+    this.#tending = new Tending(this.log, () => this.#tend(), parts.onError);
+    this.log.onCommit(() => {
+      this.projection.schedule();
+      if (this.#policy) this.#tending.schedule();
+    });
     this.#write = {
       log: this.log,
       documents: this.documents,
@@ -300,6 +311,48 @@ export class Db {
     return this.#proofs.resting();
   }
 
+  /**
+   * Puts old commits into bundles and makes the saved forms that reads of those need, if there is enough of either
+   * by now. Happens by itself; resolves when what is due is done.
+   */
+  tend(): Promise<void> {
+    return this.#tending.run();
+  }
+
+  /** Gives true when there will be more to do though nobody writes. */
+  async #tend(): Promise<boolean> {
+    const policy = this.#policy?.();
+    if (!policy || policy.commits === 0 || this.#compacting) return false;
+    const upTo = dueUpTo(this.log, this.storage, policy);
+    // There may be enough that only has to become older.
+    if (upTo === undefined) return isEnough(this.log, this.storage, policy);
+    const packer = this.#packer();
+    const { packRecords } = packer;
+    let docs: ReadonlySet<string> = new Set();
+    const work = async (): Promise<Compacted> => {
+      const before = this.log.bytes();
+      try {
+        if (!packRecords) return { bundles: 0, commits: 0, before, after: before };
+        const most = Math.max(2, Math.min(TENDED_COMMITS, policy.commits));
+        const done = await this.log.bundleSingles(packRecords, { upTo, most, signal: this.#closing.signal });
+        docs = done.docs;
+        return { bundles: done.bundles, commits: done.commits, before, after: this.log.bytes() };
+      } finally {
+        await packer.end();
+      }
+    };
+    this.#compacting = work().finally(() => {
+      this.#compacting = undefined;
+    });
+    await this.#compacting;
+    for (const doc of docs) {
+      if (this.#closing.signal.aborted) return false;
+      // One that cannot be saved says so to whoever reads it.
+      await this.#proofs.keepSaved(doc).catch(this.#onError);
+    }
+    return packRecords !== undefined && isEnough(this.log, this.storage, policy);
+  }
+
   /** Puts commits into bundles: a hundredth of their space, every address still resolvable. One at a time. */
   compact(options: CompactOptions = {}): Promise<Compacted> {
     this.#compacting ??= compactLog(this.log, this.#packer, options).finally(() => {
@@ -327,6 +380,8 @@ export class Db {
         this.#onError(error);
       }
     }
+    this.#closing.abort();
+    await this.#tending.close();
     await this.#compacting?.catch(() => {});
     await this.projection.close();
     await this.#proofs.close();

@@ -20,6 +20,7 @@ import type { SnapshotRow } from "../store/sqlite-snapshots.ts";
 import { dropViews } from "../store/sqlite-views.ts";
 import { realWorld, type World } from "../world.ts";
 import { type Packer, startPacker } from "./compaction.ts";
+import { DEFAULT_TENDING, type TendingPolicy } from "./tending.ts";
 import { Db } from "./db.ts";
 import { isDerivedDamage } from "./derived-damage.ts";
 import { sqliteFiles, type DbFiles } from "./files.ts";
@@ -263,6 +264,22 @@ export class Engine {
     };
   }
 
+  /** How this server keeps a db. */
+  settingsOf(dbId: string): TendingPolicy {
+    const text = this.#table.setting(this.#row(dbId).dbId);
+    return text === undefined
+      ? DEFAULT_TENDING
+      : { ...DEFAULT_TENDING, ...(JSON.parse(text) as Partial<TendingPolicy>) };
+  }
+
+  /** What is left out stays as it is. Throws DB_NOT_FOUND, STORAGE_FULL, STORAGE_FAILED. */
+  setSettings(dbId: string, settings: Partial<TendingPolicy>): TendingPolicy {
+    const value = { ...this.settingsOf(dbId), ...settings };
+    this.#table.putSetting(dbId, JSON.stringify(value));
+    this.#open.get(dbId)?.db.tend().catch(this.#onError);
+    return value;
+  }
+
   /** Dbs in id order after `after`. */
   list(after: string, limit: number): DbRow[] {
     return this.#table.page(after, limit);
@@ -496,6 +513,7 @@ export class Engine {
         },
         log: this.#logOptions(),
         packer: this.#options.packer ?? startPacker,
+        tending: () => this.settingsOf(row.dbId),
       });
     } catch (error) {
       for (const file of opened) file.close();

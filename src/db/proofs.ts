@@ -95,7 +95,7 @@ export class Proofs {
   /** Makes the saved form of a document that has outgrown it. Throws what keeps it from being saved. */
   async keepSaved(doc: string): Promise<boolean> {
     const before = this.#context.log.state(doc);
-    if (!before || !this.#saved.wanted(before, true)) return false;
+    if (!before || !(this.#saved.wanted(before, true) || this.#saved.spread(before))) return false;
     await this.prove(doc);
     const state = this.#context.log.state(doc) as DocState;
     await this.#keep(state);

@@ -27,6 +27,12 @@ export class SavedForms {
     return this.#since(state) >= Math.max(LEAST, changes * (rests ? RESTS_SHARE : shareOf(changes)));
   }
 
+  /** Whether its changes since then lie in so many bundles that reading it anew would open too many. */
+  spread({ name, deleted }: DocState): boolean {
+    const saved = savedForm(this.#log, this.#views, name);
+    return !deleted && this.#log.bundlesAfter(name, saved?.seq ?? 0) > SPREAD;
+  }
+
   /** Changes since it was saved; before that happened in this process, as many as the db had commits since. */
   #since({ name, changes, last }: DocState): number {
     const known = this.#changes.get(name);
@@ -49,6 +55,8 @@ export function shareOf(changes: number): number {
 }
 
 const LEAST = 256;
+/** Bundles that a cold read may open for one document, each for some hundredths of a second. */
+const SPREAD = 2;
 const RESTS_SHARE = 1 / 20;
 /** Single changes that a cold read may have to go through: what a reader hardly notices. */
 const LARGE = 4096;

@@ -13,7 +13,7 @@ import { LogReader, type Place } from "./reader.ts";
 import { OpenedBundles } from "./opened-bundles.ts";
 import { Records } from "./records.ts";
 import { FoundDocs, type Below } from "./on-branches.ts";
-import { CATALOG_BATCH, noteBundles, recover, rowsIn } from "./recover.ts";
+import { CATALOG_BATCH, noteBundles, recover, rowsIn, rowsOf, type Touch } from "./recover.ts";
 import { stateOn } from "./row-states.ts";
 import { SERVER, rotationTxId } from "./signature.ts";
 import { changesIn, type StoredCommit } from "./stored-commit.ts";
@@ -192,6 +192,50 @@ export class Log extends LogReader {
     }
     this.tidy();
     return { bundles, commits: from - start };
+  }
+
+  /**
+   * Puts commits that stand alone into bundles of at most `most`, oldest first up to `upTo`, and leaves what does not
+   * fill one. No bundle is opened, nothing is decoded here, and others have their turn after each page. A crash
+   * between two bundles leaves the rest alone. `docs` are the names that the bundles write.
+   */
+  async bundleSingles(
+    pack: PackRecords,
+    { upTo, most, signal }: { readonly upTo: number; readonly most: number; readonly signal?: AbortSignal },
+  ): Promise<{ bundles: number; commits: number; docs: ReadonlySet<string> }> {
+    noteBundles(this.#storage, this.records, this.catalog);
+    const docs = new Set<string>();
+    const done = { bundles: 0, commits: 0, docs };
+    const end = Math.min(upTo, this.current.seq);
+    for (let from = this.catalog.bundledUpTo() + 1; from < end && !signal?.aborted;) {
+      const bodies: Uint8Array[] = [];
+      let bytes = 0;
+      while (bodies.length < most && bytes < BUNDLE_BYTES && from + bodies.length <= end) {
+        const next = from + bodies.length;
+        for (const { body } of this.#storage.page(
+          next,
+          Math.min(GATHERED, most - bodies.length, end - next + 1),
+        )) {
+          bodies.push(body);
+          bytes += body.length;
+        }
+        await nextTurn(this.world);
+      }
+      if (bodies.length < 2 || (bodies.length < most && bytes < BUNDLE_BYTES)) break;
+      const last = from + bodies.length - 1;
+      const { body, touched } = await pack(this.identity.uid, from, bodies);
+      if (signal?.aborted) break;
+      await this.#storage.replace(from, last, body);
+      this.records.forget();
+      this.catalog.fold([{ first: from, last, docs: rowsOf(this.catalog, touched) }]);
+      for (const touch of touched) for (const doc of touch.docs) docs.add(doc);
+      done.bundles += 1;
+      done.commits += bodies.length;
+      from = last + 1;
+      await nextTurn(this.world);
+    }
+    if (done.bundles > 0) this.tidy();
+    return done;
   }
 
   /** After the last full bundle: one that has room is made anew with what came since, if anything did. */
@@ -434,6 +478,13 @@ export type PackBundle = (
   commits: readonly StoredCommit[],
 ) => Promise<Uint8Array> | Uint8Array;
 
+/** Makes the bundle of records, the first of which is that of commit `from`, and says what they write. */
+export type PackRecords = (
+  uid: Uint8Array,
+  from: number,
+  bodies: readonly Uint8Array[],
+) => Promise<{ readonly body: Uint8Array; readonly touched: readonly Touch[] }>;
+
 export interface CompactOptions {
   /** Commits after this one stay as they are; the head when absent. */
   readonly upTo?: number;
@@ -476,4 +527,8 @@ function checkIsAt(after: Place, { seq, cid }: LogHead): void {
 /** Between two turns for others. */
 const SLICE_MS = 5;
 const GROUP_MAX = 512;
+/** Records read at once for a bundle: half a millisecond. */
+const GATHERED = 128;
+/** Records of one bundle, roughly. */
+const BUNDLE_BYTES = 8 * 1024 * 1024;
 const GROUP_BYTES = 8 * 1024 * 1024;

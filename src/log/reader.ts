@@ -477,6 +477,11 @@ export class LogReader {
     return this.catalog.bundlesOf(doc)[0] ?? 0;
   }
 
+  /** How many bundles have commits of `doc` on `main` after commit `seq`: a cold read opens them all. */
+  bundlesAfter(doc: string, seq: number): number {
+    return this.catalog.bundlesOf(doc).filter((last) => last > seq).length;
+  }
+
   /** The bundles with commits of `doc` on `main`, without commits of other branches; each costs about a tenth of a second. */
   *bundled(
     doc: string,

@@ -59,12 +59,31 @@ export function noteBundles(storage: LogStorage, records: Records, catalog: Cata
   catalog.fold(missing.map((range) => ({ ...range, docs: rowsIn(catalog, records.bundle(range.last)) })));
 }
 
+/** What one commit writes. */
+export interface Touch {
+  readonly branch: string;
+  readonly seq: number;
+  readonly docs: readonly string[];
+}
+
+export function touchesIn(commits: readonly StoredCommit[]): Touch[] {
+  return commits.map(({ commit: { branch, seq, entries } }) => ({
+    branch,
+    seq,
+    docs: entries.map(({ doc }) => doc),
+  }));
+}
+
 /** The rows of the catalog that commits touched, each once: of documents, and of branches once there are any. */
-export function rowsIn({ branches }: Catalog, commits: readonly StoredCommit[]): string[] {
+export function rowsIn(catalog: Catalog, commits: readonly StoredCommit[]): string[] {
+  return rowsOf(catalog, touchesIn(commits));
+}
+
+export function rowsOf({ branches }: Catalog, touched: readonly Touch[]): string[] {
   const rows = new Set<string>();
-  for (const { commit } of commits) {
-    const id = branches.any ? (branches.idOf(commit.branch, commit.seq) ?? 0) : 0;
-    for (const { doc } of commit.entries) rows.add(rowOf(id, doc));
+  for (const { branch, seq, docs } of touched) {
+    const id = branches.any ? (branches.idOf(branch, seq) ?? 0) : 0;
+    for (const doc of docs) rows.add(rowOf(id, doc));
     if (branches.any) rows.add(branchRow(id));
   }
   return [...rows];

@@ -73,6 +73,7 @@ export class DbTable {
       this.#sqlite
         .transaction(() => {
           this.#sqlite.prepare("DELETE FROM remote WHERE db_id = ?").run(dbId);
+          this.#sqlite.prepare("DELETE FROM setting WHERE db_id = ?").run(dbId);
           this.#sqlite.prepare("DELETE FROM snapshot WHERE db_id = ?").run(dbId);
           this.#sqlite.prepare("DELETE FROM db WHERE db_id = ?").run(dbId);
         })
@@ -116,6 +117,18 @@ export class DbTable {
 
   putRemote(dbId: string, url: string): void {
     this.#write("INSERT OR REPLACE INTO remote VALUES (?, ?, ?)", [dbId, url, rowSum([dbId, url])]);
+  }
+
+  /** What was set of a db, as JSON text; also undefined when it is damaged: the defaults hold then. */
+  setting(dbId: string): string | undefined {
+    const row = this.#read(() =>
+      this.#sqlite.prepare("SELECT value, sum FROM setting WHERE db_id = ?").get(dbId),
+    ) as { value: string; sum: number } | undefined;
+    return row && row.sum === rowSum([dbId, row.value]) ? row.value : undefined;
+  }
+
+  putSetting(dbId: string, value: string): void {
+    this.#write("INSERT OR REPLACE INTO setting VALUES (?, ?, ?)", [dbId, value, rowSum([dbId, value])]);
   }
 
   /** Begins a write and takes it back. Throws STORAGE_FULL, STORAGE_FAILED. */
