@@ -1,7 +1,7 @@
 import { createInterface } from "node:readline/promises";
 import type { Command } from "commander";
 import type * as z from "zod";
-import type { DbInfo, DbList } from "../protocol/wire.ts";
+import type { DbInfo, DbList, DbSettings } from "../protocol/wire.ts";
 import { clientCommand, dbPath, query, type ClientFlags } from "./client-command.ts";
 import { askJson, withConnection, type Connection } from "./connection.ts";
 import { usageError } from "./failure.ts";
@@ -9,6 +9,12 @@ import { fields, note, print, printJson, table } from "./output.ts";
 
 type Info = z.infer<typeof DbInfo>;
 type List = z.infer<typeof DbList>;
+type Settings = z.infer<typeof DbSettings>;
+type SettingsFlags = ClientFlags & {
+  readonly bundleCommits?: string;
+  readonly bundleBytes?: string;
+  readonly bundleAge?: string;
+};
 
 export function addDb(program: Command): void {
   const db = program.command("db").description("make, list, show and delete dbs");
@@ -56,6 +62,40 @@ export function addDb(program: Command): void {
 
   clientCommand(
     db
+      .command("settings <db>")
+      .description("show or change how this server keeps a db")
+      .option("--bundle-commits <number>", "put old commits into bundles once there are so many; 0: never")
+      .option("--bundle-bytes <number>", "or so many bytes of them")
+      .option("--bundle-age <duration>", "how old: 30d, 12h, 90m, or milliseconds"),
+    ["skald db settings shop", "skald db settings shop --bundle-commits 4096 --bundle-age 12h"],
+  ).action((name: string, flags: SettingsFlags) =>
+    withConnection(flags, async (connection) => {
+      const bundling = {
+        commits: wholeNumber(flags.bundleCommits, "--bundle-commits"),
+        bytes: wholeNumber(flags.bundleBytes, "--bundle-bytes"),
+        age_ms: milliseconds(flags.bundleAge),
+      };
+      const changes = Object.values(bundling).some((value) => value !== undefined);
+      const settings = await askJson<Settings>(connection, {
+        method: changes ? "PUT" : "GET",
+        path: `${dbPath(name)}/settings`,
+        ...(changes
+          ? {
+              headers: { "content-type": "application/json" },
+              body: Buffer.from(JSON.stringify({ bundling })),
+            }
+          : {}),
+      });
+      if (flags.json) return printJson(settings);
+      const { commits, bytes, age_ms: age } = settings.bundling ?? {};
+      return print(
+        fields({ "bundle commits": `${commits}`, "bundle bytes": `${bytes}`, "bundle age": `${age} ms` }),
+      );
+    }),
+  );
+
+  clientCommand(
+    db
       .command("delete <db>")
       .description("delete a db and all of its history, for ever")
       .option("--yes", "do not ask"),
@@ -86,6 +126,21 @@ export async function* listDbs(connection: Connection): AsyncGenerator<List["dbs
     yield* page.dbs;
     cursor = page.cursor ?? undefined;
   } while (cursor !== undefined);
+}
+
+function wholeNumber(text: string | undefined, option: string): number | undefined {
+  if (text === undefined || /^\d{1,15}$/.test(text)) return text === undefined ? undefined : Number(text);
+  throw usageError(`${option} takes a whole number, not "${text}".`);
+}
+
+const UNITS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000, "": 1 };
+
+function milliseconds(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const [, count, unit] = /^(\d{1,12})([dhm]?)$/.exec(text) ?? [];
+  if (count === undefined)
+    throw usageError(`--bundle-age takes 30d, 12h, 90m or milliseconds, not "${text}".`);
+  return Number(count) * (UNITS[unit ?? ""] as number);
 }
 
 /** Asks for the db's id when a person is there to answer. */

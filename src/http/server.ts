@@ -9,6 +9,7 @@ import { Connections } from "./connections.ts";
 import { branchRoutes } from "./branch-routes.ts";
 import { backupRoutes } from "./backup-routes.ts";
 import { dbRoutes } from "./db-routes.ts";
+import { settingsRoutes } from "./settings-routes.ts";
 import { restoreRoutes } from "./restore-routes.ts";
 import {
   dispatch,
@@ -47,6 +48,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
     routes: [
       ...dbRoutes,
       ...restoreRoutes,
+      ...settingsRoutes,
       ...docRoutes,
       ...importRoutes,
       txRoute,

@@ -114,6 +114,16 @@ export const DbInfo = z
   })
   .meta({ id: "DbInfo" });
 
+const Count = z.int().min(0);
+
+export const DbSettings = z
+  .strictObject({
+    bundling: z
+      .strictObject({ commits: Count.optional(), bytes: Count.optional(), age_ms: Count.optional() })
+      .optional(),
+  })
+  .meta({ id: "DbSettings" });
+
 export const DbList = z.object({
   dbs: z.array(z.object({ db: z.string(), created: Time })),
   cursor: z.string().nullable(),
@@ -437,9 +447,7 @@ export const ArchiveKindText = z.enum(["history", "state"]).meta({
     "`history`: every commit up to the point, under its address. `state`: the documents as they were there, each with its own history and nothing of the db's.",
 });
 
-const SnapshotName = z
-  .string()
-  .meta({ description: "Letters, digits, `.`, `_` and `-`." });
+const SnapshotName = z.string().meta({ description: "Letters, digits, `.`, `_` and `-`." });
 
 export const SnapshotRequest = z
   .strictObject({
@@ -530,13 +538,9 @@ export const SyncCompare = z
 
 export const BackupRequest = z
   .strictObject({
-    have: z
-      .array(SyncPlace)
-      .max(LIMITS.sync.places.value)
-      .default([])
-      .meta({
-        description: "Commits that the backup has; what comes goes on from the newest that is on this line.",
-      }),
+    have: z.array(SyncPlace).max(LIMITS.sync.places.value).default([]).meta({
+      description: "Commits that the backup has; what comes goes on from the newest that is on this line.",
+    }),
     known: SyncPlace.optional().meta({
       description: "The head of an earlier backup: the answer says whether it is on this line.",
     }),

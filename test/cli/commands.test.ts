@@ -57,6 +57,8 @@ test("every command works by --url", async () => {
   expect(await skald("restore-point shop 1 --dry-run --doc items/1")).toMatch(
     /would be changed \d, brought back 0/,
   );
+  await skald("db settings shop --bundle-commits 4096 --bundle-age 2h");
+  expect(await skald("db settings shop")).toMatch(/4096[^]*16777216[^]*7200000 ms/);
   expect(await skald("compact shop")).toMatch(/^1 bundles of 5 commits: \d+ KB -> \d+ KB\n$/);
   // A bundle that has room is made anew once something came since.
   expect(jsonOf(await skald("compact shop --json"))).toMatchObject([{ db: "shop", bundles: 0, commits: 0 }]);

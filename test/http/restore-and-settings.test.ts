@@ -34,6 +34,23 @@ test("a restore says what it would do, does it, and has nothing to do after", as
   expect(lastLine(again.text)).toMatchObject({ ok: true, seq: 6, commits: 0 });
 });
 
+test("settings of a db are shown, changed in part, and refused to who does not own it", async () => {
+  expect((await ask("GET", `${DB}/settings`)).json).toEqual({
+    bundling: { commits: 8192, bytes: 16_777_216, age_ms: 3_600_000 },
+  });
+  const set = (bundling: object, token?: string) =>
+    ask("PUT", `${DB}/settings`, { body: { bundling }, ...(token === undefined ? {} : { token }) });
+  expect((await set({ commits: 100 })).json).toEqual({
+    bundling: { commits: 100, bytes: 16_777_216, age_ms: 3_600_000 },
+  });
+  expect((await ask("GET", `${DB}/settings`)).json).toMatchObject({ bundling: { commits: 100 } });
+  for (const wrong of [{ commits: -1 }, { commits: 1.5 }, { commits: "1" }, { documents: 1 }])
+    expect((await set(wrong)).json["code"]).toBe("BAD_REQUEST");
+  const { token } = await ask.token(["notes:doc.write"]);
+  expect((await set({ commits: 1 }, token)).json["code"]).toBe("FORBIDDEN");
+  expect((await ask("PUT", `${API}/db/none/settings`, { body: {} })).json["code"]).toBe("DB_NOT_FOUND");
+});
+
 test("a restore that cannot be is refused before it begins", async () => {
   const code = async (body: object, token?: string): Promise<unknown> =>
     (await ask("POST", `${DB}/restore`, { body, ...(token === undefined ? {} : { token }) })).json["code"];
