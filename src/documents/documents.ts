@@ -10,6 +10,8 @@ import type {
   CheckResult,
   DiffJob,
   DiffResult,
+  DivergeJob,
+  DivergeResult,
   DocumentAt,
   DocumentsStats,
   ReadJob,
@@ -130,6 +132,12 @@ export class Documents {
       source,
       deadlineMs,
     );
+  }
+
+  /** What two sides of a merge both changed, to different values, since what both have. */
+  async diverge(job: DivergeJob): Promise<DivergeResult> {
+    const { docRef, heads, into, from, source, deadlineMs } = job;
+    return this.#pool.run({ kind: "diverge", docRef, heads, into, from }, source, deadlineMs);
   }
 
   /**

@@ -112,6 +112,35 @@ export interface DiffResult {
   patch: string;
 }
 
+/** What two sides of a merge both changed; `heads` are the tips of both together. */
+export interface DivergeJob extends DocumentAt {
+  /** Heads of the side that is merged into. */
+  into: string[];
+  /** Heads of the side that is merged. */
+  from: string[];
+}
+
+export interface DivergeResult {
+  divergences: Divergence[];
+}
+
+/** A place that both sides changed to different values. */
+export interface Divergence {
+  /** JSON pointer, in the merged document; of what is gone from it, where it was. */
+  path: string;
+  /** Whose value the merged document shows. */
+  winner: "into" | "from";
+  into: DivergentSide;
+  from: DivergentSide;
+}
+
+export interface DivergentSide {
+  /** JSON text; absent when this side has nothing there. */
+  json?: string;
+  /** Hash of the side's last change to it. */
+  change: string;
+}
+
 export interface SplitJob {
   bytes: Uint8Array;
   deadlineMs?: number;

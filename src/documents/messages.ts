@@ -6,6 +6,8 @@ import type {
   CheckResult,
   DiffJob,
   DiffResult,
+  DivergeJob,
+  DivergeResult,
   Edit,
   ReadJob,
   ReadResult,
@@ -27,6 +29,7 @@ export type Work =
   | ({ kind: "author" } & Sent<AuthorJob>)
   | ({ kind: "check" } & Sent<CheckJob>)
   | ({ kind: "diff"; heads: string[] } & Sent<DiffJob>)
+  | ({ kind: "diverge" } & Sent<DivergeJob>)
   | ({ kind: "split" } & Sent<SplitJob>);
 
 export interface Results {
@@ -35,6 +38,7 @@ export interface Results {
   author: AuthorResult;
   check: CheckResult;
   diff: DiffResult;
+  diverge: DivergeResult;
   split: SplitResult;
 }
 

@@ -2,6 +2,7 @@ import { SkaldError } from "../errors.ts";
 import { writeEdit } from "./author.ts";
 import type { LoadedDocuments } from "./cache.ts";
 import { createPatch } from "./diff.ts";
+import { divergencesOf } from "./divergence.ts";
 import {
   changeHash,
   copyOf,
@@ -11,7 +12,7 @@ import {
   missingHeads,
   sameHeads,
 } from "./handle.ts";
-import type { AuthorResult, CheckResult, ReadResult } from "./jobs.ts";
+import type { AuthorResult, CheckResult, DivergeResult, ReadResult } from "./jobs.ts";
 import { stringifyJson } from "./json-value.ts";
 import { conflictsOf, documentJson, project } from "./materialise.ts";
 import type { Work } from "./messages.ts";
@@ -83,6 +84,18 @@ export function performDiff(handle: Handle, work: WorkOf<"diff">): { patch: stri
   const before = documentJson(handle, viewHeads(handle, work.from));
   const after = documentJson(handle, viewHeads(handle, work.to));
   return { patch: stringifyJson(createPatch(before, after)) };
+}
+
+export function performDiverge(handle: Handle, work: WorkOf<"diverge">): DivergeResult {
+  const { heads, into, from } = work;
+  // A view of what holds more would be many times slower, and lists have no elements by name in it.
+  if (viewHeads(handle, heads) === undefined) return { divergences: divergencesOf(handle, into, from) };
+  const copy = copyAt(handle, heads);
+  try {
+    return { divergences: divergencesOf(copy, into, from) };
+  } finally {
+    copy.free();
+  }
 }
 
 /**

@@ -13,7 +13,7 @@ import {
   type ThreadState,
   type Work,
 } from "./messages.ts";
-import { performAuthor, performCheck, performDiff, performRead, performSave } from "./perform.ts";
+import { performAuthor, performCheck, performDiff, performDiverge, performRead, performSave } from "./perform.ts";
 import { beginJob, endJob } from "./progress.ts";
 import { splitFile } from "./split.ts";
 
@@ -153,6 +153,8 @@ export class DocumentThread {
         return performCheck(handle, work, () => (this.#spoiled = true));
       case "diff":
         return performDiff(handle, work);
+      case "diverge":
+        return performDiverge(handle, work);
       default:
         throw new SkaldError("INTERNAL", "Unknown document work.");
     }
