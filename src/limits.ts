@@ -63,6 +63,12 @@ export const LIMITS = {
   query: {
     pageItems: limit(1000, "items", "BAD_REQUEST", "`limit` of a page"),
     pointCharacters: limit(128, "characters", "BAD_REQUEST", "`at`, `since`, `from`, `to`, `branch`"),
+    diffPointCharacters: limit(
+      257,
+      "characters",
+      "BAD_REQUEST",
+      "`from`, `to` of a diff of a db: a branch, `@` and a point",
+    ),
     cursorCharacters: limit(2048, "characters", "BAD_REQUEST", "`cursor`"),
     prefixCharacters: limit(512, "characters", "BAD_REQUEST", "`prefix` of a list"),
     paths: limit(100, "items", "BAD_REQUEST", "`path`s of one read"),
@@ -178,6 +184,10 @@ export const LIMITS = {
     references: limit(8_000_000, "items", "CHANGE_TOO_LARGE", "operations replaced, deps of changes"),
     actors: limit(65_536, "items", "CHANGE_TOO_LARGE", "actors"),
     heads: limit(1024, "items", "CHANGE_TOO_LARGE", "heads"),
+  },
+  merge: {
+    conflicts: limit(10_000, "items", "shorter", "conflicts in the answer to a merge"),
+    branches: limit(1, "items", "BAD_REQUEST", "`merge_of` of a transaction, and `heads` of it"),
   },
   sync: {
     places: limit(256, "items", "BAD_REQUEST", "commits that one comparison names"),

@@ -8,6 +8,7 @@ import { addChecks } from "./db-checks.ts";
 import { addCheckpoint } from "./checkpoint-command.ts";
 import { addKey } from "./key-commands.ts";
 import { addDb } from "./db-commands.ts";
+import { addDiff } from "./diff-command.ts";
 import { addDoc } from "./doc-commands.ts";
 import { addExport } from "./export-command.ts";
 import { EXIT, asCliError, failureText } from "./failure.ts";
@@ -48,6 +49,7 @@ for (const add of [
   addServe,
   addDb,
   addDoc,
+  addDiff,
   addImport,
   addExport,
   addChanges,

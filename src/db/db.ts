@@ -1,5 +1,5 @@
 import { SkaldError } from "../errors.ts";
-import type { Documents } from "../documents/documents.ts";
+import type { Documents, SourceCallback } from "../documents/documents.ts";
 import type { Conflict } from "../documents/jobs.ts";
 import { signedCheckpoint, type Checkpoint } from "../ids/checkpoint.ts";
 import { cidFromString, looksLikeCid } from "../ids/cid.ts";
@@ -13,13 +13,15 @@ import type { CompactOptions, DocPoint, LogOptions, Receipt, StoredCommit } from
 import { DocumentsProjection } from "../projections/documents.ts";
 import type { CatalogTable, LogStorage } from "../store/contract.ts";
 import type { Views } from "../store/sqlite-views.ts";
+import { Comparisons, type BranchPoint } from "./compare.ts";
 import { compactLog, type Packer } from "./compaction.ts";
 import type { JsonCache } from "./json-cache.ts";
+import { mergeBranches, type MergeAnswer, type MergeRequest } from "./merge.ts";
 import { resolvePoint } from "./point.ts";
 import { Proofs } from "./proofs.ts";
 import { sourceOf } from "./source.ts";
 import { TENDED_COMMITS, Tending, dueUpTo, isEnough, type TendingPolicy } from "./tending.ts";
-import { earlierReceipt, writeTransaction, type TxRequest, type WriteContext } from "./write.ts";
+import { earlierReceipt, mergeWrites, writeTransaction, type TxRequest, type WriteContext } from "./write.ts";
 
 export interface DbParts {
   readonly storage: LogStorage;
@@ -77,6 +79,8 @@ export class Db {
   readonly log: Log;
   readonly views: Views;
   readonly projection: DocumentsProjection;
+  /** Which documents differ between two points. */
+  readonly comparisons: Comparisons;
   /** The Automerge workers, shared by all dbs. */
   readonly documents: Documents;
   /** Of this copy in its present life: another copy of the db may be open here, and have other commits under its seqs. */
@@ -95,6 +99,7 @@ export class Db {
   constructor(parts: DbParts) {
     this.storage = parts.storage;
     this.log = new Log(parts.storage, parts.catalog, { ...parts.log, onError: parts.onError });
+    this.comparisons = new Comparisons(this.log);
     this.#name = `${toHex(this.log.identity.actor)}-${this.log.epoch}`;
     this.views = parts.views;
     this.documents = parts.documents;
@@ -241,6 +246,65 @@ export class Db {
       });
     });
     return { patch, from: a, to: b };
+  }
+
+  /** The same (the patch alone) between points of any branches. */
+  diffBetween(doc: string, from: BranchPoint, to: BranchPoint): Promise<string> {
+    return this.#mended(doc, from.branch === to.branch ? from.branch : undefined, async () => {
+      await this.log.ready(from.branch, [doc]);
+      await this.log.ready(to.branch, [doc]);
+      const [before, after] = [from, to].map(({ branch, seq }) => this.log.stateAt(doc, seq, branch));
+      const { patch } = await this.documents.diff({
+        ...this.#between(doc, from, to),
+        from: [...(before && !before.deleted ? before.heads : [])],
+        to: [...(after && !after.deleted ? after.heads : [])],
+      });
+      return patch;
+    });
+  }
+
+  #between(
+    doc: string,
+    from: BranchPoint,
+    to: BranchPoint,
+  ): { readonly docRef: string; readonly source: SourceCallback } {
+    const own = ({ branch, seq }: BranchPoint) => ({
+      docRef: this.docRef(doc, branch),
+      source: sourceOf(this.log, this.views, doc, seq, branch),
+    });
+    if (from.branch === to.branch) return own(from.seq > to.seq ? from : to);
+    const [a, b] = [own(from), own(to)];
+    const source: SourceCallback = async () => {
+      const parts = await Promise.all([a.source([]), b.source([])]);
+      return { chunks: parts.flatMap(({ chunks }) => chunks) };
+    };
+    return { docRef: `${a.docRef} to ${b.docRef}`, source };
+  }
+
+  /** Writes changes together with what branch `from` has up to its commit `at` (an address; its head when absent). */
+  async mergeTx(request: TxRequest, from: string, at?: string): Promise<MergeAnswer> {
+    await this.locate(at);
+    const { author, branch = MAIN, clientTxId, message, reads, expectSeq, anyActor, dryRun } = request;
+    return this.merge({
+      author,
+      from,
+      into: branch,
+      writes: mergeWrites(this.log, request),
+      ...(at === undefined ? {} : { at: resolvePoint(this.log, at, from) }),
+      ...(clientTxId === undefined ? {} : { clientTxId }),
+      ...(message === undefined ? {} : { message }),
+      ...(reads === undefined ? {} : { reads }),
+      ...(expectSeq === undefined ? {} : { expectSeq }),
+      ...(anyActor === undefined ? {} : { anyActor }),
+      ...(dryRun === undefined ? {} : { dryRun }),
+    });
+  }
+
+  /** Merges a branch into another, and says what both sides changed. Throws what `Log.merge` throws. */
+  merge(request: MergeRequest): Promise<MergeAnswer> {
+    const docRef = (doc: string, branch: string): string => this.docRef(doc, branch);
+    const { log, views, documents } = this;
+    return mergeBranches({ log, views, documents, docRef }, request);
   }
 
   /**

@@ -16,6 +16,11 @@ export function parseTime(text: string): number | undefined {
   return Number.isNaN(time) ? undefined : time;
 }
 
+/** Whether a text has the form of a point, and so is no name. */
+export function looksLikePoint(text: string): boolean {
+  return /^\d{1,15}$/.test(text) || looksLikeCid(text) || parseTime(text) !== undefined;
+}
+
 /**
  * The seq that `at` names: a seq, a commit's address, or an RFC 3339 time, which means the last
  * commit at or before it. Undefined means the branch's head. On a db with branches a seq and an address have to be of the

@@ -214,7 +214,7 @@ function commit(context: WriteContext, request: TxRequest, writes: readonly DocW
 }
 
 function changesWrite(
-  { log }: WriteContext,
+  { log }: Pick<WriteContext, "log">,
   write: TxWrite & { readonly changes: readonly WrittenChange[] },
   branch: string | undefined,
 ): DocWrite {
@@ -250,6 +250,17 @@ function isOwn(log: Log, actor: string): boolean {
 
 function isChanges(write: TxWrite): write is TxWrite & { readonly changes: readonly WrittenChange[] } {
   return "changes" in write;
+}
+
+/** The writes of a transaction that merges a branch: changes, made by whoever merged. Throws BAD_REQUEST for edits. */
+export function mergeWrites(log: Log, request: TxRequest): DocWrite[] {
+  check(request);
+  return request.writes.map((write) => {
+    if (isChanges(write)) return changesWrite({ log }, write, request.branch);
+    throw new SkaldError("BAD_REQUEST", "What merges a branch writes changes, which build on both sides.", {
+      hint: "Merge first (POST …/branches/<branch>/merge), then write values.",
+    });
+  });
 }
 
 /** Throws TOO_LARGE when there are more of them. */

@@ -112,7 +112,7 @@ export interface DiffResult {
   patch: string;
 }
 
-/** What two sides of a merge both changed; `heads` are the tips of both together. */
+/** What two sides of a merge both changed; `heads` are those of both. */
 export interface DivergeJob extends DocumentAt {
   /** Heads of the side that is merged into. */
   into: string[];

@@ -90,7 +90,8 @@ export function performDiverge(handle: Handle, work: WorkOf<"diverge">): Diverge
   const { heads, into, from } = work;
   // A view of what holds more would be many times slower, and lists have no elements by name in it.
   if (viewHeads(handle, heads) === undefined) return { divergences: divergencesOf(handle, into, from) };
-  const copy = copyAt(handle, heads);
+  // These need not be tips: the one side's may be in the past of the other's.
+  const copy = handle.fork(undefined, heads);
   try {
     return { divergences: divergencesOf(copy, into, from) };
   } finally {

@@ -19,6 +19,7 @@ import {
   type DispatchContext,
   type RequestLog,
 } from "./dispatch.ts";
+import { diffRoutes } from "./diff-routes.ts";
 import { DOC_PATH, docRoutes } from "./doc-routes.ts";
 import { headRoutes } from "./head-routes.ts";
 import { keyRoutes } from "./key-routes.ts";
@@ -26,6 +27,7 @@ import { importRoutes } from "./import-routes.ts";
 import { feedRoutes } from "./feed-routes.ts";
 import { logRoutes } from "./log-routes.ts";
 import { openApiOf } from "./openapi.ts";
+import { mergeRoutes } from "./merge-routes.ts";
 import { opsRoutes } from "./ops-routes.ts";
 import { replicationRoutes } from "./replication-routes.ts";
 import type { Route, Services } from "./route.ts";
@@ -50,6 +52,8 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...restoreRoutes,
       ...settingsRoutes,
       ...docRoutes,
+      ...diffRoutes,
+      ...mergeRoutes,
       ...importRoutes,
       txRoute,
       ...branchRoutes,

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { allows } from "../auth/policy.ts";
-import { checkCount, type TxWrite } from "../db/write.ts";
+import { checkCount, type TxRequest as TxAsked, type TxWrite } from "../db/write.ts";
 import type { Db } from "../db/db.ts";
 import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
@@ -8,6 +8,7 @@ import { checkTxId, parseDocName } from "../ids/names.ts";
 import type { Receipt as LogReceipt } from "../log/log.ts";
 import { Receipt, TxRequest } from "../protocol/wire.ts";
 import { jsonText } from "./body.ts";
+import { mayMerge, mergeAnswer } from "./merge-answer.ts";
 import { itemTexts, memberTexts } from "./json-source.ts";
 import { cursorAt, iso } from "./point.ts";
 import { json, type Call, type Route } from "./route.ts";
@@ -42,8 +43,10 @@ export const txRoute: Route = {
       if (!allows(call.principal, "doc.read", db, read.doc)) throw forbidden("doc.read", db, read.doc);
     }
     const clientTxId = request.client_tx_id ?? idempotencyKey(call);
+    const [mergeOf] = request.merge_of ?? [];
+    if (mergeOf) mayMerge(call, db);
     return call.db(async (open) => {
-      const receipt = await open.tx({
+      const asked: TxAsked = {
         author: call.principal.subject,
         writes: writesOf(request, call.body.bytes),
         dryRun: call.query["dry_run"] === "true",
@@ -53,7 +56,9 @@ export const txRoute: Route = {
         ...(request.message === undefined ? {} : { message: request.message }),
         ...(request.reads === undefined ? {} : { reads: request.reads }),
         ...(request.expect_seq === undefined ? {} : { expectSeq: request.expect_seq }),
-      });
+      };
+      if (mergeOf) return mergeAnswer(open, await open.mergeTx(asked, mergeOf.branch, mergeOf.heads[0]));
+      const receipt = await open.tx(asked);
       return json(200, receiptJson(open, receipt));
     });
   },

@@ -1,10 +1,10 @@
 import { checkBranchName } from "../ids/names.ts";
 import { isSkaldError } from "../errors.ts";
 import { CODEC_RAW, cidCodec } from "../ids/cid.ts";
-import { isInPast, MAIN, type Branch, type Branches } from "./branches.ts";
+import { isInPast, MAIN, mergedWith, type Branch, type Branches } from "./branches.ts";
 import type { Commit } from "./commit.ts";
 import { decodeEvent, encodeEvent, type Event } from "./event.ts";
-import { isMerge } from "./merged.ts";
+import { isMerge, joins } from "./merged.ts";
 
 /** What makes a branch, closes or deletes it: one event, in a commit on that branch which does nothing else. */
 export type BranchEvent =
@@ -14,6 +14,33 @@ export type BranchEvent =
 
 export function encodeBranchEvent(event: BranchEvent): Uint8Array {
   return encodeEvent({ ...event });
+}
+
+/**
+ * What a merge of a branch into another says: which branch, and up to which commit of it, which is its second parent. One
+ * merge may take several commits; `continues` says how many came before this one.
+ */
+export interface MergeEvent {
+  readonly type: "branch.merge";
+  readonly from: string;
+  readonly seq: number;
+  readonly continues?: number;
+}
+
+export function encodeMergeEvent({ type, from, seq, continues }: MergeEvent): Uint8Array {
+  return encodeEvent({ type, from, seq, continues });
+}
+
+/** The event of a merge of a branch. Undefined for any other commit. */
+export function mergeEventIn({ commit, blocks }: WithBlocks): MergeEvent | undefined {
+  if (!joins(commit) || isMerge(commit) || commit.events.length !== 1) return undefined;
+  const block = blocks.at(-1);
+  const event = block && block.length > 0 ? readEvent(block) : undefined;
+  if (event?.type !== "branch.merge") return undefined;
+  const { type: _type, from, seq, continues, ...rest } = event;
+  if (Object.keys(rest).length > 0 || typeof from !== "string" || typeof seq !== "number") return undefined;
+  if (continues !== undefined && (typeof continues !== "number" || continues === 0)) return undefined;
+  return { type: "branch.merge", from, seq, ...(continues === undefined ? {} : { continues }) };
 }
 
 /** A commit with its blocks. */
@@ -125,23 +152,52 @@ export function brokenLinks(
   return undefined;
 }
 
+/**
+ * What keeps a commit from being the merge that it says it is, in words that begin with "it" or "its"; undefined when
+ * nothing does, or when it is none and says so. What it brings is not looked at.
+ */
+export function brokenMerge(
+  commit: Commit,
+  event: MergeEvent | undefined,
+  { branches, is, branchAt }: Before,
+): string | undefined {
+  if (!event) return joins(commit) && !isMerge(commit) ? "it has two parents and merges nothing" : undefined;
+  const from = mergedBranch(event, branches);
+  if (!from || event.seq >= commit.seq || branchAt(event.seq) !== from.id)
+    return "it merges a commit that is not of the branch it names";
+  if (from.id === branches.named(commit.branch)?.id) return "it merges a branch into itself";
+  const [, second] = commit.parents;
+  return second && is(event.seq, second) === false ? "its second parent is another commit" : undefined;
+}
+
+function mergedBranch({ from, seq }: MergeEvent, branches: Branches): Branch | undefined {
+  const id = branches.idOf(from, seq);
+  return id === undefined ? undefined : branches.get(id);
+}
+
 /** The branch as a commit leaves it that was found to follow the ones before. */
 export function branchAfter(
   { branch: name, seq }: Pick<Commit, "branch" | "seq">,
   event: BranchEvent | undefined,
   cid: Uint8Array,
   branches: Branches,
+  merge?: MergeEvent,
 ): Branch {
   if (event?.type === "branch.create") {
-    const parent = branches.named(event.from)?.id ?? 0;
-    return { id: seq, name, parent, fork: event.seq, head: seq, headCid: cid, closed: 0, deleted: 0 };
+    const parent = branches.named(event.from) ?? branches.main;
+    // Of an older point nobody knows what it had: some is looked at again when it is merged.
+    const merged = event.seq === parent.head ? parent.merged : new Map<number, number>();
+    const made = { id: seq, name, parent: parent.id, fork: event.seq, head: seq, headCid: cid };
+    return { ...made, closed: 0, deleted: 0, merged };
   }
   const before = branches.named(name) ?? branches.main;
+  const from = merge && mergedBranch(merge, branches);
   return {
     ...before,
     head: seq,
     headCid: cid,
     ...(event?.type === "branch.close" ? { closed: seq } : {}),
     ...(event?.type === "branch.delete" ? { deleted: seq } : {}),
+    ...(merge && from ? { merged: mergedWith(branches, before, from, merge.seq) } : {}),
   };
 }

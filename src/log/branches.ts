@@ -21,7 +21,11 @@ export interface Branch {
   /** Seqs of the commits that closed and deleted it, 0 before. */
   readonly closed: number;
   readonly deleted: number;
+  /** Up to which commit of other branches it has what they wrote, by branch, as far as merges brought it. */
+  readonly merged: ReadonlyMap<number, number>;
 }
+
+const NOTHING: ReadonlyMap<number, number> = new Map();
 
 export const MAIN = "main";
 
@@ -34,6 +38,7 @@ const EMPTY: Branch = {
   headCid: undefined,
   closed: 0,
   deleted: 0,
+  merged: NOTHING,
 };
 
 /** All branches there ever were; on top of others, what a group of commits will make of them. */
@@ -147,6 +152,33 @@ export function* pastOf(branches: Branches, id: number, upTo = Infinity): Genera
   }
 }
 
+/** Up to which commit of each branch another one has what they wrote: by its past, and by what was merged into it. */
+export function knownTo(branches: Branches, id: number): Map<number, number> {
+  const known = new Map(branches.get(id)?.merged);
+  for (const stretch of pastOf(branches, id)) atLeast(known, stretch.id, stretch.upTo);
+  return known;
+}
+
+/** `merged` of a branch once it has all of another up to that one's commit `seq`. */
+export function mergedWith(
+  branches: Branches,
+  into: Branch,
+  from: Branch,
+  seq: number,
+): ReadonlyMap<number, number> {
+  const merged = new Map(into.merged);
+  for (const stretch of pastOf(branches, from.id, seq)) atLeast(merged, stretch.id, stretch.upTo);
+  // What was merged into it since is not told apart.
+  if (seq === from.head) for (const [id, upTo] of from.merged) atLeast(merged, id, upTo);
+  for (const stretch of pastOf(branches, into.id))
+    if ((merged.get(stretch.id) ?? 0) <= stretch.upTo) merged.delete(stretch.id);
+  return merged;
+}
+
+function atLeast(known: Map<number, number>, id: number, upTo: number): void {
+  if (upTo > (known.get(id) ?? 0)) known.set(id, upTo);
+}
+
 /** Whether commit `seq`, which is of branch `of`, is in the past of branch `id`, or on it. */
 export function isInPast(branches: Branches, id: number, seq: number, of: number): boolean {
   if (of === id) return true;
@@ -208,7 +240,7 @@ const writer = new CborWriter();
 export function encodeBranch(branch: Branch): Uint8Array {
   const w = writer;
   w.reset();
-  w.array(8);
+  w.array(branch.merged.size > 0 ? 9 : 8);
   w.uint(branch.id);
   w.text(branch.name);
   w.uint(branch.parent);
@@ -217,6 +249,13 @@ export function encodeBranch(branch: Branch): Uint8Array {
   w.bytes(branch.headCid ?? new Uint8Array(0));
   w.uint(branch.closed);
   w.uint(branch.deleted);
+  if (branch.merged.size > 0) {
+    w.array(branch.merged.size * 2);
+    for (const [id, upTo] of [...branch.merged].sort(([a], [b]) => a - b)) {
+      w.uint(id);
+      w.uint(upTo);
+    }
+  }
   return w.take();
 }
 
@@ -224,13 +263,16 @@ export function encodeBranch(branch: Branch): Uint8Array {
 export function decodeBranch(bytes: Uint8Array): Branch {
   try {
     const r = new CborReader(bytes);
-    if (r.array() !== 8) throw new RangeError("a row has other parts");
+    const parts = r.array();
+    if (parts !== 8 && parts !== 9) throw new RangeError("a row has other parts");
     const [id, name, parent, fork, head] = [r.uint(), r.text(), r.uint(), r.uint(), r.uint()];
     const cid = r.bytes();
     const [closed, deleted] = [r.uint(), r.uint()];
+    const merged = new Map<number, number>();
+    if (parts === 9) for (let left = r.array(); left > 0; left -= 2) merged.set(r.uint(), r.uint());
     r.end();
     const headCid = cid.length > 0 ? cid : undefined;
-    return { id, name, parent, fork, head, headCid, closed, deleted };
+    return { id, name, parent, fork, head, headCid, closed, deleted, merged };
   } catch (cause) {
     throw new SkaldError("DERIVED_DAMAGED", "The catalog's row of a branch is not one.", { cause });
   }

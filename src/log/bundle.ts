@@ -6,7 +6,7 @@ import { blake3, fromHex, toHex } from "../ids/hash.ts";
 import { packChanges, unpackChanges } from "./change-pack.ts";
 import { readTrustedHeader } from "./change.ts";
 import { encodeCommit, type Commit, type CommitEntry } from "./commit.ts";
-import { isMerge } from "./merged.ts";
+import { joins } from "./merged.ts";
 import type { StoredCommit } from "./stored-commit.ts";
 
 /**
@@ -291,7 +291,7 @@ function firstBases(commits: readonly StoredCommit[]): (readonly string[])[] {
 
 /** Of merges their second parents, and which of their events are commits. Nothing when there is none. */
 function putMerges(w: CborWriter, commits: readonly StoredCommit[], always: boolean): void {
-  const merges = commits.flatMap(({ commit }, i) => (isMerge(commit) ? [{ commit, i }] : []));
+  const merges = commits.flatMap(({ commit }, i) => (joins(commit) ? [{ commit, i }] : []));
   if (merges.length === 0 && !always) return;
   w.array(merges.length);
   for (const { commit, i } of merges) {

@@ -188,6 +188,17 @@ export class Catalog {
       .slice(0, limit);
   }
 
+  /** Rows with this prefix that commits after `after` touched, in name order. Costs as much as there are rows. */
+  touchedRows(prefix: string, after: number): string[] {
+    const rows: string[] = [];
+    for (let from = ""; ;) {
+      const page = this.listRows(prefix, from, ROWS_PAGE, true);
+      for (const { name, last } of page) if (last > after) rows.push(name);
+      if (page.length < ROWS_PAGE) return rows;
+      from = page.at(-1)?.name ?? "";
+    }
+  }
+
   /** Names of documents touched by commits from `from` on, in no order, at most `limit`. */
   touchedSince(from: number, limit: number): string[] {
     const names = new Set<string>();
@@ -386,6 +397,8 @@ export class Catalog {
   }
 }
 
+const ROWS_PAGE = 1000;
+
 /** What a stage stands on: the catalog, or the catalog as it was. */
 export type StageBase = Pick<Catalog, "doc" | "find" | "receipt" | "flushes" | "branches" | "rowsOf">;
 
@@ -451,7 +464,8 @@ export class Stage implements DocStage {
     const { state } = touched;
     if (state.first === 0) state.first = seq;
     state.last = seq;
-    touched.touches.push(seq);
+    // A merge with changes on top writes a document twice in one commit.
+    if (touched.touches.at(-1) !== seq) touched.touches.push(seq);
     return state;
   }
 

@@ -9,12 +9,27 @@ import {
   branchEventIn,
   brokenBranch,
   brokenLinks,
+  brokenMerge,
   encodeBranchEvent,
+  encodeMergeEvent,
+  mergeEventIn,
   type Before,
   type BranchEvent,
+  type MergeEvent,
 } from "./branch-events.ts";
-import { openBranch, planStep } from "./branch-steps.ts";
-import { MAIN } from "./branches.ts";
+import {
+  checkApart,
+  hasChange,
+  isFastForward,
+  leftOut,
+  MERGE_BYTES,
+  missingCommits,
+  planMerge,
+  type BranchMerge,
+  type MergeGround,
+} from "./branch-merge.ts";
+import { branchNotFound, openBranch, otherBranch, planStep } from "./branch-steps.ts";
+import { isInPast, MAIN, type Branch } from "./branches.ts";
 import { prefixOf, type DocStage, type Stage } from "./catalog.ts";
 import { readTrustedHeader, type ChangeHeader } from "./change.ts";
 import { encodeCommit, type Commit, type CommitEntry } from "./commit.ts";
@@ -34,6 +49,7 @@ import { writeRecord } from "./record.ts";
 import { SERVER, isRotationTxId, rotationTxId, signCommit, wrongSignature } from "./signature.ts";
 import { bodyOf, headersIn, type StoredCommit } from "./stored-commit.ts";
 import {
+  expectHeads,
   planTransaction,
   stageWrites,
   type BranchStep,
@@ -77,6 +93,15 @@ export interface Added {
 
 /** A record of another server's, or the commit in one. */
 export type Received = Uint8Array | StoredCommit;
+
+/** A merge of a branch as it stands in a group. */
+export interface MergedBranch extends Added {
+  /** The commits it was made of, oldest first; none when there was nothing to merge. */
+  readonly commits: readonly StoredCommit[];
+  /** Commit of the branch up to which it was merged. */
+  readonly from: number;
+  readonly fastForward: boolean;
+}
 
 /** Transactions that will share one append, each checked on top of the ones before. */
 export class Group {
@@ -145,7 +170,7 @@ export class Group {
     for (const event of commit.events) this.stage.addresses.add(prefixOf(toHex(cidDigest(event))), seq);
     if (tx.clientTxId !== "") this.stage.addReceipt(tx.author, tx.clientTxId, seq);
     if (isRotationTxId(tx.author, tx.clientTxId)) this.#signer = undefined;
-    this.#keep({ cid, bytes, commit, blocks, clientTxId: tx.clientTxId }, body, step);
+    this.#keep({ cid, bytes, commit, blocks, clientTxId: tx.clientTxId }, body, { step });
     return { cid, seq, time: commit.time, entries: commit.entries, duplicate: false, bytes: body.length };
   }
 
@@ -153,10 +178,14 @@ export class Group {
     return planStep(name, step, this.stage.branches, this.head.seq, this.#before().branchAt);
   }
 
-  #keep(stored: StoredCommit, body: Uint8Array, step: BranchEvent | undefined): void {
+  #keep(
+    stored: StoredCommit,
+    body: Uint8Array,
+    { step, merge }: { step?: BranchEvent | undefined; merge?: MergeEvent | undefined } = {},
+  ): void {
     const { cid, commit } = stored;
     const { seq, time } = commit;
-    this.stage.putBranch(branchAfter(commit, step, cid, this.stage.branches));
+    this.stage.putBranch(branchAfter(commit, step, cid, this.stage.branches, merge));
     this.records.push({ seq, body });
     this.#own.set(seq, stored);
     this.head = { seq, cid, time };
@@ -206,8 +235,12 @@ export class Group {
       throw receivedInvalid(seq, "it is of another db");
     if (commit.time < this.head.time) throw receivedInvalid(seq, "it is older than the commit before it");
     const step = branchEventIn(stored);
+    const merge = mergeEventIn(stored);
+    const before = this.#before();
     const broken =
-      brokenBranch(commit, step, this.#before()) ?? brokenLinks(commit, step, this.#before(), this.head.cid);
+      brokenBranch(commit, step, before) ??
+      brokenLinks(commit, step, before, this.head.cid) ??
+      brokenMerge(commit, merge, before);
     if (broken !== undefined) throw receivedInvalid(seq, broken);
     if (clientTxId !== "" && this.stage.receipt(commit.author, clientTxId) !== undefined)
       throw receivedInvalid(seq, `its client_tx_id ${clientTxId} has another commit`);
@@ -216,7 +249,11 @@ export class Group {
     let entries: readonly CommitEntry[];
     try {
       const id = step ? 0 : (this.stage.branches.named(commit.branch)?.id ?? 0);
-      entries = isMerge(commit) ? this.#replayMerge(stored, seq) : this.#replay(stored, seq, id);
+      entries = isMerge(commit)
+        ? this.#replayMerge(stored, seq)
+        : merge
+          ? this.#replayBranchMerge(stored, merge, seq, id)
+          : this.#replay(stored, seq, id);
     } catch (error) {
       if (!isSkaldError(error) || error.code === "SYNC_INVALID" || !BLAMES_THE_SENDER(error.status))
         throw error;
@@ -228,7 +265,7 @@ export class Group {
     if (clientTxId !== "") this.stage.addReceipt(commit.author, clientTxId, seq);
     stageMerged(stored, this.stage);
     this.#signer = undefined;
-    this.#keep(stored, isOpen ? bodyOf(received) : received, step);
+    this.#keep(stored, isOpen ? bodyOf(received) : received, { step, merge });
   }
 
   /** Lets go of the commits so far, which `stored` finds from now on. */
@@ -250,7 +287,13 @@ export class Group {
     const planned: PlannedWrite[] = [];
     for (const brought of broughtBy(run)) {
       const gone = deleted(brought.doc, brought.deleted);
-      const write = planBrought(brought, gone, this.stage, this.#lookup(0), (doc) => this.#counting(doc, 0));
+      const write = planBrought(
+        brought,
+        () => gone,
+        this.stage,
+        this.#lookup(0),
+        (doc) => this.#counting(doc, 0),
+      );
       if (write) planned.push(write);
     }
     const entries = stageWrites(planned, author, seq, this.stage);
@@ -277,7 +320,7 @@ export class Group {
     this.stage.addresses.add(prefixOf(toHex(digest)), seq);
     stageMerged(stored, this.stage);
     this.#signer = undefined;
-    this.#keep(stored, record.body, undefined);
+    this.#keep(stored, record.body);
   }
 
   #signed(commit: Commit): Commit {
@@ -320,9 +363,13 @@ export class Group {
         return change;
       });
       const { doc, deleted = false, refused = [] } = entry;
-      const brought = { doc, changes, principals, refused: new Set(refused), deleted };
-      const write = planBrought(brought, deleted, this.stage, this.#lookup(0), (name) =>
-        this.#counting(name, 0),
+      const brought = { doc, changes, principals, refused: new Set(refused), deleted, restored: false };
+      const write = planBrought(
+        brought,
+        () => deleted,
+        this.stage,
+        this.#lookup(0),
+        (name) => this.#counting(name, 0),
       );
       if (write?.fresh.length !== changes.length)
         throw receivedInvalid(seq, `it brings what ${doc} has already`);
@@ -338,6 +385,272 @@ export class Group {
         if (lost !== undefined) throw receivedInvalid(seq, `it leaves out ${lost} of ${doc}`);
       }
     }
+    return entries;
+  }
+
+  /**
+   * Merges a branch into another. Yields now and then; nothing else may be added meanwhile. Throws BRANCH_NOT_FOUND,
+   * BRANCH_CLOSED, and what `add` throws; then the group is no good any more.
+   */
+  *mergeBranch(request: BranchMerge): Generator<void, MergedBranch> {
+    const { author, clientTxId, writes = [], reads, expectSeq, message } = request;
+    if (clientTxId !== "") {
+      const seq = this.stage.receipt(author, clientTxId);
+      if (seq !== undefined) {
+        // With nothing to merge it was a write like any other.
+        if (writes.length === 0 || mergeEventIn(this.#commit(seq))) return this.#repeatMerge(request, seq);
+        return { ...this.#plain(request), commits: [], from: 0, fastForward: false };
+      }
+    }
+    const into = openBranch(request.into, this.stage.branches);
+    const from = this.stage.branches.named(request.from);
+    if (!from) throw branchNotFound(request.from);
+    checkApart(from, into);
+    const upTo = this.#mergedUpTo(request, from);
+    const stage = this.#on.stage(into.id);
+    const lookup = this.#lookup(into.id);
+    // For what it says of reads, the seq and texts.
+    const asked = { author, clientTxId: "", writes: [], ...(reads ? { reads } : {}) };
+    planTransaction(
+      {
+        ...asked,
+        ...(expectSeq === undefined ? {} : { expectSeq }),
+        ...(message === undefined ? {} : { message }),
+      },
+      stage,
+      lookup,
+    );
+    for (const { doc, base } of writes) if (base) expectHeads(doc, base, stage.doc(doc), this.#identity.uid);
+    const fastForward = isFastForward(this.#ground(), from, into);
+    const before = this.#headOf(into.name);
+    if (!before) {
+      throw new SkaldError(
+        "BAD_REQUEST",
+        `The branch ${into.name} has no commit yet, and a merge follows one.`,
+        {
+          hint: "Write something there first.",
+        },
+      );
+    }
+    const commits: StoredCommit[] = [];
+    const seqs = missingCommits(this.#ground(), from, upTo, into);
+    // It has all of that branch, so this is a write like any other.
+    const plain = seqs.length === 0 && writes.length > 0 ? this.#plain(request) : undefined;
+    for (let i = 0; i < seqs.length;) {
+      const { run, next } = this.#runAt(seqs, i);
+      i = next;
+      yield;
+      const planned = yield* planMerge(this.#ground(), run, from, into);
+      const isLast = i >= seqs.length;
+      const more = isLast && (writes.length > 0 || commits.length > 0);
+      if (planned.length > 0 || more)
+        commits.push(this.#merge(request, into, run, planned, commits.length, isLast));
+    }
+    if (request.close && from.closed === 0)
+      this.add({ author, clientTxId: "", writes: [], branch: from.name, step: { kind: "close" } });
+    if (plain) return { ...plain, commits, from: upTo, fastForward };
+    const made = commits.at(-1);
+    const entries = commits.flatMap(({ commit }) => commit.entries);
+    const bytes = this.records.reduce((sum, { body }) => sum + body.length, 0);
+    const found = { entries, commits, from: upTo, fastForward, bytes };
+    if (made)
+      return { ...found, cid: made.cid, seq: made.commit.seq, time: made.commit.time, duplicate: false };
+    const at = this.stage.branches.get(into.id)?.head ?? 0;
+    const time = at > 0 ? this.#commit(at).commit.time : this.head.time;
+    return { ...found, cid: before, seq: at, time, duplicate: true };
+  }
+
+  #plain({ author, clientTxId, into, writes = [], message, anyActor }: BranchMerge): Added {
+    return this.add({
+      author,
+      clientTxId,
+      branch: into,
+      writes,
+      ...(message === undefined ? {} : { message }),
+      ...(anyActor === undefined ? {} : { anyActor }),
+    });
+  }
+
+  #mergedUpTo({ at }: BranchMerge, from: Branch): number {
+    if (at === undefined) return from.head;
+    const branchAt = this.#before().branchAt(at);
+    if (at < 1 || at > this.head.seq || !isInPast(this.stage.branches, from.id, at, branchAt))
+      throw otherBranch(String(at), from.name);
+    return at;
+  }
+
+  /** As many of these commits as make one merge, at least one. */
+  #runAt(seqs: readonly number[], start: number): { run: StoredCommit[]; next: number } {
+    const run: StoredCommit[] = [];
+    let bytes = 0;
+    let next = start;
+    for (; next < seqs.length; next += 1) {
+      const stored = this.#commit(seqs[next] as number);
+      bytes += stored.bytes.length + stored.blocks.reduce((sum, block) => sum + block.length, 0);
+      if (run.length > 0 && bytes > MERGE_BYTES) break;
+      run.push(stored);
+    }
+    return { run, next };
+  }
+
+  /** One commit of a merge: what a run of commits brings and, at its end, what the caller has on top. */
+  #merge(
+    request: BranchMerge,
+    into: Branch,
+    run: readonly StoredCommit[],
+    planned: readonly PlannedWrite[],
+    continues: number,
+    isLast: boolean,
+  ): StoredCommit {
+    const { author, message, anyActor } = request;
+    const stage = this.#on.stage(into.id);
+    const seq = this.head.seq + 1;
+    const entries = new Map<string, { entry: CommitEntry; blocks: Uint8Array[] }>();
+    const put = (writes: readonly PlannedWrite[]): void => {
+      stageWrites(writes, author, seq, stage).forEach((entry, i) => {
+        const blocks = (writes[i] as PlannedWrite).fresh.map(({ bytes }) => bytes);
+        const first = entries.get(entry.doc);
+        entries.set(entry.doc, first ? onTop(first, entry, blocks) : { entry, blocks });
+      });
+    };
+    put(planned);
+    if (isLast) {
+      const writes = (request.writes ?? []).map(({ base: _base, ...write }) => write);
+      const tx = { author, clientTxId: "", writes, ...(anyActor === undefined ? {} : { anyActor }) };
+      put(planTransaction(tx, stage, this.#lookup(into.id)));
+    }
+    const last = run.at(-1) as StoredCommit;
+    const parent = this.#headOf(into.name) as Uint8Array;
+    const merge: MergeEvent = {
+      type: "branch.merge",
+      from: last.commit.branch,
+      seq: last.commit.seq,
+      ...(continues > 0 ? { continues } : {}),
+    };
+    const event = encodeMergeEvent(merge);
+    const commit = this.#signed({
+      version: 1,
+      db: this.#identity.uid,
+      branch: into.name,
+      seq,
+      parents: [parent, last.cid],
+      ...this.#line(parent),
+      time: Math.max(this.#world.now(), this.head.time),
+      author,
+      entries: [...entries.values()].map(({ entry }) => entry),
+      events: [cidOf(CODEC_RAW, event)],
+      ...(message === undefined ? {} : { message }),
+    });
+    const bytes = encodeCommit(commit);
+    const digest = blake3(bytes);
+    const clientTxId = isLast ? request.clientTxId : "";
+    const changes = [...entries.values()].flatMap(({ blocks }) => blocks);
+    const { body, blocks } = writeRecord({
+      digest,
+      commit: bytes,
+      blocks: [...changes, event],
+      clientTxId,
+    });
+    const stored = { cid: cidFromDigest(CODEC_DAG_CBOR, digest), bytes, commit, blocks, clientTxId };
+    this.stage.addresses.add(prefixOf(toHex(digest)), seq);
+    for (const cid of commit.events) this.stage.addresses.add(prefixOf(toHex(cidDigest(cid))), seq);
+    if (clientTxId !== "") this.stage.addReceipt(author, clientTxId, seq);
+    this.#keep(stored, body, { merge });
+    return stored;
+  }
+
+  #repeatMerge({ from, into, clientTxId }: BranchMerge, seq: number): MergedBranch {
+    const commits = [this.#commit(seq)];
+    const [last] = commits as [StoredCommit];
+    const merge = mergeEventIn(last);
+    if (last.commit.branch !== into || !merge) {
+      throw new SkaldError("TX_ID_REUSED", `The client_tx_id ${clientTxId} was used for something else.`, {
+        details: { seq, commit: cidToString(last.cid) },
+      });
+    }
+    // The commits of one merge stand one behind the other.
+    for (let left = merge.continues ?? 0; left > 0; left -= 1) {
+      const [first] = commits as [StoredCommit];
+      commits.unshift(this.#commit(first.commit.seq - 1));
+    }
+    const entries = commits.flatMap(({ commit }) => commit.entries);
+    const { cid, commit } = last;
+    const { branches } = this.stage;
+    const known = branches.named(from);
+    if (known && !isInPast(branches, known.id, merge.seq, branches.idOf(merge.from, merge.seq) ?? -1))
+      throw new SkaldError("TX_ID_REUSED", `The client_tx_id ${clientTxId} merged another branch.`, {
+        details: { seq, commit: cidToString(cid) },
+      });
+    return {
+      cid,
+      seq,
+      time: commit.time,
+      entries,
+      commits,
+      from: merge.seq,
+      fastForward: false,
+      bytes: 0,
+      duplicate: true,
+    };
+  }
+
+  #ground(): MergeGround {
+    return {
+      stage: this.stage,
+      on: this.#on,
+      commit: (seq) => this.#commit(seq),
+      lookup: (id) => this.#lookup(id),
+      counting: (doc, id) => this.#counting(doc, id),
+      commitsOn: (id, after, upTo) => this.#on.commitsOn(id, after, upTo),
+    };
+  }
+
+  /** The same steps as a merge, with what it says of deletions and of changes set aside taken as it is and checked. */
+  #replayBranchMerge(
+    { commit, blocks }: StoredCommit,
+    merge: MergeEvent,
+    seq: number,
+    id: number,
+  ): readonly CommitEntry[] {
+    const { branches } = this.stage;
+    const stage = this.#on.stage(id);
+    const into = branches.get(id) as Branch;
+    const from = branches.get(branches.idOf(merge.from, merge.seq) as number) as Branch;
+    const ground = this.#ground();
+    const run = missingCommits(ground, from, merge.seq, into).map((at) => this.#commit(at));
+    let at = 0;
+    const planned = commit.entries.map((entry) => {
+      const { doc, deleted = false, refused = [] } = entry;
+      const changes = entry.changes.map(() => readReceived(blocks[at++] as Uint8Array));
+      const own = {
+        doc,
+        changes,
+        principals: new Map(),
+        refused: new Set(refused),
+        deleted,
+        restored: false,
+      };
+      const write = planBrought(
+        own,
+        () => deleted,
+        stage,
+        this.#lookup(id),
+        (name) => this.#counting(name, id),
+      );
+      if (write?.fresh.length !== changes.length)
+        throw receivedInvalid(seq, `it brings what ${doc} has already`);
+      return write;
+    });
+    const fresh = new Set(planned.flatMap((write) => write.fresh.map(({ hash }) => `${hash} ${write.doc}`)));
+    const entries = stageWrites(planned, commit.author, seq, stage);
+    const lost = leftOut(
+      run,
+      (doc, hash) =>
+        fresh.has(`${hash} ${doc}`) ||
+        stage.doc(doc)?.heads.has(hash) === true ||
+        hasChange(ground, doc, hash, into, seq),
+    );
+    if (lost !== undefined) throw receivedInvalid(seq, lost);
     return entries;
   }
 
@@ -478,6 +791,26 @@ export class Group {
     }
     return undefined;
   }
+}
+
+/** An entry of what was brought with the one of what was written on top. */
+function onTop(
+  first: { readonly entry: CommitEntry; readonly blocks: readonly Uint8Array[] },
+  entry: CommitEntry,
+  blocks: readonly Uint8Array[],
+): { entry: CommitEntry; blocks: Uint8Array[] } {
+  const { doc, base, changes, refused } = first.entry;
+  return {
+    entry: {
+      doc,
+      base,
+      changes: [...changes, ...entry.changes],
+      heads: entry.heads,
+      ...(entry.deleted ? { deleted: true } : {}),
+      ...(refused ? { refused } : {}),
+    },
+    blocks: [...first.blocks, ...blocks],
+  };
 }
 
 /** Whether a commit makes or ends a branch; one of a merge is not looked into. */

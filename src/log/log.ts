@@ -4,11 +4,20 @@ import type { Signer } from "../ids/ed25519.ts";
 import type { CatalogTable, LogStorage } from "../store/contract.ts";
 import { nextTurn, realWorld, type World } from "../world.ts";
 import { WritersArchive, commitsOfRow } from "./archive.ts";
+import type { BranchMerge } from "./branch-merge.ts";
 import { BUNDLE_COMMITS } from "./bundle.ts";
 import { branchOf, docOf, MAIN, pastOf, rowOf } from "./branches.ts";
 import { CatalogAt } from "./catalog-at.ts";
 import { Catalog, Stage } from "./catalog.ts";
-import { Group, receiptOf, type Added, type LogHead, type Receipt, type Received } from "./group.ts";
+import {
+  Group,
+  receiptOf,
+  type Added,
+  type LogHead,
+  type MergedBranch,
+  type Receipt,
+  type Received,
+} from "./group.ts";
 import { LogReader, type Place } from "./reader.ts";
 import { OpenedBundles } from "./opened-bundles.ts";
 import { Records } from "./records.ts";
@@ -19,7 +28,8 @@ import { SERVER, rotationTxId } from "./signature.ts";
 import { changesIn, type StoredCommit } from "./stored-commit.ts";
 import type { Transaction } from "./transaction.ts";
 
-export type { LogHead, Receipt } from "./group.ts";
+export type { BranchMerge } from "./branch-merge.ts";
+export type { LogHead, MergedBranch, Receipt } from "./group.ts";
 export type { BranchInfo, DocPoint, ListedDoc, Place } from "./reader.ts";
 export type { StoredCommit } from "./stored-commit.ts";
 export { CommitScan, HASH_STEP, type EntryScan, type RawCommit } from "./commit-scan.ts";
@@ -41,7 +51,7 @@ export class Log extends LogReader {
   readonly #onError: (error: unknown) => void;
   readonly #signers: () => readonly Signer[];
   readonly #listeners = new Set<(seq: number) => void>();
-  #waiting: (Waiting | Receiving)[] = [];
+  #waiting: (Waiting | Receiving | Merging)[] = [];
   #running: Promise<void> | undefined;
   #closed = false;
 
@@ -92,6 +102,18 @@ export class Log extends LogReader {
     if (this.#closed) return Promise.reject(new SkaldError("UNAVAILABLE", "The db is closing."));
     return new Promise((resolve, reject) => {
       this.#waiting.push({ after, bodies, resolve, reject });
+      this.#running ??= this.#run();
+    });
+  }
+
+  /**
+   * Merges a branch into another; resolves once that is durable, all of it together. A dry run answers the same and
+   * keeps nothing. Throws BRANCH_NOT_FOUND, BRANCH_CLOSED, and what `write` throws.
+   */
+  merge(merge: BranchMerge): Promise<MergedBranch> {
+    if (this.#closed) return Promise.reject(new SkaldError("UNAVAILABLE", "The db is closing."));
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ merge, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -279,9 +301,9 @@ export class Log extends LogReader {
     await nextTurn(this.world);
     while (this.#waiting.length > 0) {
       const [first] = this.#waiting;
-      if (first && "bodies" in first) {
+      if (first && !("tx" in first)) {
         this.#waiting.shift();
-        await this.#take(first);
+        await ("bodies" in first ? this.#take(first) : this.#merge(first));
         continue;
       }
       const group = this.#openGroup();
@@ -290,8 +312,8 @@ export class Log extends LogReader {
       let bytes = 0;
       let taken = 0;
       while (taken < this.#waiting.length && taken < GROUP_MAX && bytes < GROUP_BYTES) {
-        const waiting = this.#waiting[taken] as Waiting | Receiving;
-        if ("bodies" in waiting) break;
+        const waiting = this.#waiting[taken] as Waiting | Receiving | Merging;
+        if (!("tx" in waiting)) break;
         taken += 1;
         try {
           const added = group.add(waiting.tx);
@@ -343,12 +365,40 @@ export class Log extends LogReader {
       reject(error);
       return;
     }
+    this.#absorb(group, () => resolve(group.head));
+    await nextTurn(this.world);
+  }
+
+  /** The same for a merge of branches, which may be of many documents. */
+  async #merge({ merge, resolve, reject }: Merging): Promise<void> {
+    const group = this.#openGroup();
+    let merged: MergedBranch;
+    try {
+      const steps = group.mergeBranch(merge);
+      let slice = this.world.monotonic();
+      let step = steps.next();
+      for (; !step.done; step = steps.next()) {
+        if (this.world.monotonic() - slice < SLICE_MS) continue;
+        await nextTurn(this.world);
+        slice = this.world.monotonic();
+      }
+      merged = step.value;
+      if (group.records.length > 0 && !merge.dryRun) await this.#storage.append(group.records);
+    } catch (error) {
+      reject(error);
+      return;
+    }
+    if (merge.dryRun || group.records.length === 0) resolve(merged);
+    else this.#absorb(group, () => resolve(merged));
+    await nextTurn(this.world);
+  }
+
+  #absorb(group: Group, answer: () => void): void {
     this.current = group.head;
     const failure = this.catalog.absorb(group.stage, group.head.seq, group.head.cid);
     if (failure !== undefined) this.#onError(failure);
-    resolve(group.head);
+    answer();
     if (group.records.length > 0) this.#afterAppend();
-    await nextTurn(this.world);
   }
 
   /** What follows a durable append; its failures must not reach writers whose commits are safe. */
@@ -392,6 +442,7 @@ export class Log extends LogReader {
       stored,
       below: {
         archive: (row) => upToOf(this.#archive.of(row), seq),
+        commitsOn: (id, after, upTo) => this.commitsOf(id, after, Math.min(upTo, seq)),
         commitsOf: (row, upTo) => commitsOfRow(this.records, catalog, row, Math.min(upTo, seq)),
         found: new FoundDocs(),
         last: seq,
@@ -416,6 +467,7 @@ export class Log extends LogReader {
   #below(): Below {
     return {
       archive: (row) => this.#archive.of(row),
+      commitsOn: (id, after, upTo) => this.commitsOf(id, after, upTo),
       commitsOf: (row, upTo) => commitsOfRow(this.records, this.catalog, row, upTo),
       found: this.found,
       last: this.current.seq,
@@ -495,6 +547,12 @@ export interface CompactOptions {
 interface Waiting {
   readonly tx: Transaction;
   readonly resolve: (receipt: Receipt) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface Merging {
+  readonly merge: BranchMerge;
+  readonly resolve: (merged: MergedBranch) => void;
   readonly reject: (error: unknown) => void;
 }
 

@@ -1,6 +1,7 @@
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { CODEC_RAW, cidOf } from "../ids/cid.ts";
 import type { DocStage } from "./catalog.ts";
+import type { CommitEntry } from "./commit.ts";
 import { readChange, type ChangeHeader } from "./change.ts";
 import { newDocState, type DocState, type Refusal } from "./doc-state.ts";
 import { AUTHORED_LIMITS } from "./guard.ts";
@@ -18,6 +19,8 @@ export interface Brought {
   /** Hashes of changes that were set aside. */
   readonly refused: Set<string>;
   deleted: boolean;
+  /** Whether a deletion was taken back without a change. */
+  restored: boolean;
 }
 
 /** What a run of commits did, document by document in the order they come. */
@@ -29,7 +32,15 @@ export function broughtBy(run: readonly StoredCommit[]): Brought[] {
     for (const entry of stored.commit.entries) {
       let brought = docs.get(entry.doc);
       if (!brought) {
-        brought = { doc: entry.doc, changes: [], principals: new Map(), refused: new Set(), deleted: false };
+        const { doc } = entry;
+        brought = {
+          doc,
+          changes: [],
+          principals: new Map(),
+          refused: new Set(),
+          deleted: false,
+          restored: false,
+        };
         docs.set(entry.doc, brought);
       }
       for (const cid of entry.changes) {
@@ -39,19 +50,25 @@ export function broughtBy(run: readonly StoredCommit[]): Brought[] {
       }
       for (const hash of entry.refused ?? []) brought.refused.add(hash);
       brought.deleted = entry.deleted === true;
+      if (restores(entry)) brought.restored = true;
     }
   }
   return [...docs.values()];
 }
 
+/** Whether an entry does nothing but take a deletion back. */
+export function restores({ changes, deleted, refused }: CommitEntry): boolean {
+  return changes.length === 0 && deleted !== true && refused === undefined;
+}
+
 /**
  * What is to be written of what was brought: changes that are new here; set aside those that were there, and
- * everything on either line that builds on one that was. Undefined when nothing of it is new. `counting` gives
- * the document's changes that count. Throws SYNC_EQUIVOCATION, and what keeps a change out of a document.
+ * everything on either line that builds on one that was. Undefined when nothing of it is new. `deletedBy` says
+ * whether the document is deleted then, `counting` gives its changes that count. Throws SYNC_EQUIVOCATION, and what keeps a change out of a document.
  */
 export function planBrought(
   brought: Brought,
-  deleted: boolean,
+  deletedBy: (fresh: readonly ChangeHeader[], state: DocState) => boolean,
   stage: DocStage,
   lookup: LogLookup,
   counting: (doc: string) => readonly ChangeHeader[],
@@ -61,6 +78,7 @@ export function planBrought(
   const fresh = freshOf(brought, state, stage, lookup);
   checkGrowth(doc, fresh, state);
   const refusal = refusalIn(brought, fresh, state, counting);
+  const deleted = deletedBy(fresh, state);
   if (fresh.length === 0 && !refusal && deleted === state.deleted) return undefined;
   const cids = fresh.map(({ bytes }) => cidOf(CODEC_RAW, bytes));
   return { doc, fresh, cids, deleted, principals, ...(refusal ? { refusal } : {}) };

@@ -21,8 +21,13 @@ export interface MergedCommit {
   readonly clientTxId: string;
 }
 
-export function isMerge(commit: Commit): boolean {
-  return commit.parents.length > 1;
+export function isMerge({ parents, events }: Commit): boolean {
+  return parents.length > 1 && events.some((cid) => cidCodec(cid) === CODEC_DAG_CBOR);
+}
+
+/** Whether a commit brings what another branch or another line has: see `isMerge` and `branch-merge.ts`. */
+export function joins({ parents }: Commit): boolean {
+  return parents.length > 1;
 }
 
 const known = new WeakMap<StoredCommit, readonly MergedCommit[]>();

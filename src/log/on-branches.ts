@@ -12,6 +12,8 @@ export type Archive = (row: string) => Iterable<readonly StoredCommit[]>;
 /** What a log has below a stage. */
 export interface Below {
   readonly archive: Archive;
+  /** Seqs of the commits of a branch in (after, upTo], ascending. */
+  readonly commitsOn: (id: number, after: number, upTo: number) => number[];
   /** The commits up to a seq that touched a row, oldest first. */
   readonly commitsOf: (row: string, upTo: number) => Iterable<StoredCommit>;
   /** Documents as branches found them. What is kept here was made of commits that are durable. */
@@ -96,6 +98,19 @@ export class OnBranches implements RowSource {
 
   row(row: string): DocState | undefined {
     return this.#stage.doc(row);
+  }
+
+  /** Seqs of the commits of a branch in (after, upTo], ascending. */
+  commitsOn(id: number, after: number, upTo: number): number[] {
+    const { last } = this.#below;
+    const seqs = after < last ? this.#below.commitsOn(id, after, Math.min(upTo, last)) : [];
+    const first = this.branches.first();
+    // What came before the first branch is all of `main`, and in no list.
+    if (id === 0)
+      for (let seq = Math.max(after, last) + 1; seq <= upTo && seq < first; seq += 1) seqs.push(seq);
+    for (const seq of this.#stage.onBranches.get(id) ?? [])
+      if (seq > Math.max(after, last) && seq <= upTo && (id !== 0 || seq > first)) seqs.push(seq);
+    return seqs;
   }
 
   *commitsOf(row: string, upTo: number): Generator<StoredCommit> {

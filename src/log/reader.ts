@@ -7,6 +7,7 @@ import type { DbIdentity, Life, SeqRange, StoredRecord } from "../store/contract
 import { nextTurn, type World } from "../world.ts";
 import { archive, commitsOfRow, touchesRow } from "./archive.ts";
 import { automergeIdOf, drawnName, idPrefix } from "./automerge-ids.ts";
+import { mergeEventIn } from "./branch-events.ts";
 import { branchNotFound } from "./branch-steps.ts";
 import {
   branchRow,
@@ -27,7 +28,7 @@ import type { Commit, CommitEntry } from "./commit.ts";
 import type { RawCommit } from "./commit-scan.ts";
 import { headsOf, type DocState } from "./doc-state.ts";
 import type { LogHead } from "./group.ts";
-import { isMerge } from "./merged.ts";
+import { bringersOf, isMerge } from "./merged.ts";
 import { FoundDocs, foundSteps, OnBranches } from "./on-branches.ts";
 import type { Records } from "./records.ts";
 import { tipsOf } from "./refusals.ts";
@@ -159,6 +160,18 @@ export class LogReader {
     return seqs;
   }
 
+  /** Seqs of the commits of branch `id` itself in (after, upTo], ascending. */
+  protected commitsOf(id: number, after: number, upTo: number): number[] {
+    const seqs: number[] = [];
+    for (let at = Math.min(upTo, this.current.seq); at > after;) {
+      const part = this.#own(id, at, OWN_PAGE).filter((seq) => seq > after);
+      if (part.length === 0) break;
+      seqs.push(...part);
+      at = (part.at(-1) as number) - 1;
+    }
+    return seqs.reverse();
+  }
+
   protected lastOn(id: number, seq: number): number {
     for (const stretch of pastOf(this.catalog.branches, id, Math.min(seq, this.current.seq))) {
       const { head } = this.catalog.branches.get(stretch.id) ?? this.catalog.branches.main;
@@ -235,6 +248,7 @@ export class LogReader {
   protected source(): OnBranches {
     const below = {
       archive: (row: string) => archive(this.records, this.catalog, row),
+      commitsOn: (id: number, after: number, upTo: number) => this.commitsOf(id, after, upTo),
       commitsOf: (row: string, upTo: number) => commitsOfRow(this.records, this.catalog, row, upTo),
       found: this.found,
       last: this.current.seq,
@@ -281,7 +295,8 @@ export class LogReader {
     return this.stateOfRow(doc, this.branchId(branch), seq);
   }
 
-  protected stateOfRow(doc: string, id: number, seq: number): DocPoint | undefined {
+  /** The same of a branch by its id, also of one that was deleted. */
+  stateOfRow(doc: string, id: number, seq: number): DocPoint | undefined {
     let refused: DocState | undefined;
     for (const stretch of id === 0 ? [{ id, upTo: seq }] : pastOf(this.catalog.branches, id, seq)) {
       const row = rowOf(stretch.id, doc);
@@ -666,6 +681,47 @@ export class LogReader {
     return this.catalog.touchedSince(from, limit);
   }
 
+  /** What a branch's past up to a seq is made of: its own commits, those of the branch it was made from, and so on. Throws BRANCH_NOT_FOUND. */
+  pastOf(branch: string, upTo: number): Stretch[] {
+    return [...pastOf(this.catalog.branches, this.branchId(branch), upTo)];
+  }
+
+  /** Who wrote a change of `doc`: the author of the commit that first brought it, on whichever branch. "" when it is not here. */
+  authorOfChange(doc: string, hash: string): string {
+    const seqs = this.catalog.find(prefixOf(hash)).sort((a, b) => a - b);
+    const first = seqs
+      .map((seq) => this.commit(seq))
+      .find((stored) => stored && hasChange(stored, doc, hash));
+    const merged = first && mergeEventIn(first) ? first : undefined;
+    if (first && !merged) return bringerOf(first, doc, hash);
+    // What a merge brought was written before, in what is a bundle now.
+    for (const commits of this.source().bundled(doc)) {
+      const found = commits.find((stored) => !mergeEventIn(stored) && hasChange(stored, doc, hash));
+      if (found) return bringerOf(found, doc, hash);
+    }
+    return merged?.commit.author ?? "";
+  }
+
+  /**
+   * Names of documents that commits of branch `id` in (after, upTo] touched, each once and in no order; there may be
+   * some that only later ones did. Costs what was written since, or what was written between, whichever is less.
+   */
+  touchedOn(id: number, after: number, upTo: number): string[] {
+    if (id !== 0) return this.catalog.touchedRows(rowsPrefix(id), after).map(docOf);
+    const later = upTo >= this.current.seq ? EVERY : SCAN_WORTH * (upTo - after);
+    const names = this.catalog.touchedSince(after + 1, later);
+    if (names.length < later) return names;
+    const found = new Set<string>();
+    for (let from = after + 1; from <= upTo;) {
+      const page = this.commits(from, Math.min(SCAN_PAGE, upTo - from + 1));
+      if (page.length === 0) break;
+      for (const { commit } of page)
+        if (this.idOfCommit(commit) === id) for (const { doc } of commit.entries) found.add(doc);
+      from += page.length;
+    }
+    return [...found];
+  }
+
   counts(): { documents: number; deleted: number } {
     return this.catalog.counts();
   }
@@ -748,6 +804,14 @@ function placeOf(commit: Commit, cid: Uint8Array): number {
   return addressesOf(commit).findIndex((address) => Buffer.compare(address, cid) === 0);
 }
 
+function bringerOf(stored: StoredCommit, doc: string, hash: string): string {
+  const { author, entries } = stored.commit;
+  const entry = entries.find((candidate) => candidate.doc === doc);
+  const at = headersIn(stored, doc).findIndex((header) => header.hash === hash);
+  const cid = entry?.changes[at];
+  return (cid && bringersOf(stored)(doc, cid)) ?? author;
+}
+
 function hasChange(stored: StoredCommit, doc: string, hash: string): boolean {
   return headersIn(stored, doc).some((header) => header.hash === hash);
 }
@@ -778,5 +842,10 @@ function evenly(low: number, high: number, limit: number): number[] {
 
 /** Bundles are opened for places within so many commits, a few of them: each takes a tenth of a second. */
 const EXACT_WITHIN = 2 * 8192;
+/** Documents that may be looked at for nothing before reading a commit costs less. */
+const SCAN_WORTH = 4;
+const SCAN_PAGE = 256;
+const OWN_PAGE = 1024;
+const EVERY = 1_000_000_000;
 const LOCATED_MAX = 1000;
 const LEFT_MAX = 1000;

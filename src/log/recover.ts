@@ -2,7 +2,7 @@ import { cidDigest } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
 import { commitsMissing, type LogStorage } from "../store/contract.ts";
 import { archive, commitsOfRow } from "./archive.ts";
-import { branchAfter, branchEventIn } from "./branch-events.ts";
+import { branchAfter, branchEventIn, mergeEventIn } from "./branch-events.ts";
 import { branchRow, rowOf } from "./branches.ts";
 import { Stage, prefixOf, type Catalog } from "./catalog.ts";
 import { advance, setAside } from "./doc-state.ts";
@@ -31,6 +31,7 @@ export function recover(storage: LogStorage, records: Records, catalog: Catalog)
     const page = records.page(catalog.head() + 1, CATALOG_BATCH);
     const below = {
       archive: (row: string) => archive(records, catalog, row),
+      commitsOn: () => [],
       commitsOf: (row: string, upTo: number) => commitsOfRow(records, catalog, row, upTo),
       found,
       last: catalog.head(),
@@ -93,7 +94,7 @@ export function rowsOf({ branches }: Catalog, touched: readonly Touch[]): string
 function stageStored(stored: StoredCommit, main: Stage, on: OnBranches): void {
   const { commit, cid, clientTxId } = stored;
   const bringer = bringersOf(stored);
-  const branch = branchAfter(commit, branchEventIn(stored), cid, main.branches);
+  const branch = branchAfter(commit, branchEventIn(stored), cid, main.branches, mergeEventIn(stored));
   const stage = on.stage(branch.id);
   for (const entry of commit.entries) {
     const state = stage.touch(entry.doc, commit.seq);

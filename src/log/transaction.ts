@@ -171,7 +171,8 @@ function planRefusal(
   return refusalOf(doc, fresh, heads, lookup.findHeaders(doc, [...fresh, ...heads]));
 }
 
-function expectHeads(
+/** Throws HEADS_CONFLICT when a document is not at these heads. */
+export function expectHeads(
   doc: string,
   heads: readonly string[],
   state: DocState | undefined,

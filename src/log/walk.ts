@@ -12,8 +12,17 @@ import { blake3, toHex } from "../ids/hash.ts";
 import { parseDocName } from "../ids/names.ts";
 import type { LogStorage } from "../store/contract.ts";
 import { isBundle, unpackBundle } from "./bundle.ts";
-import { branchAfter, branchEventIn, brokenBranch, brokenLinks, type BranchEvent } from "./branch-events.ts";
-import { Branches, rowOf } from "./branches.ts";
+import {
+  branchAfter,
+  branchEventIn,
+  brokenBranch,
+  brokenLinks,
+  brokenMerge,
+  mergeEventIn,
+  type BranchEvent,
+  type MergeEvent,
+} from "./branch-events.ts";
+import { Branches, branchOf, docOf, knownTo, pastOf, rowOf } from "./branches.ts";
 import { ownerAmong, prefixOf } from "./catalog.ts";
 import { readChange, type ChangeHeader } from "./change.ts";
 import { decodeCommit, type Commit, type CommitEntry } from "./commit.ts";
@@ -21,7 +30,7 @@ import { advance, headsOf, newDocState, startRow, type DocState } from "./doc-st
 import type { LogInvariant } from "./findings.ts";
 import { genesisOf } from "./genesis.ts";
 import { AUTHORED_LIMITS } from "./guard.ts";
-import { bringersOf, brokenLine, isMerge, mergedIn } from "./merged.ts";
+import { bringersOf, brokenLine, isMerge, joins, mergedIn } from "./merged.ts";
 import { decodeRecord } from "./record.ts";
 import { wrongSignature } from "./signature.ts";
 import { openRecord, type StoredCommit } from "./stored-commit.ts";
@@ -32,6 +41,12 @@ export interface WalkedDoc {
   readonly state: DocState;
   /** Seqs of the commits that touched it, ascending. */
   readonly touches: readonly number[];
+}
+
+/** A merge of a branch, and what its own had of all branches before. */
+interface Joined {
+  readonly event: MergeEvent;
+  readonly known: ReadonlyMap<number, number>;
 }
 
 /** A change as far as the graph goes: its deps are nodes too, so that a hash is kept once. */
@@ -261,8 +276,10 @@ export class LogWalk {
     const step = this.#follows(stored, seq, previous);
     const readable = this.#merged(stored);
     if (readable) this.#signature(stored);
-    const id = this.#onBranch(stored, step);
+    const merge = this.#merges(stored, step, previous);
+    const id = this.#onBranch(stored, step, merge?.event);
     this.#blocks(stored, id);
+    if (merge && id !== undefined) this.#hasAll(stored, merge, id);
     this.#addresses[seq - 1] = prefixOf(toHex(cidDigest(stored.cid)));
     if (readable) this.#visit(stored);
   }
@@ -303,10 +320,14 @@ export class LogWalk {
   }
 
   /** Moves the commit's branch on. One of a branch that is not there was reported, and counts for none. */
-  #onBranch({ commit, cid }: StoredCommit, step: BranchEvent | undefined): number | undefined {
+  #onBranch(
+    { commit, cid }: StoredCommit,
+    step: BranchEvent | undefined,
+    merge: MergeEvent | undefined,
+  ): number | undefined {
     if (step?.type !== "branch.create" && !this.#branches.named(commit.branch)) return undefined;
     const seq = this.seq;
-    const after = branchAfter({ branch: commit.branch, seq }, step, cid, this.#branches);
+    const after = branchAfter({ branch: commit.branch, seq }, step, cid, this.#branches, merge);
     this.#branches.put(after);
     if (after.id !== 0) this.#branchAt.set(seq, after.id);
     if (this.#branches.any) {
@@ -315,6 +336,47 @@ export class LogWalk {
       else this.#onBranches.set(after.id, [seq]);
     }
     return after.id;
+  }
+
+  /** The merge of a branch that a commit says it is, with what its branch had before. One that cannot be is reported. */
+  #merges(
+    stored: StoredCommit,
+    step: BranchEvent | undefined,
+    previous: Uint8Array | undefined,
+  ): Joined | undefined {
+    const event = mergeEventIn(stored);
+    const { commit } = stored;
+    const into = step ? undefined : this.#branches.named(commit.branch);
+    const broken = brokenMerge({ ...commit, seq: this.seq }, event, {
+      branches: this.#branches,
+      is: (at, cid) => this.#isAt(at, this.seq, cid, previous),
+      branchAt: (at) => this.#branchAt.get(at) ?? 0,
+    });
+    if (broken !== undefined && this.#lost === 0) this.#report("merged", `commit ${commit.seq}: ${broken}`);
+    if (broken !== undefined || !event || !into) return undefined;
+    return { event, known: knownTo(this.#branches, into.id) };
+  }
+
+  /**
+   * Nothing that the merged branch had by then, and that this one did not have, is missing from a document. What that
+   * branch wrote since is not told apart, so documents it went on with are not looked at.
+   */
+  #hasAll({ commit }: StoredCommit, { event, known }: Joined, id: number): void {
+    const from = this.#branches.idOf(event.from, event.seq) as number;
+    for (const stretch of pastOf(this.#branches, from, event.seq)) {
+      const after = known.get(stretch.id) ?? 0;
+      for (const [row, walked] of stretch.id === 0 ? this.#docs : this.#rows) {
+        const { last } = walked.state;
+        if (last <= after || last > stretch.upTo || branchOf(row) !== stretch.id) continue;
+        const doc = docOf(row);
+        // A branch nearer to the one merged has it with what it wrote itself.
+        const own = stretch.id === from ? undefined : this.#walkedOn(from, doc);
+        if (own && own !== walked) continue;
+        const nodes = this.#asOf(id, doc, this.seq)?.nodes;
+        for (const hash of walked.state.heads.keys())
+          if (!nodes?.has(hash)) this.#report("merged", `commit ${commit.seq} leaves out ${hash} of ${doc}`);
+      }
+    }
   }
 
   /** A merge holds the line that it names: checked before its changes, and that it has all of them after. False for one that cannot be read. */
@@ -429,7 +491,7 @@ export class LogWalk {
     bringer: ReturnType<typeof bringersOf>,
     report: (what: LogInvariant, where: string) => void,
   ): void {
-    const gone = isMerge(commit) ? new Set(entry.refused) : undefined;
+    const gone = joins(commit) ? new Set(entry.refused) : undefined;
     const { doc } = entry;
     const { state, nodes } = known;
     const others = this.#others(doc, known);
@@ -562,7 +624,7 @@ export class LogWalk {
     const { doc, changes, refused = [] } = entry;
     const where = `${doc} in commit ${commit.seq}`;
     if (
-      (changes.length > 0 && !isMerge(commit)) ||
+      (changes.length > 0 && !joins(commit)) ||
       refused.length === 0 ||
       !same(refused, [...new Set(refused)].sort())
     ) {

@@ -60,6 +60,20 @@ export const TxRequest = z
       .meta({ maxItems: LIMITS.tx.reads.value })
       .optional(),
     writes: z.array(TxWrite).min(1).meta({ maxItems: LIMITS.tx.writes.value }),
+    merge_of: z
+      .array(
+        z.strictObject({
+          branch: z.string(),
+          heads: z.array(Cid).min(1).max(LIMITS.merge.branches.value),
+        }),
+      )
+      .min(1)
+      .max(LIMITS.merge.branches.value)
+      .optional()
+      .meta({
+        description:
+          "Makes it a merge: all that the branch has up to the commit named comes in as well, and the writes, which are changes, stand on top.",
+      }),
   })
   .meta({ id: "TxRequest" });
 
@@ -187,6 +201,31 @@ const SignedJson = z.object({
   signer: z.string().meta({ description: "`did:key` of a server." }),
   signature: z.string().meta({ description: "Its Ed25519 signature, in base64." }),
 });
+const Point = z.object({ branch: z.string(), seq: z.int(), commit: Cid.nullable() });
+
+export const DbDiff = z
+  .object({
+    from: Point,
+    to: Point,
+    counts: z
+      .object({ added: z.int(), changed: z.int(), deleted: z.int() })
+      .meta({ description: "Of all pages together." }),
+    docs: z.array(
+      z.object({
+        doc: DocRef,
+        change: z.enum(["added", "changed", "deleted"]),
+        from_heads: Heads,
+        to_heads: Heads,
+        patch: z
+          .array(z.looseObject({ op: z.string(), path: z.string() }))
+          .optional()
+          .meta({ description: "Unless `patches=false`; a document that is not there counts as {}." }),
+        error: z.string().optional().meta({ description: "Code of what keeps the patch from being made." }),
+      }),
+    ),
+    cursor: z.string().nullable(),
+  })
+  .meta({ id: "DbDiff", description: "What became of documents from one point to another, by name." });
 
 export const CommitJson = z
   .object({
@@ -255,6 +294,46 @@ export const BranchRequest = z
     client_tx_id: z.string().optional(),
   })
   .meta({ id: "BranchRequest" });
+
+const ConflictSide = z.object({
+  value: z.unknown().optional().meta({ description: "Left out when this side has nothing there." }),
+  author: z.string().meta({ description: "Who wrote this side's last change to it." }),
+});
+
+export const MergeConflict = z
+  .object({
+    doc: DocRef,
+    path: z
+      .string()
+      .meta({
+        description: "JSON pointer; empty when one side deleted the document and the other changed it.",
+      }),
+    winner: z.enum(["into", "from"]).meta({ description: "Whose value the document shows." }),
+    into: ConflictSide,
+    from: ConflictSide,
+  })
+  .meta({ id: "MergeConflict", description: "What both sides changed to different values." });
+
+export const MergeRequest = z
+  .strictObject({
+    into: z.string().meta({ description: "The branch that takes it in." }),
+    dry_run: z.boolean().optional().meta({ description: "Answer as if merged and keep nothing." }),
+    close: z.boolean().optional().meta({ description: "Close the merged branch in the same step." }),
+    message: z.string().max(LIMITS.tx.messageCharacters.value).optional(),
+    client_tx_id: z.string().optional(),
+  })
+  .meta({ id: "MergeRequest" });
+
+export const MergeReceipt = Receipt.extend({
+  fast_forward: z.boolean().meta({ description: "Nothing was written on the target meanwhile." }),
+  documents: z.int().meta({ description: "Documents that were written." }),
+  commits: z.int().meta({ description: "Commits it took: more than one for a very large merge." }),
+  conflicts: z.array(MergeConflict),
+  more_conflicts: z.boolean().meta({ description: "There are more of them than an answer takes." }),
+  unchecked: z
+    .array(z.object({ doc: DocRef, error: z.string() }))
+    .meta({ description: "Documents that are merged and whose conflicts could not be worked out." }),
+}).meta({ id: "MergeReceipt" });
 
 export const HeadJson = z
   .object({
