@@ -157,10 +157,11 @@ export function brokenLinks(
  * nothing does, or when it is none and says so. What it brings is not looked at.
  */
 export function brokenMerge(
-  commit: Commit,
+  { commit, blocks }: WithBlocks,
   event: MergeEvent | undefined,
   { branches, is, branchAt }: Before,
 ): string | undefined {
+  if (!event && claimsMerge({ commit, blocks })) return "it has an event of a merge and is none";
   if (!event) return joins(commit) && !isMerge(commit) ? "it has two parents and merges nothing" : undefined;
   const from = mergedBranch(event, branches);
   if (!from || event.seq >= commit.seq || branchAt(event.seq) !== from.id)
@@ -168,6 +169,13 @@ export function brokenMerge(
   if (from.id === branches.named(commit.branch)?.id) return "it merges a branch into itself";
   const [, second] = commit.parents;
   return second && is(event.seq, second) === false ? "its second parent is another commit" : undefined;
+}
+
+function claimsMerge({ commit, blocks }: WithBlocks): boolean {
+  if (commit.events.length === 0 || isMerge(commit)) return false;
+  return blocks
+    .slice(-commit.events.length)
+    .some((block) => block.length > 0 && readEvent(block)?.type === "branch.merge");
 }
 
 function mergedBranch({ from, seq }: MergeEvent, branches: Branches): Branch | undefined {

@@ -38,12 +38,12 @@ export interface BranchMerge {
 export interface MergeGround {
   readonly stage: Stage;
   readonly on: OnBranches;
-  commit(seq: number): StoredCommit;
-  lookup(id: number): LogLookup;
+  readonly commit: (seq: number) => StoredCommit;
+  readonly lookup: (id: number) => LogLookup;
   /** The changes that count in a document on a branch. */
-  counting(doc: string, id: number): ChangeHeader[];
+  readonly counting: (doc: string, id: number) => ChangeHeader[];
   /** Seqs of the commits of a branch in (after, upTo], ascending. */
-  commitsOn(id: number, after: number, upTo: number): number[];
+  readonly commitsOn: (id: number, after: number, upTo: number) => number[];
 }
 
 /** Bytes of the commits that one merge commit brings, unless a single one has more: a record that anyone can take. */

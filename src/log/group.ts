@@ -240,7 +240,7 @@ export class Group {
     const broken =
       brokenBranch(commit, step, before) ??
       brokenLinks(commit, step, before, this.head.cid) ??
-      brokenMerge(commit, merge, before);
+      brokenMerge(stored, merge, before);
     if (broken !== undefined) throw receivedInvalid(seq, broken);
     if (clientTxId !== "" && this.stage.receipt(commit.author, clientTxId) !== undefined)
       throw receivedInvalid(seq, `its client_tx_id ${clientTxId} has another commit`);

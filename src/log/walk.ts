@@ -347,7 +347,7 @@ export class LogWalk {
     const event = mergeEventIn(stored);
     const { commit } = stored;
     const into = step ? undefined : this.#branches.named(commit.branch);
-    const broken = brokenMerge({ ...commit, seq: this.seq }, event, {
+    const broken = brokenMerge({ ...stored, commit: { ...commit, seq: this.seq } }, event, {
       branches: this.#branches,
       is: (at, cid) => this.#isAt(at, this.seq, cid, previous),
       branchAt: (at) => this.#branchAt.get(at) ?? 0,
