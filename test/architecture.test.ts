@@ -66,7 +66,18 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "auth",
     "http",
   ],
-  cli: ["errors", "limits", "config", "ids", "protocol", "store", "replication", "archive", "backup", "service"],
+  cli: [
+    "errors",
+    "limits",
+    "config",
+    "ids",
+    "protocol",
+    "store",
+    "replication",
+    "archive",
+    "backup",
+    "service",
+  ],
   index: ["errors", "log", "documents", "db"],
 };
 

@@ -13,7 +13,14 @@ import {
   type ThreadState,
   type Work,
 } from "./messages.ts";
-import { performAuthor, performCheck, performDiff, performDiverge, performRead, performSave } from "./perform.ts";
+import {
+  performAuthor,
+  performCheck,
+  performDiff,
+  performDiverge,
+  performRead,
+  performSave,
+} from "./perform.ts";
 import { beginJob, endJob } from "./progress.ts";
 import { splitFile } from "./split.ts";
 

@@ -303,11 +303,9 @@ const ConflictSide = z.object({
 export const MergeConflict = z
   .object({
     doc: DocRef,
-    path: z
-      .string()
-      .meta({
-        description: "JSON pointer; empty when one side deleted the document and the other changed it.",
-      }),
+    path: z.string().meta({
+      description: "JSON pointer; empty when one side deleted the document and the other changed it.",
+    }),
     winner: z.enum(["into", "from"]).meta({ description: "Whose value the document shows." }),
     into: ConflictSide,
     from: ConflictSide,
