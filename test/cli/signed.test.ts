@@ -1,5 +1,6 @@
 import { readFileSync, statSync, writeFileSync, cpSync } from "node:fs";
 import path from "node:path";
+import { Engine } from "../../src/db/engine.ts";
 import { decodeCheckpoint, encodeCheckpoint, signedCheckpoint } from "../../src/ids/checkpoint.ts";
 import { signerOf } from "../../src/ids/ed25519.ts";
 import { runSkald, startServer, type SkaldServer } from "../support/skald-process.ts";
@@ -14,29 +15,36 @@ const at = (where: string, ...args: string[]) => runSkald([...args, "--dir", whe
 let first = "";
 let second = "";
 
-async function put(where: string, n: number): Promise<void> {
-  const done = await runSkald(["doc", "put", "shop", `items/${n}`, "--dir", where], { input: `{"n":${n}}` });
-  expect(done).toMatchObject({ code: 0 });
+async function inside(where: string, work: (engine: Engine) => Promise<unknown>): Promise<void> {
+  const engine = new Engine({ dir: where, reserve: 0, documents: { workers: 1 } });
+  await work(engine);
+  await engine.close();
 }
+
+const put = (engine: Engine, n: number) =>
+  engine.use("shop", (db) =>
+    db.tx({ author: "ann", writes: [{ doc: `items/${n}`, edit: { kind: "put", value: `{"n":${n}}` } }] }),
+  );
 
 let server: SkaldServer;
 
 beforeAll(async () => {
-  // Without a server the commands open the directory themselves, which is most of what they cost.
-  first = (await skald("key", "create")).out.trim();
-  await skald("db", "create", "shop");
-  await put(dir, 1);
+  await inside(dir, async (engine) => {
+    first = engine.signing.create().did;
+    await engine.create("shop");
+    await engine.create("empty");
+    await put(engine, 1);
+  });
   // The same history up to here, in other places: one goes another way.
   cpSync(dir, file("other"), { recursive: true });
   cpSync(dir, file("older"), { recursive: true });
-  await put(file("other"), 9);
+  await inside(file("other"), (engine) => put(engine, 9));
+  await inside(dir, (engine) => put(engine, 2));
   server = await startServer(dir);
-  await skald("db", "create", "empty");
   await skald("checkpoint", "empty", "-o", file("empty"));
-  await put(dir, 2);
   expect((await skald("checkpoint", "shop", "-o", file("two"))).code).toBe(0);
   second = (await skald("key", "rotate")).out.trim();
-  await put(dir, 3);
+  await runSkald(["doc", "put", "shop", "items/3", "--dir", dir], { input: '{"n":3}' });
   expect((await skald("checkpoint", "shop", "-o", file("four"))).code).toBe(0);
 }, 120_000);
 
@@ -146,7 +154,8 @@ test("a server that is told to sign makes its key, and one that is told not to l
   await signing.stop();
   const silent = await startServer(own, { env: { SKALD_SIGN: "never" } });
   await at(own, "db", "create", "shop");
-  await put(own, 1);
+  const stdin = { input: "{}" };
+  expect(await runSkald(["doc", "put", "shop", "items/1", "--dir", own], stdin)).toMatchObject({ code: 0 });
   expect(await at(own, "verify", "shop", "--log-only")).toMatchObject({
     code: 0,
     out: expect.not.stringContaining("signed"),
