@@ -267,6 +267,8 @@ function restoreFiles(
         state: "ready" as const,
       })),
     );
+    // The service file is a little younger than the logs, and may be much younger than one of an earlier backup.
+    for (const { db, seq } of entries) table.snapshots.removeAfter(db, seq);
   } finally {
     table.close();
   }

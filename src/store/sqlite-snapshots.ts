@@ -64,6 +64,13 @@ export class SnapshotTable {
     return removed;
   }
 
+  /** Forgets those of points after `seq`: the db does not have them. */
+  removeAfter(dbId: string, seq: number): void {
+    this.#gate.run(() =>
+      this.#sqlite.prepare("DELETE FROM snapshot WHERE db_id = ? AND seq > ?").run(dbId, seq),
+    );
+  }
+
   #rows(dbId: string, where: string, ...args: readonly unknown[]): SnapshotRow[] {
     const rows = named(this.#file, () =>
       this.#sqlite.prepare(`${SELECT} ${where}`).all(dbId, ...args),

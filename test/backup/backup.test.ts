@@ -568,3 +568,66 @@ test("a server that sends something else than it said is not believed", async ()
 async function* stream(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
 }
+
+test("branches, signatures and names of points are restored, but for names of what was not backed up yet", async () => {
+  const engine = await server();
+  const { did } = engine.signing.create();
+  await write(engine, "shop", 1, 8);
+  await engine.use("shop", async ({ log }) => {
+    await log.createBranch("draft", { author: "ann", at: 5 });
+    await log.createBranch("from-nothing", { author: "ann", at: 0 });
+  });
+  await put(engine, "items/1", { draft: true }, { db: "shop" });
+  await engine.use("shop", (db) =>
+    db.tx({
+      author: "ann",
+      branch: "draft",
+      writes: [{ doc: "items/2", edit: { kind: "put", value: '{"on":"draft"}' } }],
+    }),
+  );
+  const name = (called: string, seq: number) =>
+    engine
+      .snapshots("shop")
+      .add({ name: called, kind: "history", seq, commit: null, created: 1, message: null });
+  name("early", 4);
+  const at = fresh();
+  const inner = sourceOf(engine);
+  // Written after the log was read, and before the service file is.
+  const source = {
+    ...inner,
+    files: async () => {
+      await write(engine, "shop", 9, 12);
+      name("late", 14);
+      return inner.files();
+    },
+  };
+  const { manifest } = await backUp(source, at);
+  expect(manifest.files.map((file) => file.name)).toEqual(["service.sqlite", "signing-keys.json"]);
+  expect(manifest.dbs).toMatchObject([{ seq: 12 }]);
+  await backUp(engine, at);
+  const first = await restored(at, { number: 1 });
+  expect(
+    first.engine
+      .snapshots("shop")
+      .page("", 10)
+      .map((row) => row.name),
+  ).toEqual(["early"]);
+  const second = await restored(at);
+  await expectSame(second.engine, engine, ["shop"]);
+  expect(
+    second.engine
+      .snapshots("shop")
+      .page("", 10)
+      .map((row) => row.name),
+  ).toEqual(["early", "late"]);
+  for (const { engine: copy } of [first, second]) {
+    await copy.use("shop", async ({ log }) => {
+      expect(log.branches().map((branch) => branch.name)).toEqual(["main", "draft", "from-nothing"]);
+      expect(log.commit(3)?.commit.signed?.signer).toBe(did);
+    });
+    expect(copy.signing.keys.map((key) => key.did)).toEqual([did]);
+    await put(copy, "items/3", { again: true }, { db: "shop" });
+    expect(await wrongInLog(copy, "shop")).toEqual([]);
+    await closeEngine(copy);
+  }
+});
