@@ -105,8 +105,8 @@ describe("the format of", () => {
   });
 
   test.each([
-    ["history-1.car", "b1e16ea59ba738df9dd35dcb4c93d802496b981ad87fe325bbe9d9eb9eb22847"],
-    ["state-1.car", "e8dee64bbc0fd581e24a8ee957533e162fd73caf747cd0811e7f3287aa18fd8c"],
+    ["history-1.car", "ea08710ebd18bab86883a966486fab0a384a8474fd9f563ad911603dd9bc1958"],
+    ["state-1.car", "710ed627776dde9c63a05dd3095eef29331340095e1adc4d46d6c3a23a36b983"],
   ])("the golden archive %s stays", (name, hash) => {
     expect(sha256Hex(readFileSync(new URL(`../fixtures/archive/${name}`, import.meta.url)))).toBe(hash);
   });

@@ -4,6 +4,8 @@ CREATE TABLE snapshot (
   name TEXT NOT NULL,
   -- `history` or `state`.
   kind TEXT NOT NULL,
+  -- Of a state; NULL is `main`, and a history has all branches.
+  branch TEXT,
   seq INTEGER NOT NULL,
   -- Address of the commit; NULL before the first.
   commit_cid BLOB,

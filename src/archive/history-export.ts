@@ -14,6 +14,8 @@ export type UseDb = <T>(work: (db: Db) => T | Promise<T>) => Promise<T>;
 export interface HistoryPoint {
   readonly seq: number;
   readonly commit: Uint8Array | undefined;
+  /** Of a state, whose documents; a history has those of all. `main` when absent. */
+  readonly branch?: string;
 }
 
 /** The start of a run: its first commit and the byte of the file. */
@@ -149,7 +151,8 @@ function encodeRun(run: readonly StoredCommit[]): Uint8Array {
   return out;
 }
 
-function checkThere(db: Db, point: HistoryPoint): void {
+/** Throws COMMIT_NOT_FOUND when another commit has come to stand there. */
+export function checkThere(db: Db, point: HistoryPoint): void {
   if (point.seq === 0) return;
   const here = point.seq <= db.log.head().seq ? db.log.commit(point.seq)?.cid : undefined;
   if (!here || !point.commit || Buffer.compare(here, point.commit) !== 0) throw notThere(point);

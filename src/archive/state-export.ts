@@ -72,8 +72,16 @@ export async function makeState(use: UseDb, point: HistoryPoint, options: StateO
     }
     if (page.length > 0) await endPage();
     await spool.flush();
-    const { seq, commit } = point;
-    const opening = encodeOpening({ kind: "state", db, seq, commit, documents, pages, branch: "main" });
+    const { seq, commit, branch } = point;
+    const opening = encodeOpening({
+      kind: "state",
+      db,
+      seq,
+      commit,
+      documents,
+      pages,
+      branch: branch ?? "main",
+    });
     const root = cidOf(CODEC_DAG_CBOR, opening);
     const head = Buffer.concat([encodeCarHeader(root), sectionOf(root, opening)]);
     return {
@@ -118,7 +126,8 @@ interface SavedDocument {
   readonly bytes: Uint8Array;
 }
 
-async function* documentsAt(use: UseDb, { seq }: HistoryPoint, epoch: number): AsyncGenerator<SavedDocument> {
+async function* documentsAt(use: UseDb, point: HistoryPoint, epoch: number): AsyncGenerator<SavedDocument> {
+  const { seq, branch } = point;
   const there = (db: Db): Db => {
     if (db.log.epoch === epoch) return db;
     throw new SkaldError("COMMIT_NOT_FOUND", "The db took over another copy's line meanwhile.", {
@@ -128,24 +137,31 @@ async function* documentsAt(use: UseDb, { seq }: HistoryPoint, epoch: number): A
   for (let after = ""; ;) {
     const names = await use((db) =>
       there(db)
-        .log.list("", after, PAGE, true)
+        .log.list("", after, PAGE, true, branch)
         .map(({ name, first }) => ({ name, first })),
     );
     for (const { name, first } of names) {
       after = name;
       if (first > seq) continue;
-      const saved = await use((db) => savedAt(there(db), name, seq));
+      const saved = await use((db) => savedAt(there(db), name, point));
       if (saved) yield saved;
     }
     if (names.length < PAGE) return;
   }
 }
 
-async function savedAt(db: Db, doc: string, seq: number): Promise<SavedDocument | undefined> {
-  const point = db.log.stateAt(doc, seq);
-  if (!point || point.deleted) return undefined;
+async function savedAt(
+  db: Db,
+  doc: string,
+  { seq, branch }: HistoryPoint,
+): Promise<SavedDocument | undefined> {
+  const there = db.log.stateAt(doc, seq, branch);
+  if (!there || there.deleted) return undefined;
   try {
-    const { bytes, heads } = await db.save(doc, { at: String(seq) });
+    const { bytes, heads } = await db.save(doc, {
+      at: String(seq),
+      ...(branch === undefined ? {} : { branch }),
+    });
     return { doc, heads, bytes };
   } catch (error) {
     // Erased while the others were read, or before: there is nothing of it any more.

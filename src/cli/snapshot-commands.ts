@@ -16,7 +16,11 @@ type List = z.infer<typeof SnapshotList>;
 type Imported = z.infer<typeof ArchiveImported>;
 type Line = z.infer<typeof SnapshotVerifyLine>;
 
-type PointFlags = ClientFlags & { readonly at?: string; readonly kind: "history" | "state" };
+type PointFlags = ClientFlags & {
+  readonly at?: string;
+  readonly kind: "history" | "state";
+  readonly branch?: string;
+};
 type ExportFlags = PointFlags & { readonly output?: string; readonly quiet?: true };
 
 const CAR = "application/vnd.ipld.car";
@@ -39,8 +43,8 @@ export function addSnapshots(program: Command): void {
     .option("--quiet", "show no progress")
     .action((db: string, name: string | undefined, flags: ExportFlags, command: Command) => {
       const isGiven = (option: string): boolean => command.getOptionValueSource(option) === "cli";
-      if (name !== undefined && (isGiven("at") || isGiven("kind")))
-        throw usageError("A named snapshot has its point and kind: leave --at and --kind out.");
+      if (name !== undefined && ["at", "kind", "branch"].some(isGiven))
+        throw usageError("A named snapshot has its point and kind: leave --at, --kind and --branch out.");
       return withConnection(flags, (connection) => exportArchive(connection, db, name, flags));
     });
 
@@ -79,7 +83,8 @@ function withPoint(command: Command, examples: readonly string[]): Command {
         new Option("--kind <kind>", "every commit, or the documents as they were and nothing else")
           .choices(["history", "state"])
           .default("history"),
-      ),
+      )
+      .option("--branch <name>", "of a state: whose documents (default: main)"),
     examples,
   );
 }
@@ -93,12 +98,12 @@ function addNames(snapshot: Command): void {
     ["skald snapshot create shop before-sale", "skald snapshot create shop --kind state --at 1200"],
   ).action((db: string, name: string | undefined, flags: PointFlags & { message?: string }) =>
     withConnection(flags, async (connection) => {
-      const { at, kind, message } = flags;
+      const { at, kind, branch, message } = flags;
       const made = await askJson<Info>(connection, {
         method: "POST",
         path: `${dbPath(db)}/snapshots`,
         headers: { "content-type": "application/json" },
-        body: JSON.stringify({ name, at, kind, message }),
+        body: JSON.stringify({ name, at, kind, branch, message }),
       });
       await (flags.json ? printJson(made) : print(`${made.name}\n`));
     }),
@@ -152,10 +157,11 @@ async function exportArchive(
   name: string | undefined,
   flags: ExportFlags,
 ): Promise<void> {
-  const { at, kind, output } = flags;
+  const { at, kind, branch, output } = flags;
   const toStdout = (output ?? "-") === "-";
   if (toStdout && process.stdout.isTTY) throw usageError("An archive is not for a terminal: give -o <file>.");
-  const path = name === undefined ? `${dbPath(db)}/archive${query({ kind, at })}` : namedPath(db, name);
+  const path =
+    name === undefined ? `${dbPath(db)}/archive${query({ kind, at, branch })}` : namedPath(db, name);
   const reply = await connection.send({ method: "GET", path, headers: { accept: CAR } });
   const length = reply.headers["content-length"];
   const of = length === undefined ? undefined : Number(length);

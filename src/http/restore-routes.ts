@@ -6,7 +6,7 @@ import { LIMITS } from "../limits.ts";
 import { checkCollection } from "../ids/names.ts";
 import { RestoreRequest } from "../protocol/wire.ts";
 import { progressLines } from "./db-routes.ts";
-import type { Route } from "./route.ts";
+import type { Answer, Call, Route } from "./route.ts";
 import { dryRunQuery } from "./tx-routes.ts";
 
 export const restoreRoutes: readonly Route[] = [
@@ -24,34 +24,43 @@ export const restoreRoutes: readonly Route[] = [
     answers: {
       200: { description: "Lines of progress, then the result.", types: { "application/x-ndjson": "raw" } },
     },
-    handle: async (call) => {
-      const { at, documents, collection, message } = call.body.value as z.infer<typeof RestoreRequest>;
-      if (collection !== undefined) checkCollection(collection);
-      checkCount("documents of a restore", documents?.length ?? 0, LIMITS.tx.writes.value);
-      // A stream that has begun can refuse nothing any more.
-      const seq = await call.db(async (db) => {
-        await db.locate(at);
-        for (const doc of documents ?? []) db.known(doc);
-        return resolvePoint(db.log, at);
-      });
-      return {
-        status: 200,
-        headers: { "content-type": "application/x-ndjson" },
-        body: progressLines((onProgress) =>
-          call.db((db) =>
-            restorePoint(db, {
-              author: call.principal.subject,
-              at: seq,
-              dryRun: call.query["dry_run"] === "true",
-              signal: call.signal,
-              onProgress,
-              ...(documents === undefined ? {} : { documents }),
-              ...(collection === undefined ? {} : { prefix: `${collection}/` }),
-              ...(message === undefined ? {} : { message }),
-            }),
-          ),
-        ),
-      };
+    handle: (call) => {
+      const { at, ...request } = call.body.value as z.infer<typeof RestoreRequest>;
+      return restoreTo(call, at, request);
     },
   },
 ];
+
+/** Brings documents back to a point, as `POST …/restore` does. */
+export async function restoreTo(
+  call: Call,
+  at: string,
+  { documents, collection, message }: Omit<z.infer<typeof RestoreRequest>, "at">,
+): Promise<Answer> {
+  if (collection !== undefined) checkCollection(collection);
+  checkCount("documents of a restore", documents?.length ?? 0, LIMITS.tx.writes.value);
+  // A stream that has begun can refuse nothing any more.
+  const seq = await call.db(async (db) => {
+    await db.locate(at);
+    for (const doc of documents ?? []) db.known(doc);
+    return resolvePoint(db.log, at);
+  });
+  return {
+    status: 200,
+    headers: { "content-type": "application/x-ndjson" },
+    body: progressLines((onProgress) =>
+      call.db((db) =>
+        restorePoint(db, {
+          author: call.principal.subject,
+          at: seq,
+          dryRun: call.query["dry_run"] === "true",
+          signal: call.signal,
+          onProgress,
+          ...(documents === undefined ? {} : { documents }),
+          ...(collection === undefined ? {} : { prefix: `${collection}/` }),
+          ...(message === undefined ? {} : { message }),
+        }),
+      ),
+    ),
+  };
+}

@@ -3,10 +3,10 @@ import { archiveOf } from "../archive/archive-file.ts";
 import { importArchive } from "../archive/archive-import.ts";
 import { ArchiveReader } from "../archive/archive-reader.ts";
 import type { ArchiveKind, Opening } from "../archive/opening.ts";
-import type { HistoryPoint } from "../archive/history-export.ts";
+import { checkThere, type HistoryPoint } from "../archive/history-export.ts";
 import { allows } from "../auth/policy.ts";
 import type { Db } from "../db/db.ts";
-import { resolvePoint } from "../db/point.ts";
+import { resolvePoint, resolveSeq } from "../db/point.ts";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
@@ -17,11 +17,14 @@ import {
   SnapshotInfo,
   SnapshotList,
   SnapshotRequest,
+  SnapshotRestoreRequest,
   SnapshotVerifyLine,
 } from "../protocol/wire.ts";
 import { CAR, archiveAnswer } from "./archive-answer.ts";
 import { iso, nameCursor, nameOfCursor, nextLink, pageQuery, pointText } from "./point.ts";
+import { restoreTo } from "./restore-routes.ts";
 import { json, type Answer, type Call, type Route } from "./route.ts";
+import { dryRunQuery } from "./tx-routes.ts";
 
 const NDJSON = "application/x-ndjson";
 const tag = "snapshots";
@@ -63,7 +66,7 @@ export const snapshotRoutes: readonly Route[] = [
       if (!(call.header("accept") ?? "").toLowerCase().includes(CAR))
         return json(200, infoOf(row), { vary: "accept" });
       mayRead(call);
-      return archiveAnswer(call, row.kind, { seq: row.seq, commit: row.commit ?? undefined });
+      return archiveAnswer(call, row.kind, pointOf(row));
     },
   },
   {
@@ -94,8 +97,37 @@ export const snapshotRoutes: readonly Route[] = [
       return {
         status: 200,
         headers: { "content-type": NDJSON },
-        body: verifyLines(call, row.kind, { seq: row.seq, commit: row.commit ?? undefined }),
+        body: verifyLines(call, row.kind, pointOf(row)),
       };
+    },
+  },
+  {
+    method: "POST",
+    path: "/db/:db/snapshots/:name/restore",
+    summary: "Bring documents back to how they were at a snapshot",
+    description: "As `POST …/restore` does for any point.",
+    job: true,
+    tag,
+    access: "doc.write",
+    query: z.strictObject(dryRunQuery),
+    body: { types: { "application/json": SnapshotRestoreRequest } },
+    answers: {
+      200: { description: "Lines of progress, then the result.", types: { [NDJSON]: "raw" } },
+    },
+    handle: async (call) => {
+      const { db } = call.params;
+      if (!allows(call.principal, "snapshot.read", db as string))
+        throw new SkaldError("FORBIDDEN", `The token does not allow snapshot.read on the db ${db}.`, {
+          details: { action: "snapshot.read", db },
+        });
+      const row = find(call);
+      if (row.branch !== null && row.branch !== "main")
+        throw new SkaldError(
+          "BAD_REQUEST",
+          `The snapshot is of the branch ${row.branch}: merge that, or branch from it.`,
+        );
+      await call.db((held) => checkThere(held, pointOf(row)));
+      return restoreTo(call, String(row.seq), call.body.value as z.infer<typeof SnapshotRestoreRequest>);
     },
   },
   {
@@ -111,12 +143,13 @@ export const snapshotRoutes: readonly Route[] = [
       at: pointText
         .optional()
         .meta({ description: "A seq, a commit's address, or an RFC 3339 time; the head when left out." }),
+      branch: pointText.optional().meta({ description: "Of a state: whose documents." }),
     }),
     answers: archiveAnswers(),
     handle: async (call) => {
       mayRead(call);
-      const { kind, at } = call.query as { kind: ArchiveKind; at?: string };
-      return archiveAnswer(call, kind, await call.db((db) => pointAt(db, at)));
+      const { kind, at, branch } = call.query as { kind: ArchiveKind; at?: string; branch?: string };
+      return archiveAnswer(call, kind, await call.db((db) => pointAt(db, kind, at, branch)));
     },
   },
   {
@@ -169,21 +202,36 @@ function find(call: Call): Row {
 const NAME = new RegExp(`^[A-Za-z0-9._-]{1,${LIMITS.snapshot.nameCharacters.value}}$`);
 
 /** A point with the address of its commit. */
-async function pointAt(db: Db, at: string | undefined): Promise<HistoryPoint> {
+async function pointAt(
+  db: Db,
+  kind: ArchiveKind,
+  at: string | undefined,
+  branch: string | undefined,
+): Promise<HistoryPoint> {
+  if (kind === "history" && branch !== undefined)
+    throw new SkaldError("BAD_REQUEST", "A history has all branches: `branch` is of a state.");
   await db.locate(at);
-  const seq = resolvePoint(db.log, at);
-  return { seq, commit: seq > 0 ? db.log.commit(seq)?.cid : undefined };
+  const seq = kind === "history" ? resolveSeq(db.log, at) : resolvePoint(db.log, at, branch);
+  return {
+    seq,
+    commit: seq > 0 ? db.log.commit(seq)?.cid : undefined,
+    ...(branch === undefined ? {} : { branch }),
+  };
+}
+
+function pointOf({ seq, commit, branch }: Row): HistoryPoint {
+  return { seq, commit: commit ?? undefined, ...(branch === null ? {} : { branch }) };
 }
 
 async function createSnapshot(call: Call): Promise<Answer> {
-  const { name: given, at, kind, message } = call.body.value as z.infer<typeof SnapshotRequest>;
+  const { name: given, at, kind, branch, message } = call.body.value as z.infer<typeof SnapshotRequest>;
   if (given !== undefined && (!NAME.test(given) || /^\.\.?$/.test(given)))
     throw new SkaldError("NAME_INVALID", `"${given.slice(0, 80)}" is no name of a snapshot.`, {
       hint: `1 to ${LIMITS.snapshot.nameCharacters.value} letters, digits, ".", "_" and "-".`,
     });
   const { engine } = call.services;
   const dbId = call.params["db"] as string;
-  const { seq, commit } = await call.db((db) => pointAt(db, at));
+  const { seq, commit } = await call.db((db) => pointAt(db, kind, at, branch));
   const table = engine.snapshots(dbId);
   const name = given ?? `${kind}-${seq}-${toHex(engine.world.random(4))}`;
   const there = table.get(name);
@@ -197,6 +245,7 @@ async function createSnapshot(call: Call): Promise<Answer> {
   const row = {
     name,
     kind,
+    branch: branch ?? null,
     seq,
     commit: commit ?? null,
     created: engine.world.now(),
@@ -206,8 +255,14 @@ async function createSnapshot(call: Call): Promise<Answer> {
   return json(201, infoOf(row));
 }
 
-function infoOf({ name, kind, seq, commit, created, message }: Row): z.infer<typeof SnapshotInfo> {
-  return { name, kind, seq, commit: commit && cidToString(commit), created: iso(created), message };
+function infoOf({ commit, created, branch, kind, ...row }: Row): z.infer<typeof SnapshotInfo> {
+  return {
+    ...row,
+    kind,
+    branch: kind === "state" ? (branch ?? "main") : null,
+    commit: commit && cidToString(commit),
+    created: iso(created),
+  };
 }
 
 function listSnapshots(call: Call): Answer {

@@ -535,14 +535,24 @@ export const SnapshotRequest = z
       .optional()
       .meta({ description: "A seq, a commit's address, or an RFC 3339 time; the head when left out." }),
     kind: ArchiveKindText.default("history"),
+    branch: z
+      .string()
+      .max(LIMITS.query.pointCharacters.value)
+      .optional()
+      .meta({ description: "Of a state: whose documents. A history has all branches." }),
     message: z.string().max(LIMITS.tx.messageCharacters.value).optional(),
   })
   .meta({ id: "SnapshotRequest" });
+
+export const SnapshotRestoreRequest = RestoreRequest.omit({ at: true }).meta({
+  id: "SnapshotRestoreRequest",
+});
 
 export const SnapshotInfo = z
   .object({
     name: z.string(),
     kind: ArchiveKindText,
+    branch: z.string().nullable().meta({ description: "Of a state; null for a history." }),
     seq: z.int().meta({ description: "The point that it names; 0 is before the first commit." }),
     commit: Cid.nullable(),
     created: Time,

@@ -7,6 +7,8 @@ import type { WriteGate } from "./write-gate.ts";
 export interface SnapshotRow {
   readonly name: string;
   readonly kind: "history" | "state";
+  /** Of a state; null is `main`. */
+  readonly branch: string | null;
   readonly seq: number;
   /** Address of the commit; null before the first. */
   readonly commit: Uint8Array | null;
@@ -44,11 +46,11 @@ export class SnapshotTable {
 
   /** The name must be free. Throws STORAGE_FULL, STORAGE_FAILED. */
   add(dbId: string, row: SnapshotRow): void {
-    const { name, kind, seq, commit, created, message } = row;
+    const { name, kind, branch, seq, commit, created, message } = row;
     this.#gate.run(() =>
       this.#sqlite
-        .prepare("INSERT INTO snapshot VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
-        .run(dbId, name, kind, seq, commit, created, message, sumOf(dbId, row)),
+        .prepare("INSERT INTO snapshot VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        .run(dbId, name, kind, branch, seq, commit, created, message, sumOf(dbId, row)),
     );
   }
 
@@ -85,7 +87,7 @@ export class SnapshotTable {
   }
 }
 
-const SELECT = `SELECT name, kind, seq, commit_cid AS "commit", created, message, sum FROM snapshot WHERE db_id = ?`;
+const SELECT = `SELECT name, kind, branch, seq, commit_cid AS "commit", created, message, sum FROM snapshot WHERE db_id = ?`;
 
-const sumOf = (dbId: string, { name, kind, seq, commit, created, message }: SnapshotRow): number =>
-  rowSum([dbId, name, kind, seq, commit, created, message]);
+const sumOf = (dbId: string, { name, kind, branch, seq, commit, created, message }: SnapshotRow): number =>
+  rowSum([dbId, name, kind, branch, seq, commit, created, message]);

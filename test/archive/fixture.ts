@@ -32,9 +32,9 @@ export async function historyOf(engine: Engine, db: string, seq?: number): Promi
 }
 
 /** The documents of a db as they were at a commit, as a file. */
-export async function stateOf(engine: Engine, db: string, seq?: number): Promise<Buffer> {
-  const at = await engine.use(db, ({ log }) => log.head().seq);
-  const point = await engine.use(db, ({ log }) => ({ seq: seq ?? at, commit: log.commit(seq ?? at)?.cid }));
+export async function stateOf(engine: Engine, db: string, seq?: number, branch = "main"): Promise<Buffer> {
+  const at = await engine.use(db, ({ log }) => seq ?? log.seqOn(log.head().seq, branch));
+  const point = await engine.use(db, ({ log }) => ({ seq: at, commit: log.commit(at)?.cid, branch }));
   const file = await makeState(usesOf(engine, db), point, { dir: engine.dir, world: engine.world });
   try {
     return await collected(file.read(0, file.bytes));
@@ -143,6 +143,22 @@ export async function everything(engine: Engine, db: string): Promise<void> {
   await pull({ here: peerOf(engine, db), there: peerOf(engine, other) }, carrying);
   await put(engine, "items/after", { n: 1 }, { db, clientTxId: "after" });
   await engine.delete(other);
+  // Branches, one of them closed, with documents of their own and changed ones.
+  await engine.use(db, async (held) => {
+    const write = (branch: string, doc: string, value: unknown) =>
+      held.tx({
+        author: "ann",
+        branch,
+        writes: [{ doc, edit: { kind: "put", value: JSON.stringify(value) } }],
+      });
+    await held.log.createBranch("draft", { author: "ann" });
+    await write("draft", "items/one", { n: 3, draft: true });
+    await write("main", "items/one", { n: 3, main: true });
+    await write("draft", "items/drafted", { n: 1 });
+    await held.log.createBranch("below", { author: "bob", from: "draft", message: "a branch of a branch" });
+    await write("below", "items/drafted", { n: 2 });
+    await held.log.closeBranch("below", { author: "bob" });
+  });
 }
 
 export { historyRoot };

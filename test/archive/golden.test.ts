@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { cidToString } from "../../src/ids/cid.ts";
 import { toHex } from "../../src/ids/hash.ts";
+import type { DocState } from "../../src/log/doc-state.ts";
 import { lineOf, openEngine, wrongWith } from "../replication/fixture.ts";
 import { everything, historyOf, importInto, stateOf } from "./fixture.ts";
 
@@ -27,7 +28,7 @@ interface Expected {
 async function found(db: string): Promise<Expected> {
   const commits = await lineOf(engine, db);
   return engine.use(db, async (held) => {
-    const states = held.log.list("", "", 1000, true);
+    const states = held.log.list("", "", 1000, true).map(({ name }) => held.log.state(name) as DocState);
     const documents: Record<string, Expected["documents"][string]> = {};
     for (const { name, heads, deleted } of states) {
       if (deleted) continue;

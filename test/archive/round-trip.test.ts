@@ -1,6 +1,8 @@
 import { readCar, wholeCar } from "./independent-car.ts";
-import { cidToString } from "../../src/ids/cid.ts";
+import { CODEC_DAG_CBOR, cidOf, cidToString } from "../../src/ids/cid.ts";
 import { decodeOpening } from "../../src/archive/opening.ts";
+import type { DocState } from "../../src/log/doc-state.ts";
+import type { Log } from "../../src/log/log.ts";
 import { codeOf, lineOf, openEngine, put, read, wrongWith } from "../replication/fixture.ts";
 import { everything, historyOf, importInto, stateOf } from "./fixture.ts";
 
@@ -18,13 +20,23 @@ describe("a history", () => {
     expect(done).toMatchObject({ kind: "history", bytes: file.length });
     expect(await lineOf(other, "copy")).toEqual(await lineOf(engine, "notes"));
     expect(await wrongWith(other, "copy")).toEqual([]);
+    const [branches, copied] = await Promise.all([
+      engine.use("notes", ({ log }) => log.branches()),
+      other.use("copy", ({ log }) => log.branches()),
+    ]);
+    expect(copied).toEqual(branches);
+    expect(branches.map(({ name, state }) => [name, state])).toEqual([
+      ["main", "open"],
+      ["draft", "open"],
+      ["below", "closed"],
+    ]);
     expect((await historyOf(other, "copy")).equals(file)).toBe(true);
     const bits = await Promise.all(
       [engine, other].map((side, i) =>
         side.use(i ? "copy" : "notes", ({ log }) => ({
           uid: Buffer.from(log.identity.uid).toString("hex"),
           counts: log.counts(),
-          states: log.list("", "", 100, true).map(({ name, heads, refused, deleted, last }) => ({
+          states: statesOf(log).map(({ name, heads, refused, deleted, last }) => ({
             name,
             heads,
             refused: [...refused.keys()],
@@ -102,7 +114,9 @@ describe("a state", () => {
     await importInto(other, "state", file);
     const names = (db: string, side = engine) =>
       side.use(db, ({ log }) =>
-        log.list("", "", 100, false).map(({ name, heads }) => [name, [...heads.keys()].sort()] as const),
+        statesOf(log)
+          .filter(({ deleted }) => !deleted)
+          .map(({ name, heads }) => [name, [...heads.keys()].sort()] as const),
       );
     expect(await names("state", other)).toEqual(await names("notes"));
     for (const [doc] of await names("notes"))
@@ -126,6 +140,13 @@ describe("a state", () => {
     expect(await read(other, "items/gone", "state-3")).toEqual({ n: 1 });
     const names = await other.use("state-3", ({ log }) => log.list("", "", 100).map(({ name }) => name));
     expect(names).toEqual(["items/back", "items/gone", "items/one"]);
+  });
+
+  test("of a branch has the documents that it has", async () => {
+    await importInto(other, "state-draft", await stateOf(engine, "notes", undefined, "draft"));
+    expect(await read(other, "items/one", "state-draft")).toEqual({ n: 3, draft: true });
+    expect(await read(other, "items/drafted", "state-draft")).toEqual({ n: 1 });
+    expect(await wrongWith(other, "state-draft")).toEqual([]);
   });
 
   test("is named by its root, which is the same when it is made again", async () => {
@@ -171,12 +192,8 @@ describe("any other reader of CAR files", () => {
   test("finds in a state the documents that its root leads to", async () => {
     const { roots, blocks } = wholeCar(await stateOf(engine, "notes"));
     const [root] = blocks;
-    const opening = decodeOpening({
-      index: 0,
-      offset: 0,
-      cid: new Uint8Array(36),
-      data: root?.data as Uint8Array,
-    });
+    const data = root?.data as Uint8Array;
+    const opening = decodeOpening({ index: 0, offset: 0, cid: cidOf(CODEC_DAG_CBOR, data), data });
     const found = new Map(blocks.map(({ cid, data }) => [cid, data]));
     expect(root?.cid).toBe(roots[0]);
     expect(opening.pages.every((page) => found.has(cidToString(page)))).toBe(true);
@@ -194,3 +211,6 @@ describe("any other reader of CAR files", () => {
 });
 
 const codeFrom = (error: unknown): string => String((error as { code?: unknown }).code);
+
+const statesOf = (log: Log): DocState[] =>
+  log.list("", "", 100, true).map(({ name }) => log.state(name) as DocState);

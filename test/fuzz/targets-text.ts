@@ -46,6 +46,7 @@ import {
 import {
   BackupRequest,
   SnapshotRequest,
+  SnapshotRestoreRequest,
   SyncCompareRequest,
   SyncPullRequest,
   TicketRequest,
@@ -328,6 +329,7 @@ const json: readonly Target[] = [
         "protocol/wire.ts TokenRequest",
         "protocol/wire.ts BackupRequest",
         "protocol/wire.ts SnapshotRequest",
+        "protocol/wire.ts SnapshotRestoreRequest",
         "protocol/wire.ts SyncCompareRequest",
         "protocol/wire.ts SyncPullRequest",
         "protocol/wire.ts TicketRequest",
@@ -345,6 +347,7 @@ const json: readonly Target[] = [
           TokenRequest,
           BackupRequest,
           SnapshotRequest,
+          SnapshotRestoreRequest,
           SyncCompareRequest,
           SyncPullRequest,
           TicketRequest,
