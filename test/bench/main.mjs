@@ -31,6 +31,7 @@ const SUBJECTS = [
   "idle-memory",
   "feed",
   "sse",
+  "archive",
 ];
 
 const { values } = parseArgs({
