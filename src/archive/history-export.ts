@@ -55,7 +55,7 @@ export async function* historyParts(
   from?: RunStart,
 ): AsyncGenerator<HistoryPart> {
   const { epoch, uid } = await use((db) => {
-    checkThere(db, point);
+    requirePoint(db, point);
     return { epoch: db.log.epoch, uid: db.log.identity.uid };
   });
   let offset = from?.offset ?? 0;
@@ -152,7 +152,7 @@ function encodeRun(run: readonly StoredCommit[]): Uint8Array {
 }
 
 /** Throws COMMIT_NOT_FOUND when another commit has come to stand there. */
-export function checkThere(db: Db, point: HistoryPoint): void {
+export function requirePoint(db: Db, point: HistoryPoint): void {
   if (point.seq === 0) return;
   const here = point.seq <= db.log.head().seq ? db.log.commit(point.seq)?.cid : undefined;
   if (!here || !point.commit || Buffer.compare(here, point.commit) !== 0) throw notThere(point);

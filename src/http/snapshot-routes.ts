@@ -3,7 +3,7 @@ import { archiveOf } from "../archive/archive-file.ts";
 import { importArchive } from "../archive/archive-import.ts";
 import { ArchiveReader } from "../archive/archive-reader.ts";
 import type { ArchiveKind, Opening } from "../archive/opening.ts";
-import { checkThere, type HistoryPoint } from "../archive/history-export.ts";
+import { requirePoint, type HistoryPoint } from "../archive/history-export.ts";
 import { allows } from "../auth/policy.ts";
 import type { Db } from "../db/db.ts";
 import { resolvePoint, resolveSeq } from "../db/point.ts";
@@ -126,7 +126,7 @@ export const snapshotRoutes: readonly Route[] = [
           "BAD_REQUEST",
           `The snapshot is of the branch ${row.branch}: merge that, or branch from it.`,
         );
-      await call.db((held) => checkThere(held, pointOf(row)));
+      await call.db((held) => requirePoint(held, pointOf(row)));
       return restoreTo(call, String(row.seq), call.body.value as z.infer<typeof SnapshotRestoreRequest>);
     },
   },
