@@ -43,7 +43,8 @@ export function planStep(
       throw new SkaldError("POINT_IN_FUTURE", `The db is at seq ${last}; ${seq} has not happened yet.`, {
         details: { seq: last },
       });
-    if (seq > 0 && !isInPast(branches, from.id, seq, branchAt(seq)))
+    // Its head is of it: that commit may be large, and need not be looked at.
+    if (seq > 0 && seq !== from.head && !isInPast(branches, from.id, seq, branchAt(seq)))
       throw otherBranch(String(seq), from.name);
     return { type: "branch.create", name, from: from.name, seq };
   }

@@ -202,7 +202,10 @@ export class Group {
   }
 
   #cidAt(seq: number): Uint8Array | undefined {
-    return seq === 0 ? undefined : seq === this.head.seq ? this.head.cid : this.#commit(seq).cid;
+    if (seq === 0) return undefined;
+    if (seq === this.head.seq) return this.head.cid;
+    const { main } = this.stage.branches;
+    return seq === main.head ? main.headCid : this.#commit(seq).cid;
   }
 
   #before(): Before {
