@@ -7,6 +7,7 @@ import { addBench } from "./bench-command.ts";
 import { addChecks } from "./db-checks.ts";
 import { addCheckpoint } from "./checkpoint-command.ts";
 import { addKey } from "./key-commands.ts";
+import { addBranch } from "./branch-commands.ts";
 import { addDb } from "./db-commands.ts";
 import { addDiff } from "./diff-command.ts";
 import { addDoc } from "./doc-commands.ts";
