@@ -49,6 +49,7 @@ directory, or open that directory themselves when nothing does.`,
 for (const add of [
   addServe,
   addDb,
+  addBranch,
   addDoc,
   addDiff,
   addImport,

@@ -1,7 +1,10 @@
 import * as z from "zod";
 import type { Db } from "../db/db.ts";
 import { resolvePoint } from "../db/point.ts";
+import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
+import { checkTxId } from "../ids/names.ts";
+import { LIMITS } from "../limits.ts";
 import { branchNotFound } from "../log/branch-steps.ts";
 import type { BranchInfo as LogBranch } from "../log/log.ts";
 import { BranchDetail, BranchInfo, BranchList, BranchRequest, HeadJson, Receipt } from "../protocol/wire.ts";
@@ -122,7 +125,12 @@ async function createBranch(call: Call, db: Db): Promise<Answer> {
   const { name, from, message, client_tx_id } = call.body.value as z.infer<typeof BranchRequest>;
   const branch = from?.branch ?? "main";
   const at = from?.at === undefined ? undefined : String(from.at);
-  const clientTxId = client_tx_id ?? idempotencyKey(call);
+  const clientTxId = client_tx_id === undefined ? idempotencyKey(call) : checkTxId(client_tx_id);
+  if ((message?.length ?? 0) > LIMITS.tx.messageCharacters.value)
+    throw new SkaldError(
+      "BAD_REQUEST",
+      `A message has at most ${LIMITS.tx.messageCharacters.value} characters.`,
+    );
   await db.locate(at);
   const seq = at === undefined ? undefined : resolvePoint(db.log, at, branch);
   const receipt = await db.log.createBranch(name, {

@@ -30,6 +30,10 @@ test("every command works by --url", async () => {
   const skald = runner({ SKALD_URL: server.url, SKALD_TOKEN: server.token ?? "", SKALD_DIR: "/nonexistent" });
   expect(await skald("db create shop")).toBe("shop\n");
   await skald("doc put shop items/1 -", '{"price":9,"name":"cup"}');
+  expect(await skald("branch create shop draft --message try")).toBe("draft\n");
+  expect(await skald("branch list shop")).toMatch(/draft +open +main +1 +2/);
+  await skald("branch close shop draft");
+  await skald("branch delete shop draft");
   await skald("doc patch shop items/1", '{"price":10}');
   await skald("doc patch shop items/1 --json-patch", '[{"op":"add","path":"/tags","value":["new"]}]');
   const [now, then, diff, history, list, info, exported] = await Promise.all([

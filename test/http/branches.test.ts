@@ -208,6 +208,8 @@ describe("a branch", () => {
     problem(await make("x", { at: "99999" }), 400, "POINT_IN_FUTURE");
     problem(await make("x", { at: String(seqs.draft) }), 400, "POINT_OTHER_BRANCH");
     problem(await make("a/b"), 400, "NAME_INVALID");
+    problem(await make("x", undefined, { message: "m".repeat(100_000) }), 400, "BAD_REQUEST");
+    problem(await make("x", undefined, { client_tx_id: "a b" }), 400, "NAME_INVALID");
     const { token } = await ask.token(["notes:doc.read", "notes:doc.write"]);
     problem(await json("POST", BRANCHES, { name: "y" }, { token }), 403, "FORBIDDEN");
   });
