@@ -1,6 +1,6 @@
 import { readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
-import { TARGETS } from "./targets.ts";
+import { PARTS, TARGETS } from "./targets.ts";
 
 const SRC = path.resolve(import.meta.dirname, "../../src");
 
@@ -79,5 +79,12 @@ describe("the table of fuzz targets", () => {
   test("has each name once, and a figure for each", () => {
     expect(new Set(TARGETS.map(({ name }) => name)).size).toBe(TARGETS.length);
     expect(TARGETS.every(({ runs }) => runs > 0)).toBe(true);
+  });
+
+  test("is run whole, a part by each file", () => {
+    for (const part of Object.keys(PARTS)) {
+      const file = path.join(import.meta.dirname, `decoders-${part}.test.ts`);
+      expect(readFileSync(file, "utf8")).toContain(`testsOf("${part}", `);
+    }
   });
 });

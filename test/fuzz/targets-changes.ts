@@ -67,7 +67,7 @@ const change: Target = {
     "log/change-actions.ts checkAction",
     "log/change-values.ts checkValues",
   ],
-  runs: 40_000,
+  runs: 20_000,
   codes: CODES,
   make: spoiltChange,
   run: (bytes) => readChange(bytes as Uint8Array),
@@ -194,7 +194,7 @@ const pack: Target = {
     "log/change-pack-streams.ts loadStreams",
     "log/change-pack-streams.ts StreamReader",
   ],
-  runs: 1_500,
+  runs: 750,
   codes: ["DB_DAMAGED"],
   make: spoiltPack,
   run: (bytes) => unpackChanges(bytes as Uint8Array),
@@ -209,7 +209,7 @@ const pack: Target = {
 const packing: Target = {
   name: "changes to be packed",
   covers: ["log/change-pack-values.ts parseValues"],
-  runs: 600,
+  runs: 300,
   codes: [],
   make: spoiltChange,
   run(bytes) {

@@ -132,7 +132,7 @@ const arrayOf = (count: number, item: number): Uint8Array => {
 const sequence: Target = {
   name: "cbor sequence",
   covers: ["ids/cbor.ts decodeCborSequence", "ids/cbor.ts CborReader"],
-  runs: 80_000,
+  runs: 40_000,
   codes: ["BAD_CBOR"],
   make: (random) =>
     random.chance(0.1)
@@ -159,7 +159,7 @@ const sequence: Target = {
 const commit: Target = {
   name: "commit",
   covers: ["log/commit.ts decodeCommit"],
-  runs: 60_000,
+  runs: 30_000,
   codes: ["DB_DAMAGED"],
   make: (random) => spoilt(random.pick(commits), random, commits),
   run: (bytes) => decodeCommit(bytes as Uint8Array),
@@ -233,7 +233,7 @@ const record: Target = {
 const received: Target = {
   name: "received record",
   covers: ["log/received.ts openReceived"],
-  runs: 40_000,
+  runs: 20_000,
   codes: ["SYNC_INVALID"],
   make: (random) => {
     const base = random.pick(records);

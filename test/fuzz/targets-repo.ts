@@ -43,7 +43,7 @@ const KINDS: ReadonlySet<string> = new Set([
 const message: Target = {
   name: "automerge-repo message",
   covers: ["sync/repo-message.ts decodeRepoMessage"],
-  runs: 40_000,
+  runs: 20_000,
   codes: ["BAD_CBOR"],
   make: (random) => spoilt(random.pick(messages), random, messages),
   run: (bytes) => decodeRepoMessage(bytes as Uint8Array),

@@ -68,7 +68,7 @@ const syncMessage: Target = {
     "sync/parts.ts readChunks",
     "sync/parts.ts readParts",
   ],
-  runs: 50_000,
+  runs: 25_000,
   codes: ["SYNC_MALFORMED", "TOO_LARGE"],
   make: (random) => {
     const share = random.below(100);

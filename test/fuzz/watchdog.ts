@@ -13,6 +13,8 @@ export interface Watchdog {
 }
 
 const MOST_SHOWN = 8192;
+/** Bytes or characters of an input. */
+const SHOWN = 1000;
 const SCRIPT = `
 const { workerData: { shared, seconds } } = require("node:worker_threads");
 const state = new Int32Array(shared, 0, 3);
@@ -21,7 +23,9 @@ setInterval(() => {
   const beat = Atomics.load(state, 0);
   if (beat !== last || beat % 2 === 0) { last = beat; since = Date.now(); return; }
   if (Date.now() - since < seconds * 1000) return;
-  const text = Buffer.from(shared, 12, Atomics.load(state, 1)).toString("latin1");
+  const name = Atomics.load(state, 1), length = Atomics.load(state, 2);
+  const input = Buffer.from(shared, 12 + name, Math.abs(length));
+  const text = Buffer.from(shared, 12, name) + ": " + (length < 0 ? JSON.stringify(String(input)) : input.toString("hex"));
   require("node:fs").writeSync(2, "\\nAn input does not come to an end: " + text + "\\n");
   process.kill(process.pid, "SIGKILL");
 }, 500);
@@ -37,9 +41,15 @@ export function startWatchdog(seconds: number): Watchdog {
   let beat = 0;
   return {
     begin(what, input) {
-      const shown = typeof input === "string" ? JSON.stringify(input.slice(0, 1000)) : undefined;
-      const hex = shown ?? Buffer.from(input.slice(0, 1000) as Uint8Array).toString("hex");
-      Atomics.store(state, 1, text.write(`${what}: ${hex}`, "latin1"));
+      // Put into words only when it is told: this comes before every input.
+      const at = text.write(what);
+      state[1] = at;
+      if (typeof input === "string") state[2] = -text.write(input.slice(0, SHOWN), at);
+      else {
+        const start = input.subarray(0, SHOWN);
+        text.set(start, at);
+        state[2] = start.length;
+      }
       beat = (beat + 2) | 1;
       Atomics.store(state, 0, beat);
     },

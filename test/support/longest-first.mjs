@@ -5,11 +5,12 @@ import Sequencer from "@jest/test-sequencer";
  * them came last would keep one core busy while the others have nothing left to do.
  */
 const LONGEST = [
-  "fuzz/decoders",
   "faults/power-cut",
   "limits",
   "faults/nth-call",
   "faults/rot",
+  "fuzz/decoders-changes",
+  "fuzz/decoders-records",
   "faults/kill",
   "simulation/simulation",
   "sync/schedules",

@@ -1,0 +1,3 @@
+import { testsOf } from "./decoder-tests.ts";
+
+testsOf("changes", 100_000);

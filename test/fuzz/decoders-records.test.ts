@@ -1,0 +1,3 @@
+import { testsOf } from "./decoder-tests.ts";
+
+testsOf("records", 600_000);
