@@ -8,15 +8,16 @@ const ROOT = path.resolve(fileURLToPath(new URL("../..", import.meta.url)));
 /** The other hunts, with figures for hours instead of minutes: the tests of CI with their variables raised. */
 export const PROGRAMMES = {
   "power-cut": { tests: ["test/faults/power-cut"], env: { SKALD_TEST_STATES: "1000000" } },
-  "nth-call": { tests: ["test/faults/nth-call"], env: { SKALD_TEST_FAULTS: "5000" } },
-  rot: { tests: ["test/faults/bit-rot", "test/faults/rot"], env: { SKALD_TEST_FLIPS: "20000" } },
-  simulation: { tests: ["test/simulation"], env: { SKALD_TEST_SEEDS: "10000" } },
-  fuzz: { tests: ["test/fuzz", "test/log/guard-fuzz"], env: { SKALD_TEST_FUZZ: "100" } },
+  "nth-call": { tests: ["test/faults/nth-call"], env: { SKALD_TEST_FAULTS: "5000", SKALD_TEST_DISK: "1" } },
+  rot: { tests: ["test/faults/rot"], env: { SKALD_TEST_FLIPS: "20000" } },
+  // Draws by itself where it begins: a seed asks it for that one alone.
+  simulation: { tests: ["test/simulation"], env: { SKALD_TEST_SEEDS: "10000" }, draws: true },
+  fuzz: { tests: ["test/fuzz", "test/log/guard-fuzz"], env: { SKALD_TEST_FUZZ: "200" } },
   models: {
     tests: ["test/log/model", "test/db/model", "test/db/json-cache"],
     env: { SKALD_TEST_RUNS: "20000" },
   },
-  kill: { tests: ["test/faults/kill"], env: { SKALD_TEST_CYCLES: "5000" } },
+  kill: { tests: ["test/faults/kill"], env: { SKALD_TEST_CYCLES: "5000", SKALD_TEST_DISK: "1" } },
 };
 
 export function listProgrammes() {
@@ -30,9 +31,21 @@ export function listProgrammes() {
     .join("\n");
 }
 
+/**
+ * What a hunt runs with: what the environment sets already is left as it is, and a seed that nobody gave is drawn,
+ * also in CI, whose one seed has been looked at.
+ */
+export function environmentOf(name, seed, own = process.env) {
+  const { env, draws = false } = PROGRAMMES[name];
+  const drawn = seed ?? own.SKALD_TEST_SEED ?? (draws ? undefined : Math.floor(Math.random() * 2 ** 31));
+  return { ...env, ...own, ...(drawn === undefined ? {} : { SKALD_TEST_SEED: String(drawn) }) };
+}
+
 /** Runs one; what the environment sets already is left as it is. Gives whether it passed, undefined when it is not there. */
 export function runProgramme(name, { seed, signal }) {
-  const { tests, env } = PROGRAMMES[name];
+  const { tests } = PROGRAMMES[name];
+  const env = environmentOf(name, seed);
+  process.stderr.write(`${name}: SKALD_TEST_SEED=${env.SKALD_TEST_SEED ?? "drawn and told by itself"}\n`);
   const there = tests.filter(
     (each) => existsSync(path.join(ROOT, each)) || existsSync(path.join(ROOT, `${each}.test.ts`)),
   );
@@ -52,7 +65,7 @@ export function runProgramme(name, { seed, signal }) {
     {
       cwd: ROOT,
       stdio: "inherit",
-      env: { ...env, ...(seed === undefined ? {} : { SKALD_TEST_SEED: String(seed) }), ...process.env },
+      env,
     },
   );
   const end = () => child.kill("SIGINT");

@@ -138,7 +138,7 @@ export function startWriter(
 }
 
 /** Where a change is judged, red has to mean the change: the seed of CI is one. Everywhere else it is drawn. */
-const CI_SEED = 20_261_121;
+export const CI_SEED = 20_261_121;
 
 /** The seeds of a run print with its failure; give one again through SKALD_TEST_SEED. */
 export function seedOf(): number {
