@@ -33,7 +33,9 @@ export function compiled(source) {
     jsc: { target: "es2022", parser: { syntax: "typescript" } },
     module: { type: "es6" },
   });
-  return code.replace(/((?:from|import)\s*\(?\s*"\.[^"]*)\.ts"/g, '$1.js"');
+  return code
+    .replace(/((?:from|import)\s*\(?\s*"\.[^"]*)\.ts"/g, '$1.js"')
+    .replace('import { jest } from "@jest/globals";', "const { jest } = globalThis;");
 }
 
 /** Puts the JavaScript of a TypeScript file of the project into a copy, wherever it runs from. */

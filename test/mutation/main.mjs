@@ -18,7 +18,7 @@ const MODEL = "log/model#as its model|verifies";
 const LOG = [MODEL, "log/write", "log/group", "log/refused", "log/read", "log/verify", "log/bundle"];
 
 /**
- * The commit path, each file with the tests that hold it. Those that notice most for their time come
+ * The commit path and what goes on from it to others, each file with the tests that hold it. Those that notice most for their time come
  * first: a run ends with the first test that fails.
  */
 const SUBJECTS = {
@@ -33,6 +33,36 @@ const SUBJECTS = {
   "src/log/catalog.ts": [...LOG, "store/sqlite-catalog"],
   "src/log/recover.ts": ["log/read", ...LOG],
   "src/log/records.ts": ["log/records", ...LOG],
+  "src/log/event.ts": ["log/event", "log/commit-and-record"],
+  "src/log/commit-scan.ts": ["log/commit-and-record", "log/read", MODEL],
+  "src/log/received.ts": ["log/receive", "replication/merge"],
+  "src/log/adopt.ts": ["log/receive", "replication/merge"],
+  "src/log/merge-plan.ts": ["replication/merge", "replication/model"],
+  "src/log/merged.ts": ["replication/merge", "replication/model"],
+  "src/log/catalog-at.ts": ["log/read", MODEL],
+  "src/db/point.ts": ["db/point"],
+  "src/db/json-cache.ts": ["db/json-cache"],
+  "src/db/proofs.ts": ["db/proofs", "db/quarantine"],
+  "src/db/quarantine.ts": ["db/proofs", "db/quarantine"],
+  "src/subscriptions/cursor.ts": ["subscriptions/cursor"],
+  "src/subscriptions/event-cbor.ts": ["subscriptions/event-bytes"],
+  "src/subscriptions/event-json.ts": ["subscriptions/event-bytes"],
+  "src/subscriptions/feed-filter.ts": ["subscriptions/feed-model"],
+  "src/subscriptions/feed-event.ts": ["subscriptions/event-bytes", "subscriptions/feed-model"],
+  "src/subscriptions/feed.ts": ["subscriptions/feed-model"],
+  "src/subscriptions/subscription.ts": ["subscriptions/subscription-model", "subscriptions/subscriptions"],
+  "src/subscriptions/subscription-ranges.ts": ["subscriptions/subscription-model"],
+  "src/subscriptions/subscription-state.ts": [
+    "subscriptions/subscription-model",
+    "store/sqlite-subscriptions",
+  ],
+  "src/sync/bloom.ts": ["sync/bloom"],
+  "src/sync/sync-message.ts": ["sync/sync-message"],
+  "src/sync/repo-message.ts": ["sync/repo-message"],
+  "src/sync/document-sync.ts": ["sync/document-sync", "sync/log-history"],
+  "src/sync/log-history.ts": ["sync/log-history", "sync/document-sync"],
+  "src/replication/exchange.ts": ["replication/exchange"],
+  "src/replication/frames.ts": ["replication/exchange"],
   "src/db/write.ts": ["db/write", "db/engine#a principal", "db/model#as its model"],
   // What is synced only a whole process shows, with a disk around it that is watched or fails.
   "src/store/sqlite-log.ts": [

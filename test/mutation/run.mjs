@@ -9,6 +9,8 @@ const { addEventHandler, getState, resetState, run, setState, ...globals } = cir
 Object.assign(globalThis, { expect: jestExpect });
 for (const name of ["describe", "test", "it", "beforeAll", "beforeEach", "afterAll", "afterEach"])
   globalThis[name] = globals[name];
+// Of what Jest alone has, tests that are run here ask for more time and for nothing else.
+globalThis.jest = { setTimeout: (testTimeout) => setState({ ...getState(), testTimeout }) };
 
 function fail(why) {
   if (process.env.SKALD_MUTATION_SAYS) process.stderr.write(`${why}\n`);
