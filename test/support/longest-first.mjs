@@ -5,23 +5,23 @@ import Sequencer from "@jest/test-sequencer";
  * them came last would keep one core busy while the others have nothing left to do.
  */
 const LONGEST = [
-  "faults/power-cut",
   "limits",
-  "faults/nth-call",
-  "faults/rot",
-  "fuzz/decoders-changes",
-  "fuzz/decoders-records",
+  "faults/power-cut",
   "faults/kill",
-  "simulation/simulation",
+  "faults/nth-call",
   "sync/schedules",
+  "simulation/simulation",
   "replication/exchange",
+  "faults/rot",
+  "fuzz/decoders-records",
   "client/browser",
+  "fuzz/decoders-changes",
+  "replication/kill",
   "cli/commands",
   "db/model",
   "db/invariants",
   "db/check-live",
   "db/quarantine",
-  "replication/kill",
 ].map((name) => `/test/${name}.test.ts`);
 
 export default class LongestFirst extends Sequencer {
