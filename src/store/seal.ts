@@ -12,11 +12,13 @@ import { blake3, toHex } from "../ids/hash.ts";
  */
 export const SEAL_MAX = 16 * 1024 * 1024;
 
+const WHOLE = /^\d+ [\da-f]{64}\n$/;
+
 export type Sealed = "sealed" | "open" | "new";
 
 /**
  * Looks at a file that SQLite is about to open. `sealed`: it is byte for byte as it was closed; `open`: there is
- * no seal, after a crash for example. Throws DB_DAMAGED when it is not as its seal says.
+ * no whole seal, after a crash for example. Throws DB_DAMAGED when it is not as its seal says.
  */
 export function checkSeal(file: string): Sealed {
   const size = sizeOf(file);
@@ -27,6 +29,8 @@ export function checkSeal(file: string): Sealed {
   } catch {
     return "open";
   }
+  // One that could not be written to its end, nor taken away, says nothing of the file.
+  if (!WHOLE.test(said)) return "open";
   if (sizeOf(`${file}-wal`) > 0) throw broken(file, "it has a write-ahead log that it was not closed with");
   if (size <= SEAL_MAX && said === textOf(file)) return "sealed";
   throw broken(file, "its bytes are not those that it was closed with");
@@ -39,10 +43,10 @@ export function seal(file: string): void {
     writeFileSync(sealOf(file), textOf(file));
   } catch {
     try {
-      // Half a seal would have the file derived anew; without one its rows vouch for themselves.
+      // Without one the rows of the file vouch for themselves.
       breakSeal(file);
     } catch {
-      // Then it is derived anew.
+      // Half a seal is none.
     }
   }
 }

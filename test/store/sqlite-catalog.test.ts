@@ -1,5 +1,5 @@
 import path from "node:path";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import Database from "better-sqlite3";
 import { checkCatalog } from "../../src/store/catalog-check.ts";
 import type { CatalogBatch, CatalogTable } from "../../src/store/contract.ts";
@@ -39,6 +39,31 @@ function doc(
 }
 const names = (table: CatalogTable, prefix: string, after: string, limit: number, withDeleted = false) =>
   table.list(prefix, after, limit, withDeleted).map((row) => row.name);
+
+describe("a seal", () => {
+  const written = (): { folder: string; seal: string } => {
+    const folder = place();
+    const table = openSqliteCatalog(folder);
+    table.write(batch(1, { docs: [doc("a/1", [1])] }));
+    table.close();
+    return { folder, seal: path.join(folder, "catalog.sqlite.seal") };
+  };
+
+  test.each([0, 1, 30, -1])("of which only %i bytes came to the disk says nothing of the file", (length) => {
+    const { folder, seal } = written();
+    writeFileSync(seal, readFileSync(seal).subarray(0, length));
+    const again = openSqliteCatalog(folder);
+    expect(names(again, "", "", 10)).toEqual(["a/1"]);
+    again.close();
+  });
+
+  test("that is whole and says something else is damage", () => {
+    const { folder, seal } = written();
+    const text = readFileSync(seal, "utf8");
+    writeFileSync(seal, text.replace(/.\n$/, text.endsWith("0\n") ? "1\n" : "0\n"));
+    expect(() => openSqliteCatalog(folder)).toThrow(expect.objectContaining({ code: "DB_DAMAGED" }));
+  });
+});
 
 describe("the catalog's table", () => {
   test("holds what was written, also after it was opened again", () => {
