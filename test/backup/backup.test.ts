@@ -588,7 +588,7 @@ test("branches, signatures and names of points are restored, but for names of wh
   const name = (called: string, seq: number) =>
     engine
       .snapshots("shop")
-      .add({ name: called, kind: "history", seq, commit: null, created: 1, message: null });
+      .add({ name: called, kind: "history", seq, commit: null, created: 1, message: null, branch: null });
   name("early", 4);
   const at = fresh();
   const inner = sourceOf(engine);
