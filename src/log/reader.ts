@@ -447,11 +447,12 @@ export class LogReader {
     const single = this.#singleOfChange(doc, hash, id);
     if (single !== undefined) return single;
     for (const stretch of pastOf(this.catalog.branches, id)) {
-      for (const commits of archive(this.records, this.catalog, rowOf(stretch.id, doc))) {
-        const found = commits.find(
-          (stored) => this.isInPast(id, stored.commit) && hasChange(stored, doc, hash),
-        );
-        if (found) return found.commit.seq;
+      for (const last of this.catalog.bundlesOf(rowOf(stretch.id, doc))) {
+        const found = this.records.touching(last, doc).find((seq) => {
+          const stored = this.commit(seq) as StoredCommit;
+          return this.isInPast(id, stored.commit) && hasChange(stored, doc, hash);
+        });
+        if (found !== undefined) return found;
       }
     }
     return undefined;

@@ -3,6 +3,7 @@ import { Engine } from "../../dist/db/engine.js";
 /** Reads at random points, or the step before them. Times are of the processor, of all threads. */
 const { dir, docs, task, seed = 1 } = JSON.parse(process.argv[2]);
 const WARM = 300;
+const READ = 100;
 let state = seed * 7919;
 const next = (below) => {
   state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -24,7 +25,8 @@ await engine.use("bench", async (db) => {
   const head = db.log.head().seq;
   // Each document has its first commit among the first `docs`.
   const read = () => {
-    const doc = next(docs);
+    // Of as many documents in both, so that as many of them are still in a worker's memory.
+    const doc = Math.floor((next(READ) * docs) / READ);
     const at = docs + next(head - docs);
     return db.read(`things/t${String(doc).padStart(6, "0")}`, { at: String(at) });
   };
