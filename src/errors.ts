@@ -134,6 +134,10 @@ export const ERROR_CODES = {
   },
   // log
   COMMIT_NOT_FOUND: { status: 404, hint: "GET …/commits lists them." },
+  ERASED: {
+    status: 410,
+    hint: "Its bytes are gone for good, and its name stays taken; `commits` and `history` still say who wrote it when.",
+  },
   BLOCK_NOT_FOUND: { status: 404, hint: "No block of this db has that address." },
   CID_INVALID: { status: 400, hint: "An address is a CIDv1 in base32 with a blake3-256 multihash." },
   CURSOR_INVALID: { status: 400, hint: "Use the cursor as the server gave it." },

@@ -10,6 +10,7 @@ import { Tokens, ensureAdmin } from "./auth/tokens.ts";
 import type { Config } from "./config.ts";
 import { Engine } from "./db/engine.ts";
 import { AUTOMERGE_VERSION } from "./documents/version.ts";
+import { RetentionSweep } from "./db/retention.ts";
 import { Scrub } from "./db/scrub.ts";
 import { verifyLines } from "./db/verify.ts";
 import { createEvents } from "./events.ts";
@@ -76,6 +77,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const version = skaldVersion();
   const subscriptions = new Subscriptions({ engine, onError });
   const scrub = new Scrub({ engine, days: options.listen ? config.scrubDays : 0, onFinding: onError });
+  const retention = options.listen ? new RetentionSweep({ engine, onError }) : undefined;
   const feeds = new FeedTally();
   const sync = new SyncHubs({
     failed: onError,
@@ -175,6 +177,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     // A db whose last checkpoint failed is no reason to leave the files of the service open.
     try {
       await scrub.stop();
+      await retention?.stop();
       await engine.close();
     } finally {
       tokens.close();

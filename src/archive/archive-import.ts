@@ -123,6 +123,7 @@ async function fillHistory(
       await log.receive(
         { seq, cid },
         commits.map(({ stored }) => stored),
+        { mayErase: true, erased: "any" },
       );
     } catch (error) {
       throw blamed(error, commits);
@@ -138,6 +139,9 @@ async function fillHistory(
     }
   }
   if (batch.length > 0) await put();
+  const [unexplained] = log.owed();
+  if (unexplained !== undefined)
+    throw archiveInvalid(undefined, `it lacks changes of ${unexplained}, which no commit in it erased`);
 }
 
 /** What the log refuses of a commit is wrong in the archive. */

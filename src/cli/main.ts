@@ -11,6 +11,7 @@ import { addBranch } from "./branch-commands.ts";
 import { addDb } from "./db-commands.ts";
 import { addDiff } from "./diff-command.ts";
 import { addDoc } from "./doc-commands.ts";
+import { addErase } from "./erase-commands.ts";
 import { addExport } from "./export-command.ts";
 import { EXIT, asCliError, failureText } from "./failure.ts";
 import { addImport } from "./import-command.ts";
@@ -58,6 +59,7 @@ for (const add of [
   addVerify,
   addCheckpoint,
   addChecks,
+  addErase,
   addSubscriptions,
   addReplication,
   addKey,

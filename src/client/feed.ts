@@ -31,6 +31,8 @@ export interface ChangedDoc {
   readonly doc: string;
   readonly heads: readonly string[];
   readonly deleted?: boolean;
+  /** This commit erased it: nobody has it any more. */
+  readonly erased?: boolean;
   readonly value?: unknown;
   readonly patch?: readonly { readonly op: string; readonly path: string; readonly value?: unknown }[];
   readonly changes?: readonly Uint8Array[];

@@ -52,6 +52,7 @@ export function* checkCatalog(checking: Checking): Generator<Progress> {
   }
   yield* compareLists(checking, report);
   guarded(report, "its counts", () => compareCounts(checking, report));
+  guarded(report, "what it says was erased", () => compareErased(checking, report));
 }
 
 /** Every branch there ever was, and the commits of each. */
@@ -185,6 +186,17 @@ function* compareLists({ db, walk, catchUp }: Checking, report: Where): Generato
   for (const name of begun) if (!listed.has(name)) report(`${name} is not in its list`);
 }
 
+function compareErased({ db, walk, catchUp }: Checking, report: Where): void {
+  catchUp();
+  const wanted = [...walk.docs.values()].filter(({ state }) => state.erased).map(({ state }) => state);
+  const given = new Map(db.log.erasures().map(({ name, seq }) => [name, seq]));
+  for (const { name, erased } of wanted)
+    if (given.get(name) !== erased)
+      report(`${name}: its list of what was erased has ${given.get(name)}, not ${erased}`);
+  if (given.size > wanted.length)
+    report(`its list of what was erased has ${given.size}, the log ${wanted.length}`);
+}
+
 function compareCounts({ db, walk, catchUp }: Checking, report: Where): void {
   catchUp();
   const catalog = db.log.answers;
@@ -209,7 +221,16 @@ type Where = (where: string) => void;
 
 /** The first thing in which a state is not as the walk has it. */
 function difference(wanted: DocState, given: DocState): string | undefined {
-  for (const name of ["first", "last", "deleted", "changes", "bytes", "maxOp", "refusedAt"] as const) {
+  for (const name of [
+    "first",
+    "last",
+    "deleted",
+    "erased",
+    "changes",
+    "bytes",
+    "maxOp",
+    "refusedAt",
+  ] as const) {
     if (wanted[name] !== given[name])
       return `${name} is ${String(given[name])} and should be ${String(wanted[name])}`;
   }

@@ -1,6 +1,7 @@
 import { cidToString } from "../ids/cid.ts";
 import { blake3, toHex } from "../ids/hash.ts";
 import { prefixOf } from "../log/catalog.ts";
+import { erasedBy, isStub } from "../log/erased.ts";
 import { isMerge, mergedIn } from "../log/merged.ts";
 import { Records } from "../log/records.ts";
 import { headersIn, type StoredCommit } from "../log/stored-commit.ts";
@@ -112,8 +113,9 @@ export class EvidenceCheck {
   }
 }
 
-/** Whether somebody sent it. What the server sets aside by itself counts as sent. */
+/** Whether somebody sent it. What the server sets aside by itself counts as sent, and of what was erased nobody can tell. */
 function wasSent(stored: StoredCommit, { hashes, txIds }: Sent): boolean {
+  if (stored.clientTxId === "" && (stored.blocks.some(isStub) || erasedBy(stored).size > 0)) return true;
   const merged = mergedIn(stored);
   if (merged.length > 0)
     return merged.every(

@@ -28,7 +28,8 @@ export interface ReplayPoint {
 
 /**
  * The pieces of documents, read from the records themselves in one pass, oldest first: so a bundle is
- * expanded once however many of the documents it holds. Yields now and then. Throws DB_DAMAGED.
+ * expanded once however many of the documents it holds. Yields now and then. Of erased documents there are none.
+ * Throws DB_DAMAGED.
  */
 export function* gather(
   records: Records,
@@ -38,6 +39,7 @@ export function* gather(
   const pieces = new Map<string, Piece[]>();
   for (const doc of docs) {
     pieces.set(doc.state.name, []);
+    if (doc.state.erased !== undefined) continue;
     for (const seq of doc.touches) {
       const there = byCommit.get(seq);
       if (there) there.push(doc);

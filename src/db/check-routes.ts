@@ -4,10 +4,9 @@ import { readTrustedHeader } from "../log/change.ts";
 import type { StoredCommit } from "../log/stored-commit.ts";
 import type { WalkedDoc } from "../log/walk.ts";
 import { guarded, reportFailure } from "./check-catalog.ts";
-import { batches } from "./check-documents.ts";
+import { batches, gatherLiving } from "./check-documents.ts";
 import {
   alike,
-  gather,
   outcome,
   pointOf,
   type Piece,
@@ -29,20 +28,25 @@ const NEWEST = 100;
  * over all of them; each costs 3 loads for each of its points, and the bundles that it is in.
  */
 export async function* checkRoutes(checking: Checking, sample: number): AsyncGenerator<Progress> {
-  const { walk, catchUp, nextSlice } = checking;
+  const { db, walk, catchUp, nextSlice } = checking;
   catchUp();
-  const docs = spread([...walk.docs.values()], sample, checking.random());
+  const living = [...walk.docs.values()].filter(({ state }) => state.erased === undefined);
+  const docs = spread(living, sample, checking.random());
   let done = 0;
   for (const batch of batches(docs)) {
     await nextSlice();
     catchUp();
     const looked = batch.map((doc) => ({ state: { ...doc.state }, touches: [...doc.touches] }));
-    const steps = gather(checking.records, looked);
-    let step = steps.next();
-    for (; !step.done; step = steps.next()) await nextSlice();
+    const pieces = await gatherLiving(checking, looked);
     for (const doc of looked) {
       await nextSlice();
-      await checkDocument(checking, doc, step.value.get(doc.state.name) as Piece[]);
+      const isErased = (): boolean => db.log.erasedAt(doc.state.name) !== undefined;
+      if (!isErased()) {
+        await checkDocument(checking, doc, pieces.get(doc.state.name) as Piece[]).catch((error: unknown) => {
+          // It was erased meanwhile.
+          if (!isSkaldError(error) || error.code !== "ERASED" || !isErased()) throw error;
+        });
+      }
       done += 1;
       yield { done, of: docs.length };
     }

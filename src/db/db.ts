@@ -15,6 +15,7 @@ import type { CatalogTable, LogStorage } from "../store/contract.ts";
 import type { Views } from "../store/sqlite-views.ts";
 import { Comparisons, type BranchPoint } from "./compare.ts";
 import { compactLog, type Packer } from "./compaction.ts";
+import { Erasures, type Erasure, type EraseRequest, type Erased } from "./erasing.ts";
 import type { JsonCache } from "./json-cache.ts";
 import { mergeBranches, type MergeAnswer, type MergeRequest } from "./merge.ts";
 import { resolvePoint } from "./point.ts";
@@ -36,6 +37,8 @@ export interface DbParts {
   readonly packer: () => Packer;
   /** When old commits go into bundles by themselves; never without it. */
   readonly tending?: () => TendingPolicy;
+  /** Told of documents that were erased, before their bytes are removed; throws when it cannot keep that. */
+  readonly onErased?: (erased: readonly Erasure[]) => void;
 }
 
 type Compacted = Awaited<ReturnType<typeof compactLog>>;
@@ -91,6 +94,7 @@ export class Db {
   readonly #write: WriteContext;
   readonly #onError: (error: unknown) => void;
   readonly #closers: (() => void)[] = [];
+  readonly #erasures: Erasures;
   #compacting: Promise<Compacted> | undefined;
   readonly #policy: (() => TendingPolicy) | undefined;
   readonly #tending: Tending;
@@ -132,11 +136,20 @@ export class Db {
       documents: this.documents,
       docRef: (doc, branch) => this.docRef(doc, branch),
       source: (doc, branch) => sourceOf(this.log, this.views, doc, this.log.head().seq, branch),
-      authored: (doc, branch, seq, json) => this.#cache.put(this.docRef(doc, branch), seq, json),
+      authored: (doc, branch, seq, json) => this.#keep(doc, branch, seq, json),
       proofs: this.#proofs,
       busy: new Map(),
     };
     this.projection.schedule();
+    this.#erasures = new Erasures({
+      log: this.log,
+      views: this.views,
+      projection: this.projection,
+      packer: parts.packer,
+      forget: (doc) => this.#forget(doc),
+      note: parts.onErased ?? (() => {}),
+      onError: parts.onError,
+    });
   }
 
   get id(): string {
@@ -153,6 +166,19 @@ export class Db {
   /** Writes a transaction; resolves when it is durable. Throws what refuses it; then nothing was kept. */
   tx(request: TxRequest): Promise<Receipt> {
     return writeTransaction(this.#write, request);
+  }
+
+  /**
+   * Ends documents for good and takes their bytes away. Resolves when nothing is left of them, or with `removed` false when
+   * that has to wait: it is tried again until it is done. Throws what refuses the commit; then nothing was done.
+   */
+  erase(request: EraseRequest): Promise<Erased> {
+    return this.#erasures.erase(request);
+  }
+
+  /** Resolves when nothing is left of what was erased, as far as that can be done now. */
+  erased(): Promise<void> {
+    return this.#erasures.settled();
   }
 
   /** The receipt of a write to `doc` that was made under this client_tx_id before. Throws TX_ID_REUSED. */
@@ -233,6 +259,7 @@ export class Db {
     await this.locate(to);
     const a = resolvePoint(this.log, from, branch);
     const b = resolvePoint(this.log, to, branch);
+    this.log.checkErased(doc);
     await this.log.ready(branch, [doc]);
     const { patch } = await this.#mended(doc, branch, () => {
       const before = this.log.stateAt(doc, a, branch);
@@ -333,10 +360,12 @@ export class Db {
     });
   }
 
-  /** Where a document stood. Throws DOC_NOT_FOUND when it was not there or was deleted. */
+  /** Where a document stood. Throws DOC_NOT_FOUND when it was not there or was deleted, ERASED when it is that by now. */
   point(doc: string, at?: string, branch?: string): DocPoint {
     parseDocName(doc);
-    const point = this.log.stateAt(doc, resolvePoint(this.log, at, branch), branch);
+    const seq = resolvePoint(this.log, at, branch);
+    this.log.checkErased(doc);
+    const point = this.log.stateAt(doc, seq, branch);
     if (!point || point.deleted) throw notFound(doc, point?.deleted === true);
     return point;
   }
@@ -447,6 +476,7 @@ export class Db {
     this.#closing.abort();
     await this.#tending.close();
     await this.#compacting?.catch(() => {});
+    await this.#erasures.close();
     await this.projection.close();
     await this.#proofs.close();
     try {
@@ -495,9 +525,21 @@ export class Db {
     if (cached !== undefined) return cached;
     const row = branch === undefined ? this.#projected(doc) : undefined;
     if (row?.seq === point.seq && row.json !== undefined) return row.json;
+    this.log.checkErased(doc);
     const { json } = await this.documents.read(this.#at(doc, point, branch));
-    if (isHead) this.#cache.put(this.docRef(doc, branch), point.seq, json);
+    if (isHead) this.#keep(doc, branch, point.seq, json);
     return json;
+  }
+
+  #keep(doc: string, branch: string | undefined, seq: number, json: string): void {
+    // What was read before it was erased must not be remembered after.
+    if (this.log.erasedAt(doc) === undefined) this.#cache.put(this.docRef(doc, branch), seq, json);
+  }
+
+  /** Lets go of everything of a document that is only in memory. */
+  async #forget(doc: string): Promise<void> {
+    this.#cache.forget(this.#name, `/${doc}`);
+    await this.documents.forget(this.#name, `/${doc}`);
   }
 }
 

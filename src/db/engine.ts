@@ -15,7 +15,7 @@ import { checkRestored } from "../store/restoring.ts";
 import { dropSqliteCatalog } from "../store/sqlite-catalog.ts";
 import { DEFAULT_RESERVE, forgetClosed } from "../store/sqlite-log.ts";
 import { named } from "../store/sqlite.ts";
-import { DbTable, type DbRow } from "../store/sqlite-registry.ts";
+import { DbTable, type DbRow, type ErasureRow } from "../store/sqlite-registry.ts";
 import type { SnapshotRow } from "../store/sqlite-snapshots.ts";
 import { dropViews } from "../store/sqlite-views.ts";
 import { realWorld, type World } from "../world.ts";
@@ -280,6 +280,19 @@ export class Engine {
     return value;
   }
 
+  /**
+   * What was erased of the db with this uid as far as this directory knows, also when that db is not here any more
+   * or is an older copy: `applyErasures` takes it.
+   */
+  erasures(uid: Uint8Array): ErasureRow[] {
+    return this.#table.erasures(uid);
+  }
+
+  /** Keeps what was erased elsewhere of the db with this uid, for a copy of it that is to come. */
+  noteErasures(uid: Uint8Array, erased: readonly ErasureRow[]): void {
+    this.#table.putErasures(uid, erased);
+  }
+
   /** Dbs in id order after `after`. */
   list(after: string, limit: number): DbRow[] {
     return this.#table.page(after, limit);
@@ -514,6 +527,7 @@ export class Engine {
         log: this.#logOptions(),
         packer: this.#options.packer ?? startPacker,
         tending: () => this.settingsOf(row.dbId),
+        onErased: (erased) => this.#table.putErasures(storage.identity.uid, erased),
       });
     } catch (error) {
       for (const file of opened) file.close();

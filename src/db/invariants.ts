@@ -14,6 +14,7 @@ export const INVARIANTS = {
   catalog: "the catalog answers what follows from the log",
   projection: "a document's row is what replaying its changes gives",
   saved: "a saved form holds exactly the changes up to its commit, and reads the same",
+  removed: "of an erased document no change, value or saved form is left",
   routes: "a document reads the same from its changes, from its saved form and from what readers get",
 } as const;
 export type Invariant = keyof typeof INVARIANTS;

@@ -30,6 +30,12 @@ export class JsonCache {
     }
   }
 
+  /** Lets go of what is kept under names that begin and end like this. */
+  forget(start: string, end: string): void {
+    for (const docRef of this.#entries.keys())
+      if (docRef.startsWith(start) && docRef.endsWith(end)) this.#remove(docRef);
+  }
+
   #remove(docRef: string): void {
     const entry = this.#entries.get(docRef);
     if (!entry) return;

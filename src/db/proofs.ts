@@ -160,7 +160,8 @@ export class Proofs {
 
   #put(state: DocState, saved: Uint8Array): void {
     // Changes that were set aside meanwhile may be in it.
-    if (!this.#closed && this.#context.log.state(state.name)?.refusedAt === state.refusedAt)
+    const now = this.#context.log.state(state.name);
+    if (!this.#closed && now?.refusedAt === state.refusedAt && now.erased === undefined)
       this.#saved.put(state, saved);
   }
 

@@ -111,11 +111,13 @@ async function* shown<T>(
 }
 
 function verdictLine(
-  { seq, of, head, walk: { signatures } }: LogChecked,
+  { seq, of, head, walk }: LogChecked,
   stages: readonly Stage[],
   findings: readonly VerifyFinding[],
   receipts: number,
 ): string {
+  const { signatures } = walk;
+  const erased = walk.erased();
   const verdict = findings.length === 0 ? "sound" : "damaged";
   const problems = findings.map(({ what, where, heals }) => ({
     what,
@@ -132,6 +134,7 @@ function verdictLine(
     commit: head ? cidToString(head) : null,
     ...(receipts > 0 ? { receipts } : {}),
     ...(signatures.commits > 0 ? { signatures: { ...signatures, signers: [...signatures.signers] } } : {}),
+    ...(erased.documents > 0 ? { erased } : {}),
     problems,
   })}\n`;
 }

@@ -153,6 +153,7 @@ async function author(
 ): Promise<Prepared> {
   const { doc } = write;
   const { log } = context;
+  log.checkErased(doc);
   const { branch } = request;
   const state = log.state(doc, branch);
   const base = state ? headsOf(state) : [];

@@ -115,6 +115,13 @@ export class LoadedDocuments {
     entry.handle.free();
   }
 
+  /** Drops what is loaded under names that have `start` in them and end like this; gives how many. */
+  forget(start: string, end: string): number {
+    const refs = [...this.#entries.keys()].filter((ref) => ref.includes(start) && ref.endsWith(end));
+    for (const ref of refs) this.drop(ref);
+    return refs.length;
+  }
+
   /** Drops the least recently used documents until the bound holds. Call between jobs: handles are freed. */
   trim(): void {
     for (const docRef of this.#entries.keys()) {

@@ -148,6 +148,11 @@ export class Documents {
     return this.#pool.run({ kind: "split", bytes: job.bytes }, undefined, job.deadlineMs);
   }
 
+  /** Lets go of copies that are loaded under docRefs which have `start` in them and end with `end`. */
+  async forget(start: string, end: string): Promise<void> {
+    await this.#pool.forget(start, end);
+  }
+
   stats(): DocumentsStats {
     return this.#pool.stats();
   }

@@ -30,7 +30,9 @@ export type Work =
   | ({ kind: "check" } & Sent<CheckJob>)
   | ({ kind: "diff"; heads: string[] } & Sent<DiffJob>)
   | ({ kind: "diverge" } & Sent<DivergeJob>)
-  | ({ kind: "split" } & Sent<SplitJob>);
+  | ({ kind: "split" } & Sent<SplitJob>)
+  /** Loaded copies whose docRef has the one in it and ends with the other are dropped. */
+  | { kind: "forget"; start: string; end: string };
 
 export interface Results {
   read: ReadResult;
@@ -40,6 +42,7 @@ export interface Results {
   diff: DiffResult;
   diverge: DivergeResult;
   split: SplitResult;
+  forget: { dropped: number };
 }
 
 export interface Item {

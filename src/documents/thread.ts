@@ -29,6 +29,7 @@ const REPLY_AFTER_MS = 5;
 /** Bytes of a job or its document from which on the answers before it do not wait for it. */
 const LARGE = 128 * 1024;
 
+type DocumentWork = Exclude<Work, { kind: "split" | "forget" }>;
 type Answer = Exclude<Outcome, { type: "need" }> | { type: "need"; have: string[] };
 
 /** What a thread has around it. */
@@ -119,6 +120,8 @@ export class DocumentThread {
 
   #perform({ work, source }: Item): Answer {
     if (work.kind === "split") return { type: "done", value: splitFile(work.bytes) };
+    if (work.kind === "forget")
+      return { type: "done", value: { dropped: this.#documents.forget(work.start, work.end) } };
     if (work.heads.length === 0) {
       const empty = emptyHandle();
       try {
@@ -135,7 +138,7 @@ export class DocumentThread {
     return { type: "done", value: this.#performOn(found, work) };
   }
 
-  #find(work: Exclude<Work, { kind: "split" }>): Handle | { have: string[] } {
+  #find(work: DocumentWork): Handle | { have: string[] } {
     const found = this.#documents.find(work.docRef, work.heads);
     if (!("have" in found) || found.have.length > 0) return found;
     if (work.kind !== "author" || work.eager === undefined) return found;
@@ -148,7 +151,7 @@ export class DocumentThread {
     }
   }
 
-  #performOn(handle: Handle, work: Exclude<Work, { kind: "split" }>): Results[keyof Results] {
+  #performOn(handle: Handle, work: DocumentWork): Results[keyof Results] {
     switch (work.kind) {
       case "read":
         return performRead(handle, work);

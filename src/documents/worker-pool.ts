@@ -128,6 +128,22 @@ export class WorkerPool {
     }) as Promise<Results[K]>;
   }
 
+  /** Has every thread drop what it has loaded of a document. */
+  async forget(start: string, end: string): Promise<void> {
+    const slots = this.#slots.filter((slot) => slot.worker !== undefined && !this.#closed);
+    const { deadlineMs: allowed } = this.#options;
+    const done = slots.map(
+      (slot) =>
+        new Promise<unknown>((resolve, reject) => {
+          const work: Work = { kind: "forget", start, end };
+          slot.queue.push({ work, remaining: allowed, allowed, resolve, reject });
+          this.#next(slot);
+        }),
+    );
+    // A thread that ends has nothing loaded any more.
+    await Promise.allSettled(done);
+  }
+
   stats(): {
     workers: number;
     restarts: number;

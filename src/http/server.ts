@@ -23,6 +23,7 @@ import { diffRoutes } from "./diff-routes.ts";
 import { DOC_PATH, docRoutes } from "./doc-routes.ts";
 import { headRoutes } from "./head-routes.ts";
 import { keyRoutes } from "./key-routes.ts";
+import { eraseRoutes } from "./erase-routes.ts";
 import { importRoutes } from "./import-routes.ts";
 import { feedRoutes } from "./feed-routes.ts";
 import { logRoutes } from "./log-routes.ts";
@@ -54,6 +55,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...docRoutes,
       ...diffRoutes,
       ...mergeRoutes,
+      ...eraseRoutes,
       ...importRoutes,
       txRoute,
       ...branchRoutes,

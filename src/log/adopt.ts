@@ -1,6 +1,7 @@
 import { SkaldError } from "../errors.ts";
 import type { AdoptedLine, LogStorage, StoredRecord } from "../store/contract.ts";
 import { nextTurn } from "../world.ts";
+import { erasedBy, withoutChanges } from "./erased.ts";
 import type { Log } from "./log.ts";
 import { MAIN } from "./branches.ts";
 import { lineOf } from "./commit.ts";
@@ -52,13 +53,16 @@ export async function stageRecords(
   let head = after;
   const records = bodies.map((body): StoredRecord => {
     const seq = head.seq + 1;
-    const { cid, commit } = openReceived(body, seq);
+    const stored = openReceived(body, seq);
+    const { cid, commit } = stored;
     if (Buffer.compare(commit.db, log.identity.uid) !== 0) throw receivedInvalid(seq, "it is of another db");
     const parent = lineOf(commit);
     if (head.cid ? !parent || Buffer.compare(parent, head.cid) !== 0 : parent !== undefined)
       throw receivedInvalid(seq, "it does not name the commit before it");
     head = { seq, cid };
-    return { seq, body };
+    // What was erased here does not come back by waiting here.
+    const cleared = withoutChanges(stored, { has: (doc) => log.erasedAt(doc) !== undefined });
+    return { seq, body: cleared ? bodyOf(cleared) : body };
   });
   if (!goesOn) await storage.unstage();
   if (records.length > 0) await storage.stage(records);
@@ -107,11 +111,15 @@ export async function mergeLines(
     const [record] = seq > fork ? storage.stagedPage(seq, 1) : [];
     return record?.seq === seq ? openRecord(record.body, seq) : log.commit(seq);
   });
+  const isErased = (doc: string): boolean => log.erasedAt(doc) !== undefined;
+  let erasedThere: ReadonlySet<string> | undefined;
+  const explains = (doc: string): boolean =>
+    isErased(doc) || (erasedThere ??= erasedIn(storage, staged.tip.seq)).has(doc);
   for (let seq = fork; seq < staged.tip.seq;) {
     const page = storage.stagedPage(seq + 1, PAGE);
     if (page[0]?.seq !== seq + 1) throw receivedInvalid(seq + 1, "it is missing");
     for (const record of page) {
-      group.take(record.body);
+      group.take(record.body, explains);
       if (group.stage.branches.get(0)?.head !== record.seq) throw branchesApart(record.seq, "its");
     }
     group.settle();
@@ -123,7 +131,7 @@ export async function mergeLines(
   const deleted = (doc: string, there: boolean): boolean => there && (theirs.get(doc) ?? true);
   for (let from = fork + 1; from <= here.seq;) {
     const run = runFrom(log, from);
-    group.merge(run, author, deleted);
+    group.merge(run, author, deleted, isErased);
     from += run.length;
     await nextTurn(log.world);
   }
@@ -154,6 +162,18 @@ function branchesApart(seq: number, whose: string): SkaldError {
       details: { seq },
     },
   );
+}
+
+/** The documents that the staged line erases. */
+function erasedIn(storage: LogStorage, last: number): ReadonlySet<string> {
+  const docs = new Set<string>();
+  for (let seq = storage.staged()?.first ?? last + 1; seq <= last;) {
+    const page = storage.stagedPage(seq, PAGE);
+    if (page.length === 0) break;
+    for (const record of page) for (const doc of erasedBy(openRecord(record.body, record.seq))) docs.add(doc);
+    seq += page.length;
+  }
+  return docs;
 }
 
 /** As many commits as make one merge, at least one; a merge among them counts with all that it holds. */

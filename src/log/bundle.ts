@@ -6,6 +6,7 @@ import { blake3, fromHex, toHex } from "../ids/hash.ts";
 import { packChanges, unpackChanges } from "./change-pack.ts";
 import { readTrustedHeader } from "./change.ts";
 import { encodeCommit, type Commit, type CommitEntry } from "./commit.ts";
+import { isStub } from "./erased.ts";
 import { joins } from "./merged.ts";
 import type { StoredCommit } from "./stored-commit.ts";
 
@@ -18,7 +19,15 @@ import type { StoredCommit } from "./stored-commit.ts";
  *   32       blake3 of the last commit's bytes: it vouches for all of the bundle
  *   CBOR     {meta, changes}: compressed columns, and the changes as change-pack has them
  *   8        first bytes of blake3 over all of the above
+ *
+ * Of a block that was erased its address is kept instead, and the heads of the document are written out.
  */
+
+/** Makes the bundle of consecutive commits. */
+export type PackBundle = (
+  uid: Uint8Array,
+  commits: readonly StoredCommit[],
+) => Promise<Uint8Array> | Uint8Array;
 
 export const BUNDLE_FORMAT = 2;
 /** Commits in a full bundle: expanding one takes about a tenth of a second and 20 MB. */
@@ -70,7 +79,7 @@ export function packBundle(uid: Uint8Array, commits: readonly StoredCommit[]): U
       }
       const own = blocks.slice(at, at + entry.changes.length);
       at += entry.changes.length;
-      for (const bytes of own) changes.push({ group, bytes });
+      for (const bytes of own) if (!isStub(bytes)) changes.push({ group, bytes });
       const before = heads.get(entry.doc) ?? [];
       const after = follow(before, own);
       const flags =
@@ -113,9 +122,11 @@ export function packBundle(uid: Uint8Array, commits: readonly StoredCommit[]): U
   for (const list of explicit) hashes(meta, list);
   meta.array(events.length);
   for (const block of events) meta.bytes(block);
-  const apart = commits.some(({ commit }, i) => isApart(commit, commits[i - 1]?.cid));
+  const stubs = commits.some(({ blocks }) => blocks.some(isStub));
+  const apart = stubs || commits.some(({ commit }, i) => isApart(commit, commits[i - 1]?.cid));
   putMerges(meta, commits, apart);
   if (apart) putApart(meta, commits);
+  if (stubs) putStubs(meta, commits);
 
   const out = new CborWriter(64 * 1024);
   out.raw(Uint8Array.of(BUNDLE_FORMAT));
@@ -210,6 +221,7 @@ function expand(uid: Uint8Array, payload: Uint8Array): StoredCommit[] {
   const events = readList(r, (x) => x.bytes());
   const merges = readMerges(r);
   const apart = readApart(r);
+  const stubs = readStubs(r);
   r.end();
 
   const commits: StoredCommit[] = [];
@@ -225,7 +237,13 @@ function expand(uid: Uint8Array, payload: Uint8Array): StoredCommit[] {
       const group = nth(entryDoc, entryAt);
       const flags = nth(entryFlags, entryAt);
       const own: Uint8Array[] = [];
-      for (let k = nth(entryChanges, entryAt); k > 0; k -= 1) own.push(nth(changes, changeAt++).bytes);
+      const addresses: Uint8Array[] = [];
+      for (let k = nth(entryChanges, entryAt); k > 0; k -= 1) {
+        const digest = stubs.get(i)?.get(blocks.length + own.length);
+        const bytes = digest ? NOTHING : nth(changes, changeAt++).bytes;
+        own.push(bytes);
+        addresses.push(digest ? cidFromDigest(CODEC_RAW, digest) : cidOf(CODEC_RAW, bytes));
+      }
       blocks.push(...own);
       const refused = flags & 2 ? nth(explicit, explicitAt++) : undefined;
       const base = flags & 4 ? nth(explicit, explicitAt++) : nth(heads, group);
@@ -234,7 +252,7 @@ function expand(uid: Uint8Array, payload: Uint8Array): StoredCommit[] {
       entries.push({
         doc: nth(docs, group),
         base,
-        changes: own.map((bytes) => cidOf(CODEC_RAW, bytes)),
+        changes: addresses,
         heads: after,
         ...(flags & 1 ? { deleted: true } : {}),
         ...(refused ? { refused } : {}),
@@ -268,11 +286,12 @@ function expand(uid: Uint8Array, payload: Uint8Array): StoredCommit[] {
   return commits;
 }
 
-/** The heads after `changes` on top of `heads`: what their deps name goes, they come. Sorted. */
+/** The heads after `changes` on top of `heads`: what their deps name goes, they come. Sorted. Of a stub nothing is known. */
 function follow(heads: readonly string[], changes: readonly Uint8Array[]): readonly string[] {
   if (changes.length === 0) return heads;
   const after = new Set(heads);
   for (const bytes of changes) {
+    if (isStub(bytes)) continue;
     const { hash, deps } = readTrustedHeader(bytes);
     for (const dep of deps) after.delete(dep);
     after.add(hash);
@@ -356,6 +375,37 @@ function readApart(r: CborReader): Map<number, Apart> {
     });
   }
   return apart;
+}
+
+/** Of each commit with erased changes: the digests of these changes' addresses, by their place among its blocks. */
+function putStubs(w: CborWriter, commits: readonly StoredCommit[]): void {
+  const stubbed = commits.flatMap(({ commit, blocks }, i) => {
+    const addresses = commit.entries.flatMap((entry) => entry.changes);
+    const at = addresses.flatMap((cid, place) => (isStub(blocks[place] ?? cid) ? [{ cid, place }] : []));
+    return at.length > 0 ? [{ i, at }] : [];
+  });
+  w.array(stubbed.length);
+  for (const { i, at } of stubbed) {
+    w.uint(i);
+    numbers(
+      w,
+      at.map(({ place }) => place),
+    );
+    w.bytes(Buffer.concat(at.map(({ cid }) => cidDigest(cid))));
+  }
+}
+
+function readStubs(r: CborReader): Map<number, ReadonlyMap<number, Uint8Array>> {
+  const stubs = new Map<number, ReadonlyMap<number, Uint8Array>>();
+  if (r.atEnd()) return stubs;
+  for (let left = r.array(); left > 0; left -= 1) {
+    const i = r.uint();
+    const places = readNumbers(r);
+    const digests = r.bytes();
+    if (digests.length !== 32 * places.length) throw new RangeError("an address of a stub is missing");
+    stubs.set(i, new Map(places.map((place, n) => [place, digests.slice(32 * n, 32 * (n + 1))])));
+  }
+  return stubs;
 }
 
 class Table {

@@ -1,5 +1,5 @@
 import { isSkaldError } from "../errors.ts";
-import type { CatalogBatch, CatalogTable, SeqRange } from "../store/contract.ts";
+import type { CatalogBatch, CatalogTable, Fact, FactKind, SeqRange } from "../store/contract.ts";
 import { automergeIdOf, idPrefix } from "./automerge-ids.ts";
 import {
   BRANCH_ROWS,
@@ -14,7 +14,14 @@ import {
   isOfMain,
   rowOf,
 } from "./branches.ts";
-import { copyDocState, decodeDocState, encodeDocState, startRow, type DocState } from "./doc-state.ts";
+import {
+  copyDocState,
+  decodeDocState,
+  encodeDocState,
+  hollow,
+  startRow,
+  type DocState,
+} from "./doc-state.ts";
 
 /**
  * The index over the log: where each document, address and receipt is. New entries gather in memory
@@ -41,6 +48,11 @@ export class Catalog {
   readonly #onBranches = new Map<number, number[]>();
   /** Rows of a document on branches, for documents that were asked for. */
   readonly #rowsOf = new Map<string, readonly string[]>();
+  /** What events said that the table does not have yet, by kind and name. */
+  readonly #facts = new Map<string, Fact>();
+  readonly #erasing: Map<string, Fact>;
+  /** Documents of which stubs came in since this was opened, and no commit that erased them. */
+  readonly #owed = new Set<string>();
   #head: number;
   #headCid: Uint8Array | undefined;
   /** Why it could not take in all of a commit: from then on it answers nothing, rather than wrongly. */
@@ -57,6 +69,7 @@ export class Catalog {
     if (rows.length === 0)
       this.branches.put({ ...this.branches.main, head: this.#head, headCid: this.#headCid });
     for (const { state } of rows) this.branches.put(decodeBranch(state));
+    this.#erasing = new Map(table.facts("erasing").map((fact) => [fact.name, fact]));
   }
 
   /** Batches written so far: a stage begun before the last one may not know the rows it made. */
@@ -239,6 +252,9 @@ export class Catalog {
     }
     for (const doc of stage.newRows.keys()) this.#rowsOf.delete(doc);
     for (const [name, staged] of stage.docs) {
+      const { erased } = staged.state;
+      if (erased === 0) this.#owed.add(docOf(name));
+      else if (erased !== undefined) this.#owed.delete(docOf(name));
       const touched = this.#dirty.get(name);
       if (touched) {
         touched.state = staged.state;
@@ -260,6 +276,10 @@ export class Catalog {
     }
     this.#addresses.addAll(stage.addresses);
     for (const [key, seq] of stage.receipts) this.#receipts.set(key, seq);
+    for (const fact of stage.facts) {
+      this.#facts.set(factKey(fact), fact);
+      if (fact.kind === "erasing") this.#erasing.set(fact.name, fact);
+    }
     this.#head = head;
     this.#headCid = headCid;
     return failure;
@@ -301,6 +321,34 @@ export class Catalog {
     this.#table.fold(bundles);
   }
 
+  /** Documents that were erased and may not be gone. Asked after every commit. */
+  erasing(): Fact[] {
+    if (this.#erasing.size === 0) return [];
+    return [...this.#erasing.values()];
+  }
+
+  /** Documents of which changes came without their bytes since this was opened, and that no commit has erased so far. */
+  owed(): string[] {
+    return [...this.#owed];
+  }
+
+  /** What events say of one kind, by name. */
+  facts(kind: FactKind): Fact[] {
+    const facts = new Map(this.#table.facts(kind).map((fact) => [fact.name, fact]));
+    for (const fact of this.#facts.values()) if (fact.kind === kind) facts.set(fact.name, fact);
+    return [...facts.values()].sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)));
+  }
+
+  /**
+   * Notes that nothing is left of documents that were erased, and lets go of the hashes of their changes, which
+   * nobody can work out again.
+   */
+  settle(docs: readonly string[], hashes: readonly (readonly [prefix: number, seq: number])[]): void {
+    this.flush();
+    this.#table.settle(docs, hashes);
+    for (const doc of docs) this.#erasing.delete(doc);
+  }
+
   pending(): number {
     return this.#head - this.#tableHead();
   }
@@ -329,6 +377,7 @@ export class Catalog {
       ],
       addresses: this.#addresses.entries(),
       receipts: [...this.#receipts].map(([key, seq]) => [...splitReceiptKey(key), seq] as const),
+      facts: [...this.#facts.values()],
     });
     this.#written = this.#head;
     for (const { state } of this.#dirty.values()) {
@@ -339,6 +388,7 @@ export class Catalog {
     this.#named.clear();
     this.#addresses = new AddressMap();
     this.#receipts.clear();
+    this.#facts.clear();
     this.#flushes += 1;
   }
 
@@ -418,6 +468,10 @@ export interface DocStage {
   find(prefix: number): number[];
   /** Whose an actor is that this branch does not know, when another does. */
   owner(doc: string, actor: string): string | undefined;
+  /** Set when a document is erased, whichever branch said so: the commit that did it, or 0 while only stubs tell. */
+  erasedAt(doc: string): number | undefined;
+  /** Ends a document by the state that `touch` gave; only `main` does that, for all branches. */
+  erase(state: DocState, seq: number): void;
   readonly addresses: AddressMap;
 }
 
@@ -432,6 +486,7 @@ export class Stage implements DocStage {
   readonly onBranches = new Map<number, number[]>();
   /** Rows on branches that there were none of, by document. */
   readonly newRows = new Map<string, string[]>();
+  readonly facts: Fact[] = [];
   readonly flushes: number;
   readonly #catalog: StageBase;
 
@@ -501,6 +556,27 @@ export class Stage implements DocStage {
     return ownerAmong(this.others(doc, 0), actor);
   }
 
+  erasedAt(doc: string): number | undefined {
+    return this.doc(doc)?.erased;
+  }
+
+  erase(state: DocState, seq: number): void {
+    hollow(state);
+    state.erased = seq;
+    this.facts.push({ kind: "erasing", name: state.name, seq, value: NOTHING });
+    for (const row of this.rowsOf(state.name)) {
+      let touched = this.docs.get(row);
+      if (!touched) {
+        const known = this.#catalog.doc(row);
+        if (!known) continue;
+        touched = { state: copyDocState(known), touches: [] };
+        this.docs.set(row, touched);
+      }
+      hollow(touched.state);
+      touched.state.erased = seq;
+    }
+  }
+
   find(prefix: number): number[] {
     return [...this.addresses.find(prefix), ...this.#catalog.find(prefix)];
   }
@@ -546,6 +622,14 @@ export class BranchStage implements DocStage {
 
   owner(doc: string, actor: string): string | undefined {
     return ownerAmong(this.#stage.others(doc, this.branch), actor);
+  }
+
+  erasedAt(doc: string): number | undefined {
+    return this.#stage.doc(doc)?.erased || this.doc(doc)?.erased;
+  }
+
+  erase({ name }: DocState): void {
+    throw new RangeError(`${name} is erased on main`);
   }
 }
 
@@ -594,6 +678,12 @@ export class AddressMap {
     }
     return all;
   }
+}
+
+const NOTHING = new Uint8Array(0);
+
+function factKey({ kind, name }: Fact): string {
+  return `${kind} ${name}`;
 }
 
 /** The first 52 bits of a hash in hex. */

@@ -60,6 +60,8 @@ export class CommitScan {
   authorEnd = 0;
   branchAt = 0;
   branchEnd = 0;
+  /** How many events it has. */
+  events = 0;
   /** -1 when there is none. */
   messageAt = -1;
   messageEnd = -1;
@@ -98,7 +100,8 @@ export class CommitScan {
     this.branchEnd = this.#text();
     this.branchAt = this.#from;
     this.#key("events");
-    this.#skip(LINK * this.#head(0x80));
+    this.events = this.#head(0x80);
+    this.#skip(LINK * this.events);
     const signed = this.#isKey("signer");
     if (signed) {
       this.#text();

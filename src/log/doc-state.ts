@@ -2,6 +2,7 @@ import { SkaldError } from "../errors.ts";
 import { CborReader, CborWriter } from "../ids/cbor.ts";
 import { fromHex, toHex } from "../ids/hash.ts";
 import type { ChangeHeader } from "./change.ts";
+import type { CommitEntry } from "./commit.ts";
 
 /**
  * What the log must know of a document to take another change: never its content. Its size follows
@@ -30,6 +31,11 @@ export interface DocState {
   refused: ReadonlyMap<string, string>;
   /** Seq of the last commit that set changes aside, 0 for none. */
   refusedAt: number;
+  /**
+   * Set once changes of it are gone: the commit that erased it, or 0 while all that is known are stubs, which stand
+   * before that commit. From then on only what commits say is known: which heads there are, and how many changes.
+   */
+  erased: number | undefined;
 }
 
 export interface ActorState {
@@ -56,6 +62,7 @@ export function newDocState(name: string): DocState {
     deleted: false,
     refused: NONE_REFUSED,
     refusedAt: 0,
+    erased: undefined,
   };
 }
 
@@ -105,6 +112,32 @@ export function setAside(state: DocState, refusal: Refusal, seq: number): void {
   state.refusedAt = seq;
 }
 
+/**
+ * Forgets what follows from changes alone, so that the state is the same whether it was worked out before they were
+ * erased or after.
+ */
+export function hollow(state: DocState): void {
+  const heads = headsOf(state);
+  state.heads.clear();
+  for (const hash of heads) state.heads.set(hash, 0);
+  state.actors.clear();
+  state.maxOp = 0;
+  state.bytes = 0;
+  state.refused = NONE_REFUSED;
+  state.refusedAt = 0;
+  state.erased ??= 0;
+}
+
+/** Moves a hollow state past what a commit says of the document. */
+export function followHollow(
+  state: DocState,
+  { heads, changes }: Pick<CommitEntry, "heads" | "changes">,
+): void {
+  state.heads.clear();
+  for (const hash of heads.toSorted()) state.heads.set(hash, 0);
+  state.changes += changes.length;
+}
+
 const writer = new CborWriter();
 
 /** Compact bytes for the catalog; derived, so its form may change with the catalog's schema. */
@@ -112,7 +145,7 @@ export function encodeDocState(state: DocState): Uint8Array {
   const w = writer;
   w.reset();
   // Few documents ever have refused changes, and the others do not pay for the two items.
-  w.array(state.refused.size > 0 ? 7 : 5);
+  w.array(state.erased !== undefined ? 6 : state.refused.size > 0 ? 7 : 5);
   w.uint(state.maxOp);
   w.uint(state.changes);
   w.uint(state.bytes);
@@ -128,7 +161,8 @@ export function encodeDocState(state: DocState): Uint8Array {
     w.bytes(fromHex(hash));
     w.text(principal);
   }
-  if (state.refused.size > 0) {
+  if (state.erased !== undefined) w.uint(state.erased);
+  else if (state.refused.size > 0) {
     w.uint(state.refusedAt);
     w.array(state.refused.size * 2);
     for (const [hash, actor] of state.refused) {
@@ -160,7 +194,7 @@ export function decodeDocState(row: StoredParts): DocState {
 function readDocState(row: StoredParts): DocState {
   const r = new CborReader(row.state);
   const items = r.array();
-  if (items !== 5 && items !== 7) throw new RangeError("a row has other parts");
+  if (items !== 5 && items !== 6 && items !== 7) throw new RangeError("a row has other parts");
   const state: DocState = {
     ...newDocState(row.name),
     id: row.id,
@@ -175,7 +209,8 @@ function readDocState(row: StoredParts): DocState {
     const actor = toHex(r.bytes());
     state.actors.set(actor, { seq: r.uint(), hash: toHex(r.bytes()), principal: r.text() });
   }
-  if (items > 5) {
+  if (items === 6) state.erased = r.uint();
+  if (items === 7) {
     state.refusedAt = r.uint();
     const refused = new Map<string, string>();
     const count = r.array();

@@ -24,6 +24,7 @@ export const LOG_INVARIANTS = {
   base: "an entry starts from the document's heads",
   heads: "an entry's heads are the tips of the change graph",
   refused: "a change that is set aside was in the document, and nothing that builds on it was left",
+  erased: "a change whose bytes are gone is of a document that a commit erased",
   merged: "a merge holds the whole line that it names, and every change of it",
   signature: "a signature is its signer's, and a key that was retired signs no more",
   engine: "the storage engine finds its own structure sound",

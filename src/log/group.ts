@@ -35,9 +35,12 @@ import { readTrustedHeader, type ChangeHeader } from "./change.ts";
 import { encodeCommit, type Commit, type CommitEntry } from "./commit.ts";
 import { headsOf } from "./doc-state.ts";
 import { broughtBy, planBrought } from "./merge-plan.ts";
+import { entriesIn, erasedBy, eraseEvent, stubbedIn, withoutChanges } from "./erased.ts";
+import { stageFacts } from "./facts.ts";
 import { bringersOf, brokenLine, eventsOf, isMerge, mergedIn, stageMerged } from "./merged.ts";
 import { OnBranches, type Below } from "./on-branches.ts";
 import {
+  checkErases,
   checkReceived,
   checkSetAside,
   openReceived,
@@ -138,7 +141,12 @@ export class Group {
     const branch = step ? undefined : openBranch(tx.branch ?? MAIN, this.stage.branches);
     const stage = this.#on.stage(branch?.id ?? 0);
     const planned = planTransaction(tx, stage, this.#lookup(branch?.id ?? 0));
-    const events = step ? [encodeBranchEvent(step)] : (tx.events ?? []);
+    const events = step
+      ? [encodeBranchEvent(step)]
+      : [
+          ...(tx.events ?? []),
+          ...planned.flatMap(({ doc, erase }) => (erase ? [eraseEvent(doc, erase.reason)] : [])),
+        ];
     if (planned.length === 0 && events.length === 0) return this.#unchanged(tx, stage);
     if (isRotationTxId(tx.author, tx.clientTxId)) this.#checkRotation(tx);
 
@@ -170,6 +178,7 @@ export class Group {
     for (const event of commit.events) this.stage.addresses.add(prefixOf(toHex(cidDigest(event))), seq);
     if (tx.clientTxId !== "") this.stage.addReceipt(tx.author, tx.clientTxId, seq);
     if (isRotationTxId(tx.author, tx.clientTxId)) this.#signer = undefined;
+    stageFacts({ commit, blocks }, this.stage);
     this.#keep({ cid, bytes, commit, blocks, clientTxId: tx.clientTxId }, body, { step });
     return { cid, seq, time: commit.time, entries: commit.entries, duplicate: false, bytes: body.length };
   }
@@ -226,37 +235,42 @@ export class Group {
 
   /**
    * Takes over the commit in a record of another server, which must be the next one here. It goes through the
-   * same checks as a write, and what comes of them must be its bytes. Throws SYNC_INVALID; then the group is
-   * no good any more. A commit that is open already has had its bytes and blocks compared with their addresses.
+   * same checks as a write, and what comes of them must be its bytes. A change without its bytes is taken when
+   * `explains` says of its document that it is erased later. Throws SYNC_INVALID; then the group is no good any more.
+   * A commit that is open already has had its bytes and blocks compared with their addresses.
    */
-  take(received: Received): void {
+  take(received: Received, explains: (doc: string) => boolean = () => false): StoredCommit {
     const seq = this.head.seq + 1;
     const isOpen = "cid" in received;
-    const stored = isOpen ? checkReceived(received, seq) : openReceived(received, seq);
-    const { commit, cid, clientTxId } = stored;
+    const sent = isOpen ? checkReceived(received, seq) : openReceived(received, seq);
+    const { commit, cid, clientTxId } = sent;
     if (Buffer.compare(commit.db, this.#identity.uid) !== 0)
       throw receivedInvalid(seq, "it is of another db");
     if (commit.time < this.head.time) throw receivedInvalid(seq, "it is older than the commit before it");
-    const step = branchEventIn(stored);
-    const merge = mergeEventIn(stored);
+    const step = branchEventIn(sent);
+    const merge = mergeEventIn(sent);
     const before = this.#before();
     const broken =
       brokenBranch(commit, step, before) ??
       brokenLinks(commit, step, before, this.head.cid) ??
-      brokenMerge(stored, merge, before);
+      brokenMerge(sent, merge, before);
     if (broken !== undefined) throw receivedInvalid(seq, broken);
     if (clientTxId !== "" && this.stage.receipt(commit.author, clientTxId) !== undefined)
       throw receivedInvalid(seq, `its client_tx_id ${clientTxId} has another commit`);
-    const unsigned = wrongSignature(stored, { retired: (did) => this.#retired(did) });
+    const unsigned = wrongSignature(sent, { retired: (did) => this.#retired(did) });
     if (unsigned !== undefined) throw receivedInvalid(seq, unsigned);
     let entries: readonly CommitEntry[];
+    const id = step ? 0 : (this.stage.branches.named(commit.branch)?.id ?? 0);
+    const hollow = this.#hollowIn(sent, seq, id, explains);
+    // Nothing of a document that is erased is kept, also where the other server had not got to it.
+    const cleared = withoutChanges(sent, hollow);
+    const stored = cleared ?? sent;
     try {
-      const id = step ? 0 : (this.stage.branches.named(commit.branch)?.id ?? 0);
       entries = isMerge(commit)
-        ? this.#replayMerge(stored, seq)
+        ? this.#replayMerge(stored, seq, hollow, explains)
         : merge
-          ? this.#replayBranchMerge(stored, merge, seq, id)
-          : this.#replay(stored, seq, id);
+          ? this.#replayBranchMerge(stored, merge, seq, id, hollow, explains)
+          : this.#replay(stored, seq, id, hollow);
     } catch (error) {
       if (!isSkaldError(error) || error.code === "SYNC_INVALID" || !BLAMES_THE_SENDER(error.status))
         throw error;
@@ -268,7 +282,36 @@ export class Group {
     if (clientTxId !== "") this.stage.addReceipt(commit.author, clientTxId, seq);
     stageMerged(stored, this.stage);
     this.#signer = undefined;
-    this.#keep(stored, isOpen ? bodyOf(received) : received, { step, merge });
+    stageFacts(stored, this.stage);
+    this.#keep(stored, isOpen || cleared ? bodyOf(stored) : received, { step, merge });
+    return stored;
+  }
+
+  /** The entries of a received commit whose documents are erased later: they are taken as they are. */
+  #hollowIn(
+    stored: StoredCommit,
+    seq: number,
+    id: number,
+    explains: (doc: string) => boolean,
+  ): ReadonlyMap<string, PlannedWrite> {
+    const found = new Map<string, PlannedWrite>();
+    const stage = this.#on.stage(id);
+    checkErases(seq, stored, (doc) => Boolean(stage.erasedAt(doc)));
+    const stubbed = stubbedIn(stored);
+    const erased = erasedBy(stored);
+    for (const entry of stored.commit.entries) {
+      const { doc, base, changes, deleted = false } = entry;
+      const at = stage.erasedAt(doc);
+      if (at) throw receivedInvalid(seq, `it writes to ${doc}, which was erased`);
+      if (erased.has(doc) || (!stubbed.has(doc) && at === undefined)) continue;
+      if (!explains(doc))
+        throw receivedInvalid(seq, `it has changes of ${doc} without their bytes, which no commit erased`);
+      const state = stage.doc(doc);
+      if (base.join() !== (state ? headsOf(state) : []).join())
+        throw receivedInvalid(seq, `it does not go on from the heads of ${doc}`);
+      found.set(doc, { doc, fresh: [], cids: changes, deleted, hollow: entry });
+    }
+    return found;
   }
 
   /** Lets go of the commits so far, which `stored` finds from now on. */
@@ -279,16 +322,20 @@ export class Group {
 
   /**
    * Puts a run of commits of another line into one merge commit. `deleted` says of a document whether it is, by
-   * what that line says. Throws SYNC_EQUIVOCATION, DOC_TOO_LARGE; then the group is no good any more.
+   * what that line says, `isErased` whether that line erased it. Throws SYNC_EQUIVOCATION, DOC_TOO_LARGE; then the
+   * group is no good any more.
    */
   merge(
     run: readonly StoredCommit[],
     author: string,
     deleted: (doc: string, there: boolean) => boolean,
+    isErased: (doc: string) => boolean = () => false,
   ): void {
     const seq = this.head.seq + 1;
     const planned: PlannedWrite[] = [];
     for (const brought of broughtBy(run)) {
+      // What was written before it was erased stays out, also where that comes with a later run.
+      if (!brought.erased && isErased(brought.doc)) continue;
       const gone = deleted(brought.doc, brought.deleted);
       const write = planBrought(
         brought,
@@ -323,6 +370,7 @@ export class Group {
     this.stage.addresses.add(prefixOf(toHex(digest)), seq);
     stageMerged(stored, this.stage);
     this.#signer = undefined;
+    stageFacts(stored, this.stage);
     this.#keep(stored, record.body);
   }
 
@@ -348,17 +396,24 @@ export class Group {
   }
 
   /** The same steps as `merge`, with what it says of deletions and of changes set aside taken as it is and checked. */
-  #replayMerge(stored: StoredCommit, seq: number): readonly CommitEntry[] {
+  #replayMerge(
+    stored: StoredCommit,
+    seq: number,
+    hollow: ReadonlyMap<string, PlannedWrite>,
+    explains: (doc: string) => boolean,
+  ): readonly CommitEntry[] {
     const { commit, blocks } = stored;
+    const erases = erasedBy(stored);
     const merged = mergedIn(stored);
     const broken = brokenLine(stored, (parent, childSeq) => this.#isBefore(parent, childSeq));
     if (broken !== undefined) throw receivedInvalid(seq, broken);
     const bringer = bringersOf(stored);
-    let at = 0;
-    const planned = commit.entries.map((entry) => {
+    const planned = [...entriesIn(commit)].map(({ entry, from }) => {
+      const left = hollow.get(entry.doc);
+      if (left) return left;
       const principals = new Map<string, string>();
-      const changes = entry.changes.map((cid) => {
-        const change = readReceived(blocks[at++] as Uint8Array);
+      const changes = entry.changes.map((cid, i) => {
+        const change = readReceived(blocks[from + i] as Uint8Array);
         const principal = bringer(entry.doc, cid);
         if (principal === undefined)
           throw receivedInvalid(seq, `it has a change of ${entry.doc} that no commit in it brought`);
@@ -366,7 +421,16 @@ export class Group {
         return change;
       });
       const { doc, deleted = false, refused = [] } = entry;
-      const brought = { doc, changes, principals, refused: new Set(refused), deleted, restored: false };
+      const erased = erases.has(doc);
+      const brought = {
+        doc,
+        changes,
+        principals,
+        refused: new Set(refused),
+        deleted,
+        restored: false,
+        erased,
+      };
       const write = planBrought(
         brought,
         () => deleted,
@@ -382,6 +446,7 @@ export class Group {
     const fresh = new Set(planned.flatMap((write) => write.fresh.map(({ hash }) => hash)));
     for (const { commit: within } of merged) {
       for (const { doc, heads } of within.entries) {
+        if (this.stage.doc(doc)?.erased !== undefined || explains(doc)) continue;
         const lost = heads.find(
           (hash) => !fresh.has(hash) && !this.stage.doc(doc)?.heads.has(hash) && !this.#has(doc, hash),
         );
@@ -614,6 +679,8 @@ export class Group {
     merge: MergeEvent,
     seq: number,
     id: number,
+    hollow: ReadonlyMap<string, PlannedWrite>,
+    explains: (doc: string) => boolean,
   ): readonly CommitEntry[] {
     const { branches } = this.stage;
     const stage = this.#on.stage(id);
@@ -621,10 +688,11 @@ export class Group {
     const from = branches.get(branches.idOf(merge.from, merge.seq) as number) as Branch;
     const ground = this.#ground();
     const run = missingCommits(ground, from, merge.seq, into).map((at) => this.#commit(at));
-    let at = 0;
-    const planned = commit.entries.map((entry) => {
+    const planned = [...entriesIn(commit)].map(({ entry, from: first, to }) => {
       const { doc, deleted = false, refused = [] } = entry;
-      const changes = entry.changes.map(() => readReceived(blocks[at++] as Uint8Array));
+      const left = hollow.get(doc);
+      if (left) return left;
+      const changes = blocks.slice(first, to).map(readReceived);
       const own = {
         doc,
         changes,
@@ -632,6 +700,7 @@ export class Group {
         refused: new Set(refused),
         deleted,
         restored: false,
+        erased: false,
       };
       const write = planBrought(
         own,
@@ -649,6 +718,8 @@ export class Group {
     const lost = leftOut(
       run,
       (doc, hash) =>
+        stage.erasedAt(doc) !== undefined ||
+        explains(doc) ||
         fresh.has(`${hash} ${doc}`) ||
         stage.doc(doc)?.heads.has(hash) === true ||
         hasChange(ground, doc, hash, into, seq),
@@ -673,16 +744,23 @@ export class Group {
       .some((found) => [this.#commit(found).cid, ...this.#commit(found).commit.events].some(is));
   }
 
-  #replay(stored: StoredCommit, seq: number, id: number): readonly CommitEntry[] {
+  #replay(
+    stored: StoredCommit,
+    seq: number,
+    id: number,
+    hollow: ReadonlyMap<string, PlannedWrite>,
+  ): readonly CommitEntry[] {
     const { author, entries } = stored.commit;
     for (const entry of entries) {
-      if (!entry.refused) continue;
+      if (!entry.refused || hollow.has(entry.doc)) continue;
       if (entry.changes.length > 0) throw receivedInvalid(seq, "it writes and sets aside in one");
       checkSetAside(seq, entry, this.#counting(entry.doc, id));
     }
-    const tx = { author, clientTxId: "", writes: writesOf(stored), anyActor: true };
+    const tx = { author, clientTxId: "", writes: writesOf(stored, hollow), anyActor: true };
     const stage = this.#on.stage(id);
-    const planned = planTransaction(tx, stage, this.#lookup(id));
+    const checked = planTransaction(tx, stage, this.#lookup(id));
+    const byDoc = new Map([...checked, ...hollow.values()].map((write) => [write.doc, write]));
+    const planned = entries.flatMap(({ doc }) => byDoc.get(doc) ?? []);
     if (planned.length !== entries.length) throw receivedInvalid(seq, "it has entries that do nothing");
     return stageWrites(planned, author, seq, stage);
   }

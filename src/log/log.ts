@@ -5,10 +5,11 @@ import type { CatalogTable, LogStorage } from "../store/contract.ts";
 import { nextTurn, realWorld, type World } from "../world.ts";
 import { WritersArchive, commitsOfRow } from "./archive.ts";
 import type { BranchMerge } from "./branch-merge.ts";
-import { BUNDLE_COMMITS } from "./bundle.ts";
+import { BUNDLE_COMMITS, type PackBundle } from "./bundle.ts";
 import { branchOf, docOf, MAIN, pastOf, rowOf } from "./branches.ts";
 import { CatalogAt } from "./catalog-at.ts";
 import { Catalog, Stage } from "./catalog.ts";
+import { erasedBy, eventsIn } from "./erased.ts";
 import {
   Group,
   receiptOf,
@@ -23,12 +24,16 @@ import { OpenedBundles } from "./opened-bundles.ts";
 import { Records } from "./records.ts";
 import { FoundDocs, type Below } from "./on-branches.ts";
 import { CATALOG_BATCH, noteBundles, recover, rowsIn, rowsOf, type Touch } from "./recover.ts";
+import { openReceived } from "./received.ts";
+import { Removal, type Removed } from "./removal.ts";
+import { RETENTION_SET } from "./retention.ts";
 import { stateOn } from "./row-states.ts";
 import { SERVER, rotationTxId } from "./signature.ts";
 import { changesIn, type StoredCommit } from "./stored-commit.ts";
 import type { Transaction } from "./transaction.ts";
 
 export type { BranchMerge } from "./branch-merge.ts";
+export type { PackBundle } from "./bundle.ts";
 export type { LogHead, MergedBranch, Receipt } from "./group.ts";
 export type { BranchInfo, DocPoint, ListedDoc, Place } from "./reader.ts";
 export type { StoredCommit } from "./stored-commit.ts";
@@ -95,13 +100,18 @@ export class Log extends LogReader {
   }
 
   /**
-   * Takes over records or commits of another server's that follow `after`, which must be the head; resolves once they are
-   * durable. All of them or none. Throws SYNC_DIVERGED, SYNC_INVALID, and what `write` throws.
+   * Takes over records or commits of another server's that follow `after`, which must be the head; resolves once they
+   * are durable. All of them or none. Throws SYNC_DIVERGED, SYNC_INVALID, FORBIDDEN for what erases when the sender may
+   * not, and what `write` throws.
    */
-  receive(after: Place, bodies: readonly Received[]): Promise<LogHead> {
+  receive(
+    after: Place,
+    bodies: readonly Received[],
+    rights: ReceiveRights = { mayErase: true, erased: [] },
+  ): Promise<LogHead> {
     if (this.#closed) return Promise.reject(new SkaldError("UNAVAILABLE", "The db is closing."));
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ after, bodies, resolve, reject });
+      this.#waiting.push({ after, bodies, rights, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -185,14 +195,44 @@ export class Log extends LogReader {
   }
 
   /**
+   * Takes the changes of documents that were erased out of the storage. Gives what there was of them. One that
+   * broke off is made good by calling it again; everything is looked at anew. Throws STORAGE_FULL, STORAGE_FAILED.
+   */
+  remove(docs: readonly string[], pack: PackBundle): Promise<Removed> {
+    const removal = new Removal({
+      identity: this.identity,
+      storage: this.#storage,
+      records: this.records,
+      catalog: this.catalog,
+      world: this.world,
+    });
+    return this.#alone(() => removal.run(docs, pack));
+  }
+
+  /** Notes that nothing is left of documents that were erased: they are not looked at again. */
+  settleErased(docs: readonly string[]): void {
+    this.catalog.settle(docs, []);
+  }
+
+  #rewriting: Promise<unknown> = Promise.resolve();
+
+  /** One at a time puts other bytes in the place of records: what one of them read another may have changed. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#rewriting.then(work);
+    this.#rewriting = turn.catch(() => {});
+    return turn;
+  }
+
+  /**
    * Puts commits up to `upTo` into bundles, oldest first, with `pack` (packBundle, on a thread of the
    * caller's). Each bundle takes the place of its commits in one durable step, so a crash leaves some
    * commits bundled and the others as they were. Stops early when `signal` says so.
    */
-  async compact(
-    pack: PackBundle,
-    options: CompactOptions = {},
-  ): Promise<{ bundles: number; commits: number }> {
+  compact(pack: PackBundle, options: CompactOptions = {}): Promise<{ bundles: number; commits: number }> {
+    return this.#alone(() => this.#compact(pack, options));
+  }
+
+  async #compact(pack: PackBundle, options: CompactOptions): Promise<{ bundles: number; commits: number }> {
     const upTo = Math.min(options.upTo ?? this.current.seq, this.current.seq);
     // One that broke off between the storage's step and the catalog's is finished first.
     noteBundles(this.#storage, this.records, this.catalog);
@@ -221,10 +261,11 @@ export class Log extends LogReader {
    * fill one. No bundle is opened, nothing is decoded here, and others have their turn after each page. A crash
    * between two bundles leaves the rest alone. `docs` are the names that the bundles write.
    */
-  async bundleSingles(
-    pack: PackRecords,
-    { upTo, most, signal }: { readonly upTo: number; readonly most: number; readonly signal?: AbortSignal },
-  ): Promise<{ bundles: number; commits: number; docs: ReadonlySet<string> }> {
+  bundleSingles(pack: PackRecords, options: BundleOptions): Promise<Bundled> {
+    return this.#alone(() => this.#bundleSingles(pack, options));
+  }
+
+  async #bundleSingles(pack: PackRecords, { upTo, most, signal }: BundleOptions): Promise<Bundled> {
     noteBundles(this.#storage, this.records, this.catalog);
     const docs = new Set<string>();
     const done = { bundles: 0, commits: 0, docs };
@@ -270,21 +311,24 @@ export class Log extends LogReader {
 
   /**
    * Moves the log's bytes to their final place, and writes what is only in memory of derived data; that this
-   * fails concerns no caller, for the log has it. Throws STORAGE_FULL, STORAGE_FAILED.
+   * fails concerns no caller, for the log has it. False as `LogStorage.tidy` says it. Throws STORAGE_FULL,
+   * STORAGE_FAILED.
    */
-  tidy(): void {
-    this.#storage.tidy();
+  tidy(): boolean {
+    const whole = this.#storage.tidy();
     try {
       this.catalog.flush();
     } catch (error) {
       this.#onError(error);
     }
+    return whole;
   }
 
   /** Lets the writers under way finish, then lets go of the files. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.settled();
+    await this.#rewriting;
     try {
       this.tidy();
     } finally {
@@ -349,13 +393,18 @@ export class Log extends LogReader {
   }
 
   /** A group of its own, with room for others while it is checked: nobody else moves the head meanwhile. */
-  async #take({ after, bodies, resolve, reject }: Receiving): Promise<void> {
+  async #take({ after, bodies, rights, resolve, reject }: Receiving): Promise<void> {
     const group = this.#openGroup();
     try {
       checkIsAt(after, this.current);
       let slice = this.world.monotonic();
+      let erased: ReadonlySet<string> | undefined;
+      const explains = (doc: string): boolean =>
+        rights.mayErase &&
+        (rights.erased === "any" || (erased ??= erasedIn(after, bodies, rights.erased)).has(doc));
       for (const body of bodies) {
-        group.take(body);
+        const taken = group.take(body, explains);
+        if (!rights.mayErase && rulesOver(taken)) throw mayNotErase(taken.commit.seq);
         if (this.world.monotonic() - slice < SLICE_MS) continue;
         await nextTurn(this.world);
         slice = this.world.monotonic();
@@ -524,18 +573,24 @@ export interface LogOptions {
   readonly onError?: (error: unknown) => void;
 }
 
-/** Makes the bundle of consecutive commits. */
-export type PackBundle = (
-  uid: Uint8Array,
-  commits: readonly StoredCommit[],
-) => Promise<Uint8Array> | Uint8Array;
-
 /** Makes the bundle of records, the first of which is that of commit `from`, and says what they write. */
 export type PackRecords = (
   uid: Uint8Array,
   from: number,
   bodies: readonly Uint8Array[],
 ) => Promise<{ readonly body: Uint8Array; readonly touched: readonly Touch[] }>;
+
+interface BundleOptions {
+  readonly upTo: number;
+  readonly most: number;
+  readonly signal?: AbortSignal;
+}
+
+interface Bundled {
+  readonly bundles: number;
+  readonly commits: number;
+  readonly docs: ReadonlySet<string>;
+}
 
 export interface CompactOptions {
   /** Commits after this one stay as they are; the head when absent. */
@@ -556,9 +611,21 @@ interface Merging {
   readonly reject: (error: unknown) => void;
 }
 
+/** What whoever sends records may do with them. */
+export interface ReceiveRights {
+  /** Erase documents. Who may not must send every change with its bytes. */
+  readonly mayErase: boolean;
+  /**
+   * Documents that a later record erases: their changes may come without their bytes before it does. `any` is for who
+   * looks at `owed` in the end.
+   */
+  readonly erased: readonly string[] | "any";
+}
+
 interface Receiving {
   readonly after: Place;
   readonly bodies: readonly Received[];
+  readonly rights: ReceiveRights;
   readonly resolve: (head: LogHead) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -568,6 +635,27 @@ function* upToOf(
   seq: number,
 ): Generator<readonly StoredCommit[]> {
   for (const commits of bundles) yield commits.filter(({ commit }) => commit.seq <= seq);
+}
+
+/** The documents that records erase, and those of which the sender says that later ones do. */
+function erasedIn(after: Place, bodies: readonly Received[], said: readonly string[]): ReadonlySet<string> {
+  const docs = new Set(said);
+  bodies.forEach((body, i) => {
+    const stored = "cid" in body ? body : openReceived(body, after.seq + 1 + i);
+    for (const doc of erasedBy(stored)) docs.add(doc);
+  });
+  return docs;
+}
+
+/** Whether a commit erases something, or says what is to be erased from now on. */
+function rulesOver(stored: StoredCommit): boolean {
+  return erasedBy(stored).size > 0 || eventsIn(stored).some(({ type }) => type === RETENTION_SET);
+}
+
+function mayNotErase(seq: number): SkaldError {
+  return new SkaldError("FORBIDDEN", `Commit ${seq} erases documents, which needs db.admin.`, {
+    details: { seq },
+  });
 }
 
 /** Throws SYNC_DIVERGED with where the log is. */

@@ -4,6 +4,7 @@ import type { DocStage } from "./catalog.ts";
 import type { CommitEntry } from "./commit.ts";
 import { readChange, type ChangeHeader } from "./change.ts";
 import { newDocState, type DocState, type Refusal } from "./doc-state.ts";
+import { erasedBy, isStub } from "./erased.ts";
 import { AUTHORED_LIMITS } from "./guard.ts";
 import { bringersOf } from "./merged.ts";
 import { RefusedSet, tipsOf } from "./refusals.ts";
@@ -21,6 +22,8 @@ export interface Brought {
   deleted: boolean;
   /** Whether a deletion was taken back without a change. */
   restored: boolean;
+  /** One of the commits erased it. */
+  erased: boolean;
 }
 
 /** What a run of commits did, document by document in the order they come. */
@@ -28,6 +31,7 @@ export function broughtBy(run: readonly StoredCommit[]): Brought[] {
   const docs = new Map<string, Brought>();
   for (const stored of run) {
     const bringer = bringersOf(stored);
+    const erased = erasedBy(stored);
     let at = 0;
     for (const entry of stored.commit.entries) {
       let brought = docs.get(entry.doc);
@@ -40,17 +44,21 @@ export function broughtBy(run: readonly StoredCommit[]): Brought[] {
           refused: new Set(),
           deleted: false,
           restored: false,
+          erased: false,
         };
         docs.set(entry.doc, brought);
       }
       for (const cid of entry.changes) {
-        const change = readChange(stored.blocks[at++] as Uint8Array, AUTHORED_LIMITS);
+        const block = stored.blocks[at++] as Uint8Array;
+        if (isStub(block)) continue;
+        const change = readChange(block, AUTHORED_LIMITS);
         brought.changes.push(change);
         brought.principals.set(change.hash, bringer(entry.doc, cid) ?? stored.commit.author);
       }
       for (const hash of entry.refused ?? []) brought.refused.add(hash);
       brought.deleted = entry.deleted === true;
       if (restores(entry)) brought.restored = true;
+      brought.erased ||= erased.has(entry.doc);
     }
   }
   return [...docs.values()];
@@ -64,7 +72,8 @@ export function restores({ changes, deleted, refused }: CommitEntry): boolean {
 /**
  * What is to be written of what was brought: changes that are new here; set aside those that were there, and
  * everything on either line that builds on one that was. Undefined when nothing of it is new. `deletedBy` says
- * whether the document is deleted then, `counting` gives its changes that count. Throws SYNC_EQUIVOCATION, and what keeps a change out of a document.
+ * whether the document is deleted then, `counting` gives its changes that count. Of a document that is erased on
+ * either line nothing is brought but that. Throws SYNC_EQUIVOCATION, and what keeps a change out of a document.
  */
 export function planBrought(
   brought: Brought,
@@ -75,6 +84,10 @@ export function planBrought(
 ): PlannedWrite | undefined {
   const { doc, principals } = brought;
   const state = stage.doc(doc) ?? newDocState(doc);
+  const erased = stage.erasedAt(doc);
+  if (erased) return undefined;
+  if (brought.erased) return { doc, fresh: [], cids: [], deleted: true, erase: {} };
+  if (erased !== undefined) return undefined;
   const fresh = freshOf(brought, state, stage, lookup);
   checkGrowth(doc, fresh, state);
   const refusal = refusalIn(brought, fresh, state, counting);

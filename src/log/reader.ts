@@ -3,7 +3,7 @@ import { CODEC_DAG_CBOR, cidCodec, cidDigest, cidToString } from "../ids/cid.ts"
 import { toBase58Check } from "../ids/document-id.ts";
 import { FIRST_EPOCH } from "../ids/cursor.ts";
 import { toHex } from "../ids/hash.ts";
-import type { DbIdentity, Life, SeqRange, StoredRecord } from "../store/contract.ts";
+import type { DbIdentity, Fact, Life, SeqRange, StoredRecord } from "../store/contract.ts";
 import { nextTurn, type World } from "../world.ts";
 import { archive, commitsOfRow, touchesRow } from "./archive.ts";
 import { automergeIdOf, drawnName, idPrefix } from "./automerge-ids.ts";
@@ -27,11 +27,13 @@ import { readTrustedHeader } from "./change.ts";
 import type { Commit, CommitEntry } from "./commit.ts";
 import type { RawCommit } from "./commit-scan.ts";
 import { headsOf, type DocState } from "./doc-state.ts";
+import { erasedError } from "./erased.ts";
 import type { LogHead } from "./group.ts";
 import { bringersOf, isMerge } from "./merged.ts";
 import { FoundDocs, foundSteps, OnBranches } from "./on-branches.ts";
 import type { Records } from "./records.ts";
 import { tipsOf } from "./refusals.ts";
+import { readRule, type RetentionRule } from "./retention.ts";
 import { addressesOf, changesIn, checkedBlock, headersIn, type StoredCommit } from "./stored-commit.ts";
 
 /** Everything that can be read of a log without Automerge. `Log` adds the one writer. */
@@ -403,13 +405,30 @@ export class LogReader {
     return this.#located.get(cidToString(cid)) ?? this.#single(cid);
   }
 
-  /** The bytes behind an address: a commit's, a change's or an event's. Bundles as with `findCommit`. Throws DB_DAMAGED. */
+  /**
+   * The bytes behind an address: a commit's, a change's or an event's. Bundles as with `findCommit`. Throws DB_DAMAGED,
+   * and ERASED when it was the change of a document that is.
+   */
   block(cid: Uint8Array): Uint8Array | undefined {
-    const seq = this.findCommit(cid);
-    const stored = seq === undefined ? undefined : this.commit(seq);
-    if (!stored) return undefined;
-    if (Buffer.compare(stored.cid, cid) === 0) return stored.bytes;
-    return checkedBlock(stored, placeOf(stored.commit, cid));
+    const located = this.#located.get(cidToString(cid));
+    const first = located ?? this.findCommit(cid);
+    const seqs = located === undefined ? this.catalog.find(prefixOf(toHex(cidDigest(cid)))) : [located];
+    let erased: SkaldError | undefined;
+    for (const seq of first === undefined ? [] : [first, ...seqs]) {
+      const stored = this.commit(seq);
+      if (!stored || !holds(stored, cid)) continue;
+      if (Buffer.compare(stored.cid, cid) === 0) return stored.bytes;
+      // The same change may be in two documents, of which one is erased.
+      for (const at of placesOf(stored.commit, cid)) {
+        const doc = docAt(stored.commit, at)?.doc;
+        const gone = doc === undefined ? undefined : this.erasedAt(doc);
+        if (doc !== undefined && (gone !== undefined || stored.blocks[at]?.length === 0))
+          erased ??= erasedError(doc, gone);
+        else return checkedBlock(stored, at);
+      }
+    }
+    if (erased) throw erased;
+    return undefined;
   }
 
   /**
@@ -565,13 +584,14 @@ export class LogReader {
 
   /**
    * The changes of `doc` in commits (after, upTo] of a branch and its past, in the order they were applied, without
-   * those set aside. Throws BRANCH_NOT_FOUND.
+   * those set aside. Throws BRANCH_NOT_FOUND, and ERASED when the document is, also by a later commit.
    */
   changes(doc: string, after: number, upTo: number, branch?: string): Uint8Array[] {
     return this.changesOn(this.branchId(branch), doc, after, upTo);
   }
 
   protected changesOn(id: number, doc: string, after: number, upTo: number): Uint8Array[] {
+    this.checkErased(doc);
     const changes: Uint8Array[] = [];
     const chain = new EntryChain(doc, after === 0 ? [] : undefined);
     let refused: ReadonlyMap<string, string> | undefined;
@@ -723,6 +743,43 @@ export class LogReader {
     return [...found];
   }
 
+  /** Throws ERASED when the document is. */
+  checkErased(doc: string): void {
+    const erased = this.erasedAt(doc);
+    if (erased !== undefined) throw erasedError(doc, erased);
+  }
+
+  /** Set when a document is erased, on all branches: the commit that did it, 0 while only stubs tell. */
+  erasedAt(doc: string): number | undefined {
+    const erased = this.catalog.doc(doc)?.erased;
+    if (erased || !this.catalog.branches.any) return erased;
+    return this.catalog.rowsOf(doc).some((row) => this.catalog.doc(row)?.erased !== undefined) ? 0 : erased;
+  }
+
+  /** Documents that were erased, by name, with the commits that did it. */
+  erasures(): Fact[] {
+    const facts = [...this.catalog.facts("erased"), ...this.catalog.facts("erasing")];
+    return facts.sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)));
+  }
+
+  /** Documents of which changes were received without their bytes since this was opened, and that no commit erased so far. */
+  owed(): string[] {
+    return this.catalog.owed();
+  }
+
+  /** Those of them of which there may still be changes in the storage. */
+  erasing(): Fact[] {
+    return this.catalog.erasing();
+  }
+
+  /** The rules of retention in force, by collection. */
+  retention(): RetentionRule[] {
+    return this.catalog
+      .facts("retention")
+      .map(({ value }) => readRule(value))
+      .filter((rule) => rule?.maxAge !== undefined) as RetentionRule[];
+  }
+
   counts(): { documents: number; deleted: number } {
     return this.catalog.counts();
   }
@@ -793,7 +850,7 @@ function holds(stored: StoredCommit | undefined, cid: Uint8Array): boolean {
   if (Buffer.compare(stored.cid, cid) === 0) return true;
   // Only merges hold commits.
   if (cidCodec(cid) === CODEC_DAG_CBOR && !isMerge(stored.commit)) return false;
-  return placeOf(stored.commit, cid) >= 0;
+  return addressesOf(stored.commit).some((address) => Buffer.compare(address, cid) === 0);
 }
 
 /** Whether it is a commit that the one which holds it is the merge of. */
@@ -801,8 +858,14 @@ function isWithin(stored: StoredCommit | undefined, cid: Uint8Array): boolean {
   return cidCodec(cid) === CODEC_DAG_CBOR && !!stored && Buffer.compare(stored.cid, cid) !== 0;
 }
 
-function placeOf(commit: Commit, cid: Uint8Array): number {
-  return addressesOf(commit).findIndex((address) => Buffer.compare(address, cid) === 0);
+function placesOf(commit: Commit, cid: Uint8Array): number[] {
+  return addressesOf(commit).flatMap((address, at) => (Buffer.compare(address, cid) === 0 ? [at] : []));
+}
+
+/** The entry whose change stands at a place among a commit's blocks; undefined for an event. */
+function docAt(commit: Commit, place: number): CommitEntry | undefined {
+  let at = 0;
+  return commit.entries.find(({ changes }) => place < (at += changes.length));
 }
 
 function bringerOf(stored: StoredCommit, doc: string, hash: string): string {

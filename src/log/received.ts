@@ -6,6 +6,7 @@ import { LIMITS } from "../limits.ts";
 import { readChange, type ChangeHeader } from "./change.ts";
 import { AUTHORED_LIMITS } from "./guard.ts";
 import { decodeCommit, type Commit, type CommitEntry } from "./commit.ts";
+import { entriesIn, erasedBy, isStub } from "./erased.ts";
 import { isMerge, mergedIn } from "./merged.ts";
 import { decodeRecord } from "./record.ts";
 import { tipsOf } from "./refusals.ts";
@@ -93,32 +94,52 @@ function checkCommit(commit: Commit, seq: number): void {
 
 function checkBlocks({ commit, blocks }: StoredCommit): void {
   const { seq } = commit;
-  const named = commit.entries.reduce((sum, { changes }) => sum + changes.length, 0) + commit.events.length;
+  const changes = commit.entries.reduce((sum, entry) => sum + entry.changes.length, 0);
+  const named = changes + commit.events.length;
   if (named !== blocks.length)
     throw receivedInvalid(seq, `it names ${named} blocks and holds ${blocks.length}`);
   let at = 0;
   const check = (cid: Uint8Array, codec: typeof CODEC_RAW | typeof CODEC_DAG_CBOR): void => {
     const block = blocks[at++] as Uint8Array;
+    // Whether a change may lack its bytes is looked at with the document; an event never does.
+    if (isStub(block) && at <= changes) return;
     if (Buffer.compare(cidOf(codec, block), cid) !== 0)
       throw receivedInvalid(seq, `its block ${cidToString(cid)} does not hash to its address`);
   };
-  for (const { changes } of commit.entries) for (const cid of changes) check(cid, CODEC_RAW);
+  for (const entry of commit.entries) for (const cid of entry.changes) check(cid, CODEC_RAW);
   for (const cid of commit.events) check(cid, cidCodec(cid) === CODEC_DAG_CBOR ? CODEC_DAG_CBOR : CODEC_RAW);
 }
 
-/** What the commit wrote, as a transaction would ask for it. Throws what the guard throws. */
-export function writesOf({ commit, blocks }: StoredCommit): DocWrite[] {
-  let at = 0;
-  return commit.entries.map((entry) => {
-    const changes = entry.changes.map(() => readReceived(blocks[at++] as Uint8Array));
-    return {
-      doc: entry.doc,
-      changes,
-      base: entry.base,
-      deleted: entry.deleted === true,
-      ...(entry.refused ? { refused: { hashes: entry.refused, heads: entry.heads } } : {}),
-    };
+/** What the commit wrote to all documents but some, as a transaction would ask for it. Throws what the guard throws. */
+export function writesOf(stored: StoredCommit, but: { has(doc: string): boolean }): DocWrite[] {
+  const erased = erasedBy(stored);
+  return [...entriesIn(stored.commit)].flatMap(({ entry, from, to }): DocWrite[] => {
+    const { doc, base, refused, heads } = entry;
+    if (but.has(doc)) return [];
+    if (erased.has(doc)) return [{ doc, changes: [], base, deleted: true, erase: {} }];
+    return [
+      {
+        doc,
+        changes: stored.blocks.slice(from, to).map(readReceived),
+        base,
+        deleted: entry.deleted === true,
+        ...(refused ? { refused: { hashes: refused, heads } } : {}),
+      },
+    ];
   });
+}
+
+/**
+ * That a commit which erases documents does that to each of them and nothing else; one that was erased before needs
+ * no entry. Throws SYNC_INVALID.
+ */
+export function checkErases(seq: number, stored: StoredCommit, isErased: (doc: string) => boolean): void {
+  for (const doc of erasedBy(stored)) {
+    const entry = stored.commit.entries.find((candidate) => candidate.doc === doc);
+    const ends = entry?.deleted === true && entry.changes.length === 0 && entry.refused === undefined;
+    if (entry ? !ends : !isErased(doc))
+      throw receivedInvalid(seq, `it erases ${doc} and has no entry that does`);
+  }
 }
 
 /** A change is kept in one form only: another would have another address. */

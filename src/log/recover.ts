@@ -5,7 +5,9 @@ import { archive, commitsOfRow } from "./archive.ts";
 import { branchAfter, branchEventIn, mergeEventIn } from "./branch-events.ts";
 import { branchRow, rowOf } from "./branches.ts";
 import { Stage, prefixOf, type Catalog } from "./catalog.ts";
-import { advance, setAside } from "./doc-state.ts";
+import { advance, followHollow, hollow, setAside } from "./doc-state.ts";
+import { erasedBy, stubbedIn } from "./erased.ts";
+import { stageFacts } from "./facts.ts";
 import type { LogHead } from "./group.ts";
 import { bringersOf, stageMerged } from "./merged.ts";
 import { FoundDocs, OnBranches } from "./on-branches.ts";
@@ -94,17 +96,25 @@ export function rowsOf({ branches }: Catalog, touched: readonly Touch[]): string
 function stageStored(stored: StoredCommit, main: Stage, on: OnBranches): void {
   const { commit, cid, clientTxId } = stored;
   const bringer = bringersOf(stored);
+  const stubbed = stubbedIn(stored);
+  const erased = erasedBy(stored);
   const branch = branchAfter(commit, branchEventIn(stored), cid, main.branches, mergeEventIn(stored));
   const stage = on.stage(branch.id);
   for (const entry of commit.entries) {
     const state = stage.touch(entry.doc, commit.seq);
+    for (const address of entry.changes) stage.addresses.add(prefixOf(toHex(cidDigest(address))), commit.seq);
+    state.deleted = entry.deleted === true;
+    if (stubbed.has(entry.doc)) hollow(state);
+    if (branch.id === 0 && erased.has(entry.doc)) main.erase(state, commit.seq);
+    if (state.erased !== undefined) {
+      followHollow(state, entry);
+      continue;
+    }
     headersIn(stored, entry.doc).forEach((header, i) => {
       const owner = state.actors.has(header.actor) ? undefined : stage.owner(entry.doc, header.actor);
       advance(state, header, owner ?? bringer(entry.doc, entry.changes[i] as Uint8Array) ?? commit.author);
       stage.addresses.add(prefixOf(header.hash), commit.seq);
     });
-    for (const address of entry.changes) stage.addresses.add(prefixOf(toHex(cidDigest(address))), commit.seq);
-    state.deleted = entry.deleted === true;
     if (entry.refused) {
       const headers = on.headers(entry.doc, [...entry.refused, ...entry.heads]);
       setAside(state, refusalOf(entry.doc, entry.refused, entry.heads, headers), commit.seq);
@@ -113,5 +123,6 @@ function stageStored(stored: StoredCommit, main: Stage, on: OnBranches): void {
   main.addresses.add(prefixOf(toHex(cidDigest(cid))), commit.seq);
   if (clientTxId !== "") main.addReceipt(commit.author, clientTxId, commit.seq);
   stageMerged(stored, main);
+  stageFacts(stored, main);
   main.putBranch(branch);
 }

@@ -1,6 +1,7 @@
 import { pastOf, rowOf, type Branches } from "./branches.ts";
 import type { ChangeHeader } from "./change.ts";
-import { advance, setAside, startRow, type DocState } from "./doc-state.ts";
+import { advance, followHollow, hollow, setAside, startRow, type DocState } from "./doc-state.ts";
+import { erasedBy, stubbedIn } from "./erased.ts";
 import { bringersOf } from "./merged.ts";
 import { refusalOf } from "./refusals.ts";
 import { headersIn, type StoredCommit } from "./stored-commit.ts";
@@ -71,6 +72,13 @@ function replay(state: DocState, stored: StoredCommit, doc: string, source: RowS
   const { commit } = stored;
   const entry = commit.entries.find((candidate) => candidate.doc === doc);
   if (!entry) return;
+  if (state.first === 0) state.first = commit.seq;
+  state.last = commit.seq;
+  state.deleted = entry.deleted === true;
+  const erases = erasedBy(stored).has(doc);
+  if (erases || stubbedIn(stored).has(doc)) hollow(state);
+  if (erases) state.erased = commit.seq;
+  if (state.erased !== undefined) return followHollow(state, entry);
   const bringer = bringersOf(stored);
   headersIn(stored, doc).forEach((header, i) => {
     const principal = bringer(doc, entry.changes[i] as Uint8Array) ?? commit.author;
@@ -80,9 +88,6 @@ function replay(state: DocState, stored: StoredCommit, doc: string, source: RowS
       state.actors.has(header.actor) ? "" : (source.owner(doc, header.actor) ?? principal),
     );
   });
-  if (state.first === 0) state.first = commit.seq;
-  state.last = commit.seq;
-  state.deleted = entry.deleted === true;
   if (!entry.refused) return;
   const headers = source.headers(doc, [...entry.refused, ...entry.heads]);
   setAside(state, refusalOf(doc, entry.refused, entry.heads, headers), commit.seq);

@@ -10,6 +10,7 @@ import {
 } from "../ids/cid.ts";
 import { readTrustedHeader, type ChangeHeader } from "./change.ts";
 import { decodeCommit, type Commit } from "./commit.ts";
+import { erasedError, isStub } from "./erased.ts";
 import { decodeRecord, encodeRecord } from "./record.ts";
 
 /** A commit as the log holds it, with its blocks. */
@@ -52,7 +53,7 @@ export function addressesOf(commit: Commit): Uint8Array[] {
   return [...commit.entries.flatMap((entry) => entry.changes), ...commit.events];
 }
 
-/** A block of a commit, by its place in `addressesOf`. Throws DB_DAMAGED when it does not hash to its address. */
+/** A block of a commit, by its place in `addressesOf`. Throws DB_DAMAGED when it does not hash to its address; a stub is not asked for. */
 export function checkedBlock(stored: StoredCommit, at: number): Uint8Array {
   return checkBlock(stored, at, addressesOf(stored.commit)[at] as Uint8Array);
 }
@@ -68,16 +69,33 @@ function checkBlock(stored: StoredCommit, at: number, address: Uint8Array): Uint
   return block;
 }
 
-/** The bytes of the changes a commit made to `doc`. Throws DB_DAMAGED. */
+/** The bytes of the changes a commit made to `doc`. Throws DB_DAMAGED, ERASED when one of them is gone. */
 export function changesIn(stored: StoredCommit, doc: string): Uint8Array[] {
-  let at = 0;
-  for (const entry of stored.commit.entries) {
-    if (entry.doc === doc) return entry.changes.map((address, i) => checkBlock(stored, at + i, address));
-    at += entry.changes.length;
-  }
-  return [];
+  return blocksOf(stored, doc, () => {
+    throw erasedError(doc);
+  });
 }
 
+/** What the changes that a commit made to `doc` say of themselves, without those that are gone. */
 export function headersIn(stored: StoredCommit, doc: string): ChangeHeader[] {
-  return changesIn(stored, doc).map(readTrustedHeader);
+  return blocksOf(stored, doc, () => {}).map(readTrustedHeader);
+}
+
+function blocksOf(stored: StoredCommit, doc: string, atStub: () => void): Uint8Array[] {
+  let at = 0;
+  for (const { doc: name, changes } of stored.commit.entries) {
+    if (name !== doc) {
+      at += changes.length;
+      continue;
+    }
+    const found: Uint8Array[] = [];
+    for (const address of changes) {
+      const block = stored.blocks[at];
+      if (block && isStub(block)) atStub();
+      else found.push(checkBlock(stored, at, address));
+      at += 1;
+    }
+    return found;
+  }
+  return [];
 }

@@ -6,7 +6,17 @@ import { parseDocName } from "../ids/names.ts";
 import { prefixOf, type DocStage } from "./catalog.ts";
 import type { ChangeHeader } from "./change.ts";
 import type { CommitEntry } from "./commit.ts";
-import { advance, headsOf, newDocState, setAside, type DocState, type Refusal } from "./doc-state.ts";
+import {
+  advance,
+  followHollow,
+  headsOf,
+  hollow,
+  newDocState,
+  setAside,
+  type DocState,
+  type Refusal,
+} from "./doc-state.ts";
+import { erasedError } from "./erased.ts";
 import { genesisOf } from "./genesis.ts";
 import { refuseDescendants, refusalOf } from "./refusals.ts";
 
@@ -49,6 +59,10 @@ export interface DocWrite {
   readonly refused?: { readonly hashes: readonly string[]; readonly heads: readonly string[] };
   /** Takes changes that build on ones that were set aside: whoever merges sets them aside as well. */
   readonly merging?: boolean;
+  /** Ends the document: the commit gets an event that says so. Then `changes` is empty. See `erased.ts`. */
+  readonly erase?: { readonly reason?: string };
+  /** Refused with DOC_NOT_FOUND when there never was such a document. */
+  readonly present?: boolean;
 }
 
 /** What the checks need to know of the log beside the stage. */
@@ -84,6 +98,10 @@ export interface PlannedWrite {
   readonly refusal?: Refusal;
   /** Whose actors the changes are, by hash; the author's otherwise. */
   readonly principals?: ReadonlyMap<string, string>;
+  /** It ends the document. */
+  readonly erase?: { readonly reason?: string };
+  /** Of another server's commit, an entry of a document that is erased later: it is taken as it is. */
+  readonly hollow?: CommitEntry;
 }
 
 /**
@@ -102,6 +120,18 @@ export function planTransaction(tx: Transaction, stage: DocStage, lookup: LogLoo
   const planned: PlannedWrite[] = [];
   for (const write of tx.writes) {
     const state = stage.doc(write.doc);
+    if (write.erase) {
+      if (stage.erasedAt(write.doc)) continue;
+      if (write.present && !state && lookup.others(write.doc).length === 0)
+        throw new SkaldError("DOC_NOT_FOUND", `There is no document ${write.doc}.`, {
+          details: { doc: write.doc },
+        });
+      if (write.base) expectHeads(write.doc, write.base, state, lookup.uid);
+      planned.push({ doc: write.doc, fresh: [], cids: [], deleted: true, erase: write.erase });
+      continue;
+    }
+    const erased = stage.erasedAt(write.doc);
+    if (erased !== undefined) throw erasedError(write.doc, erased);
     if (write.refused) {
       const refusal = planRefusal(write, write.refused, stage, lookup);
       const deleted = state?.deleted === true;
@@ -135,9 +165,17 @@ export function stageWrites(
   seq: number,
   stage: DocStage,
 ): CommitEntry[] {
-  return planned.map(({ doc, fresh, cids, deleted, refusal, principals }) => {
+  return planned.map(({ doc, fresh, cids, deleted, refusal, principals, erase, hollow: left }) => {
     const state = stage.touch(doc, seq);
     const base = headsOf(state);
+    if (left) {
+      hollow(state);
+      followHollow(state, left);
+      for (const cid of left.changes) stage.addresses.add(prefixOf(toHex(cidDigest(cid))), seq);
+      state.deleted = deleted;
+      return { ...left, base, heads: headsOf(state) };
+    }
+    if (erase) stage.erase(state, seq);
     for (const change of fresh) {
       const owner = state.actors.has(change.actor) ? undefined : stage.owner(doc, change.actor);
       advance(state, change, owner ?? principals?.get(change.hash) ?? author);

@@ -34,6 +34,9 @@ export function* verifyLog(
   const of = storage.last();
   for (const problem of storage.inspect()) add({ what: "engine", where: problem });
   for (const checked of walk.read(of)) yield { checked, of };
+  // Bytes may have gone while the walk was before the commit that erased them.
+  if (walk.owes) for (const checked of walk.read(storage.last())) yield { checked, of: storage.last() };
+  walk.settle();
   // A bundle that was made meanwhile may go on past what was there at the start.
   return { checked: walk.seq, of: Math.max(of, walk.seq), findings, head: walk.head, walk };
 }

@@ -26,7 +26,8 @@ import { Branches, branchOf, docOf, knownTo, pastOf, rowOf } from "./branches.ts
 import { ownerAmong, prefixOf } from "./catalog.ts";
 import { readChange, type ChangeHeader } from "./change.ts";
 import { decodeCommit, type Commit, type CommitEntry } from "./commit.ts";
-import { advance, headsOf, newDocState, startRow, type DocState } from "./doc-state.ts";
+import { advance, followHollow, headsOf, hollow, newDocState, startRow, type DocState } from "./doc-state.ts";
+import { erasedBy, isStub } from "./erased.ts";
 import type { LogInvariant } from "./findings.ts";
 import { genesisOf } from "./genesis.ts";
 import { AUTHORED_LIMITS } from "./guard.ts";
@@ -112,6 +113,10 @@ export class LogWalk {
   readonly #actors = new Map<string, string>();
   /** Start of each commit's address, for merges that build on one. */
   readonly #addresses: number[] = [];
+  /** What is owed an explanation: stubs, and changes that a merge leaves out, of documents that are not erased so far. */
+  readonly #owed = new Map<string, { readonly what: LogInvariant; readonly where: string }>();
+  /** Changes whose bytes are gone. */
+  #stubs = 0;
   /** The same of commits within merges. */
   readonly #within = new Set<number>();
   /** Keys that sign no more from the commit walked last on. */
@@ -154,6 +159,24 @@ export class LogWalk {
   /** The commit walked last, 0 for none. */
   get seq(): number {
     return this.#expected - 1;
+  }
+
+  /** Documents that are erased, and changes whose bytes are gone, so far. */
+  erased(): { readonly documents: number; readonly blocks: number } {
+    let documents = 0;
+    for (const { state } of this.#docs.values()) if (state.erased !== undefined) documents += 1;
+    return { documents, blocks: this.#stubs };
+  }
+
+  /** Whether something was met that only a later commit can explain. */
+  get owes(): boolean {
+    return this.#owed.size > 0;
+  }
+
+  /** Reports what no commit has explained. */
+  settle(): void {
+    for (const { what, where } of this.#owed.values()) this.#report(what, where);
+    this.#owed.clear();
   }
 
   /** Walks on up to commit `upTo`. Yields after each slice of about a megabyte. Ends early when nothing can be read. */
@@ -372,7 +395,10 @@ export class LogWalk {
         // A branch nearer to the one merged has it with what it wrote itself.
         const own = stretch.id === from ? undefined : this.#walkedOn(from, doc);
         if (own && own !== walked) continue;
-        const nodes = this.#asOf(id, doc, this.seq)?.nodes;
+        const there = this.#asOf(id, doc, this.seq);
+        // A merge brings nothing of what is erased; stubs that nothing explains are told of by themselves.
+        if ([walked, there, this.#docs.get(doc)].some((known) => known?.state.erased !== undefined)) continue;
+        const nodes = there?.nodes;
         for (const hash of walked.state.heads.keys())
           if (!nodes?.has(hash)) this.#report("merged", `commit ${commit.seq} leaves out ${hash} of ${doc}`);
       }
@@ -428,18 +454,24 @@ export class LogWalk {
     if (named !== blocks.length) {
       this.#report("blocks", `commit ${commit.seq} names ${named} blocks and holds ${blocks.length}`);
     }
+    const erased = erasedBy(stored);
     let at = 0;
     for (const entry of commit.entries) {
       try {
         const own = blocks.slice(at, at + entry.changes.length);
         if (id === undefined) entry.changes.forEach((cid, i) => this.#address(commit.seq, cid, own[i]));
-        else this.#entry(stored, entry, own, bringer, id);
+        else this.#entry(stored, entry, own, bringer, id, erased.has(entry.doc));
       } catch (error) {
         this.#report("record", `commit ${commit.seq}: ${(error as Error).message}`);
       }
       at += entry.changes.length;
     }
     for (const event of commit.events) this.#address(commit.seq, event, blocks[at++]);
+    for (const doc of erased) {
+      if (id !== 0) this.#report("erased", `commit ${commit.seq} erases ${doc} and is not of main`);
+      else if (!this.#docs.get(doc)?.state.erased)
+        this.#report("erased", `commit ${commit.seq} erases ${doc} and has no entry that does`);
+    }
     if (isMerge(commit)) this.#whole(stored);
   }
 
@@ -448,9 +480,11 @@ export class LogWalk {
     try {
       for (const { commit } of mergedIn(stored)) {
         for (const { doc, heads } of commit.entries) {
-          const lost = heads.find((hash) => !this.#docs.get(doc)?.nodes.has(hash));
-          if (lost !== undefined)
-            this.#report("merged", `commit ${stored.commit.seq} leaves out ${lost} of ${doc}`);
+          const known = this.#docs.get(doc);
+          if (known?.state.erased) continue;
+          const lost = heads.find((hash) => !known?.nodes.has(hash));
+          const where = `commit ${stored.commit.seq} leaves out ${lost} of ${doc}`;
+          if (lost !== undefined && !this.#owed.has(doc)) this.#owed.set(doc, { what: "merged", where });
         }
       }
     } catch {
@@ -476,14 +510,79 @@ export class LogWalk {
     blocks: readonly Uint8Array[],
     bringer: ReturnType<typeof bringersOf>,
     id: number,
+    erases: boolean,
   ): void {
-    const known = this.#walkedOn(id, entry.doc) ?? this.#beginOn(id, entry.doc);
-    this.#apply(known, commit, entry, blocks, bringer, this.#report);
+    const { doc } = entry;
+    const known = this.#walkedOn(id, doc) ?? this.#beginOn(id, doc);
+    this.#apply(known, commit, entry, blocks, bringer, this.#report, erases);
     known.touches.push(commit.seq);
+    const stubs = blocks.filter(isStub).length;
+    this.#stubs += stubs;
+    if (erases) {
+      for (const row of this.#rowsOf.get(doc) ?? []) end(row, commit.seq);
+      this.#owed.delete(doc);
+    } else if (stubs > 0 && !this.#owed.has(doc)) {
+      const where = `commit ${commit.seq} has changes of ${doc} without their bytes, and no commit erased it`;
+      this.#owed.set(doc, { what: "erased", where });
+    }
+  }
+
+  /**
+   * An entry of a document that is erased, by this commit or by one that must come: what follows from changes cannot
+   * be told any more, and what commits say has to fit together all the same.
+   */
+  #hollow(
+    known: Walked,
+    commit: Commit,
+    entry: CommitEntry,
+    blocks: readonly Uint8Array[],
+    report: (what: LogInvariant, where: string) => void,
+    erases: boolean,
+  ): void {
+    const { doc, base, heads, changes, deleted } = entry;
+    const { state } = known;
+    if (!same(base, headsOf(state))) report("base", `${doc} in commit ${commit.seq}`);
+    if (state.erased) report("erased", `commit ${commit.seq} goes on with ${doc}, which was erased`);
+    if (erases && (changes.length > 0 || !deleted || entry.refused))
+      report("erased", `commit ${commit.seq} erases ${doc} and does more to it`);
+    changes.forEach((cid, i) => {
+      const block = blocks[i];
+      if (!block || isStub(block) || !this.#address(commit.seq, cid, block, report)) return;
+      try {
+        readChange(block, AUTHORED_LIMITS);
+      } catch (error) {
+        const where = `change ${cidToString(cid)} of ${doc} in commit ${commit.seq}`;
+        report("change", `${where}: ${isSkaldError(error) ? error.code : (error as Error).message}`);
+      }
+    });
+    if (erases) end(known, commit.seq);
+    else hollow(state);
+    followHollow(state, entry);
+    known.nodes.clear();
+    if (!same(heads, headsOf(state))) report("heads", `${doc} in commit ${commit.seq}`);
   }
 
   /** What one commit does to a document. */
   #apply(
+    known: Walked,
+    commit: Commit,
+    entry: CommitEntry,
+    blocks: readonly Uint8Array[],
+    bringer: ReturnType<typeof bringersOf>,
+    report: (what: LogInvariant, where: string) => void,
+    erases: boolean,
+  ): void {
+    const { state } = known;
+    if (erases || state.erased !== undefined || blocks.some(isStub))
+      this.#hollow(known, commit, entry, blocks, report, erases);
+    else this.#follow(known, commit, entry, blocks, bringer, report);
+    if (state.first === 0) state.first = commit.seq;
+    state.last = commit.seq;
+    state.deleted = entry.deleted === true;
+  }
+
+  /** The same of a document whose changes are there. */
+  #follow(
     known: Walked,
     commit: Commit,
     entry: CommitEntry,
@@ -529,9 +628,6 @@ export class LogWalk {
     });
     if (entry.refused) this.#refused(commit, entry, known, report);
     if (!same(entry.heads, headsOf(state))) report("heads", `${doc} in commit ${commit.seq}`);
-    if (state.first === 0) state.first = commit.seq;
-    state.last = commit.seq;
-    state.deleted = entry.deleted === true;
   }
 
   #walkedOn(id: number, doc: string): Walked | undefined {
@@ -577,8 +673,9 @@ export class LogWalk {
       const stored = this.#again(seq);
       const entry = stored?.commit.entries.find((candidate) => candidate.doc === doc);
       // What is wrong with it was reported.
-      if (stored && entry)
-        this.#apply(then, stored.commit, entry, changesOf(stored, entry), bringerIn(stored), () => {});
+      if (!stored || !entry) continue;
+      const erases = id === 0 && erasedBy(stored).has(doc);
+      this.#apply(then, stored.commit, entry, changesOf(stored, entry), bringerIn(stored), () => {}, erases);
     }
     return then;
   }
@@ -664,6 +761,13 @@ function copyOf({ state, nodes }: Walked, row: string): Walked {
     copies.set(hash, { ...node, deps });
   }
   return { state: startRow(state, row), nodes: copies, touches: [] };
+}
+
+/** A document as the commit leaves it that erased it. */
+function end({ state, nodes }: Walked, seq: number): void {
+  hollow(state);
+  state.erased = seq;
+  nodes.clear();
 }
 
 /** Whether a document on another branch has this change's number for another change. */

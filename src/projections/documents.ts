@@ -75,7 +75,9 @@ export class DocumentsProjection {
   async #batch(): Promise<void> {
     const from = this.head() + 1;
     const { docs, upTo } = this.#few(from) ?? (await this.#scan(from));
-    const rows = await Promise.all([...docs].map((doc) => this.#row(doc, upTo)));
+    const read = await Promise.all([...docs].map((doc) => this.#row(doc, upTo)));
+    // One that was erased while it was read.
+    const rows = read.map((row) => (this.#isErased(row.name) ? withoutValue(row) : row));
     if (!this.#closed) this.#views.write(rows, upTo);
   }
 
@@ -103,11 +105,16 @@ export class DocumentsProjection {
     return { docs, upTo };
   }
 
+  #isErased(doc: string): boolean {
+    return this.#log.erasedAt(doc) !== undefined;
+  }
+
   async #row(doc: string, upTo: number): Promise<DocumentRow> {
     const seen = await this.#look(doc);
     const point = this.#log.stateAt(doc, upTo);
     if (!point) throw new Error(`${doc} was touched at or before ${upTo} but has no state there`);
-    const { seq, deleted } = point;
+    const { seq } = point;
+    const deleted = point.deleted || this.#isErased(doc);
     if (deleted) return { name: doc, seq, deleted, json: undefined, problem: undefined };
     if (seen.seq === seq && seen.json !== undefined)
       return { name: doc, seq, deleted, json: seen.json, problem: undefined };
@@ -115,6 +122,8 @@ export class DocumentsProjection {
       try {
         return { name: doc, seq, deleted, json: await this.#read(doc, point), problem: undefined };
       } catch (error) {
+        if (isSkaldError(error) && error.code === "ERASED")
+          return { name: doc, seq, deleted: true, json: undefined, problem: undefined };
         // Only what the document itself is to blame for becomes part of the projection.
         if (!isSkaldError(error) || !UNREADABLE.has(error.code)) throw error;
         // A thread may also end or stand still for no fault of what it was at.
@@ -123,6 +132,10 @@ export class DocumentsProjection {
       }
     }
   }
+}
+
+function withoutValue({ name, seq }: DocumentRow): DocumentRow {
+  return { name, seq, deleted: true, json: undefined, problem: undefined };
 }
 
 /** `json` is the document as it was after commit `seq`. */

@@ -191,6 +191,63 @@ export const HistoryList = z.object({
   cursor: z.string().nullable(),
 });
 
+/** What `POST …/erase` takes. */
+export const EraseRequest = z.strictObject({
+  reason: z
+    .string()
+    .max(LIMITS.tx.messageCharacters.value)
+    .optional()
+    .meta({ description: "Stands in the log for ever: nothing of the person's." }),
+  client_tx_id: z.string().optional(),
+});
+
+export const EraseAnswer = z.object({
+  doc: DocRef,
+  commit: Cid,
+  seq: z.int(),
+  time: Time,
+  duplicate: z.boolean(),
+  cursor: z.string(),
+  /** False when the disk was full or a reader of the file was in the way: the server goes on trying. */
+  removed: z.boolean(),
+  blocks: z.int(),
+  bytes: z.int(),
+  /** What is not erased. */
+  stays: z.string(),
+});
+
+export const ErasureList = z.object({
+  erasures: z.array(z.object({ doc: DocRef, seq: z.int(), commit: Cid, time: Time })),
+  cursor: z.string().nullable(),
+});
+
+/** Erasures as another server lists them; only the names are looked at. */
+export const ErasureRequest = z.strictObject({
+  erasures: z.array(z.looseObject({ doc: z.string() })).max(LIMITS.tx.writes.value),
+});
+
+export const ErasuresApplied = z.object({ erased: z.int() });
+
+export const RetentionRequest = z.strictObject({
+  max_age: z.int().min(1).meta({ description: "Seconds after which deleted documents are erased." }),
+  expire: z
+    .boolean()
+    .optional()
+    .meta({ description: "Also erase documents that are there and were not written for as long." }),
+});
+
+export const RetentionList = z.object({
+  rules: z.array(z.object({ collection: z.string(), max_age: z.int(), expire: z.boolean() })),
+});
+
+export const RetentionSet = z.object({ commit: Cid, seq: z.int(), time: Time, cursor: z.string() });
+
+export const RetentionApplied = z.object({
+  documents: z.int(),
+  commits: z.array(z.int()),
+  removed: z.boolean(),
+});
+
 export const DiffAnswer = z.object({
   from: z.int(),
   to: z.int(),
@@ -371,6 +428,7 @@ export const ChangeEvent = z
         doc: DocRef,
         heads: Heads,
         deleted: z.boolean().optional(),
+        erased: z.boolean().optional().meta({ description: "This commit erased it." }),
         refused: Refused.optional(),
         changes: z.array(Base64).optional().meta({ description: "With `include=changes`." }),
         value: z.unknown().optional().meta({ description: "With `include=json`: as of this commit." }),
@@ -674,6 +732,7 @@ export const SyncRemote = z
 
 /** For who may not know how shapes are checked. */
 export type SyncPlaceJson = z.infer<typeof SyncPlace>;
+export type ErasureListJson = z.infer<typeof ErasureList>;
 export type SyncCompareJson = z.infer<typeof SyncCompare>;
 export type SyncPushedJson = z.infer<typeof SyncPushed>;
 export type SyncMergedJson = z.infer<typeof SyncMerged>;

@@ -1,7 +1,9 @@
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { CODEC_DAG_CBOR, cidFromDigest, cidToString } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
+import { erasedBy, stubbedIn } from "../log/erased.ts";
 import type { Place } from "../log/log.ts";
+import { openRecord, type StoredCommit } from "../log/stored-commit.ts";
 import { readEnd, readFrames, readHead } from "./frames.ts";
 import { placeJson, type Compared, type Peer } from "./peer.ts";
 import { otherDb } from "./serve.ts";
@@ -169,7 +171,8 @@ async function stream(
     await sending;
     const [bodies, size, after, end] = [page, bytes, base, last];
     [page, bytes, base] = [[], 0, last];
-    sending = to.push(uid, after, bodies).then((there) => {
+    const erased = await erasedLater(from, after, bodies);
+    sending = to.push(uid, after, bodies, erased).then((there) => {
       if (there.seq < end.seq) throw wrong(to, `it took records up to ${end.seq} and is at ${there.seq}`);
       landed(bodies.length, size, end);
     });
@@ -206,6 +209,41 @@ async function stream(
       if (!mayPass(failure) || isSkaldError(failure)) throw failure;
     });
     throw error;
+  }
+}
+
+/**
+ * Documents of which a page has changes without their bytes, and that it does not erase itself. Throws SYNC_INVALID
+ * unless the sender says that it has erased them.
+ */
+async function erasedLater(
+  from: Peer,
+  after: Place,
+  bodies: readonly Uint8Array[],
+): Promise<readonly string[]> {
+  const lacking = new Set<string>();
+  const erased = new Set<string>();
+  bodies.forEach((body, i) => {
+    const stored = opened(body, after.seq + 1 + i);
+    if (!stored) return;
+    for (const doc of stubbedIn(stored)) lacking.add(doc);
+    for (const doc of erasedBy(stored)) erased.add(doc);
+  });
+  const later = [...lacking].filter((doc) => !erased.has(doc));
+  if (later.length === 0) return [];
+  const said = new Set(await from.erased(later));
+  const unsaid = later.find((doc) => !said.has(doc));
+  if (unsaid !== undefined)
+    throw wrong(from, `it sends changes of ${unsaid} without their bytes, and has not erased it`);
+  return later;
+}
+
+/** What is no record is for the receiver to refuse. */
+function opened(body: Uint8Array, seq: number): StoredCommit | undefined {
+  try {
+    return openRecord(body, seq);
+  } catch {
+    return undefined;
   }
 }
 

@@ -13,6 +13,8 @@ export interface Head {
   /** The commit that the records follow. */
   readonly after: number;
   readonly commit: Uint8Array | undefined;
+  /** Documents that records after these erase, and of which these have changes without their bytes. */
+  readonly erased?: readonly string[];
 }
 
 export interface End {
@@ -23,15 +25,20 @@ export interface End {
 
 const NONE = new Uint8Array(0);
 
-export function encodeHead({ uid, after, commit = NONE }: Head): Uint8Array {
+export function encodeHead({ uid, after, commit = NONE, erased = [] }: Head): Uint8Array {
   const w = new CborWriter(128);
-  w.map(3);
+  w.map(erased.length > 0 ? 4 : 3);
   w.text("uid");
   w.bytes(uid);
   w.text("after");
   w.uint(after);
   w.text("commit");
   w.bytes(commit);
+  if (erased.length > 0) {
+    w.text("erased");
+    w.array(erased.length);
+    for (const doc of erased) w.text(doc);
+  }
   return w.take();
 }
 
@@ -78,7 +85,7 @@ export function encodeRecords(bodies: readonly Uint8Array[]): Uint8Array {
 export function decodePush(bytes: Uint8Array): { readonly head: Head; readonly bodies: Uint8Array[] } {
   let head: Head | undefined;
   const bodies: Uint8Array[] = [];
-  for (const item of decodeCborSequence(bytes, 2, 8)) {
+  for (const item of decodeCborSequence(bytes, 3, 8 + ERASED_MOST)) {
     if (!head) head = readHead(item);
     else if (item instanceof Uint8Array) bodies.push(item);
     else throw badFrame("what follows the first item are records");
@@ -89,11 +96,18 @@ export function decodePush(bytes: Uint8Array): { readonly head: Head; readonly b
 
 /** Throws BAD_CBOR. */
 export function readHead(item: unknown): Head {
-  const { uid, after, commit } = fields(item, 3);
+  const { uid, after, commit, erased } = fields(item, 3, "erased");
   if (!(uid instanceof Uint8Array) || uid.length !== 16) throw badFrame("`uid` has 16 bytes");
   if (!Number.isSafeInteger(after) || (after as number) < 0) throw badFrame("`after` is a seq");
-  return { uid, after: after as number, commit: readCommit(commit) };
+  const head = { uid, after: after as number, commit: readCommit(commit) };
+  if (erased === undefined) return head;
+  if (!Array.isArray(erased) || !erased.every((doc) => typeof doc === "string"))
+    throw badFrame("`erased` are documents' names");
+  return { ...head, erased };
 }
+
+/** Documents that a page can name: each has a change in it. */
+const ERASED_MOST = 2 ** 16;
 
 /** Throws BAD_CBOR. */
 export function readEnd(item: unknown): End {
@@ -102,10 +116,11 @@ export function readEnd(item: unknown): End {
   return { end: end as number, commit: readCommit(commit) };
 }
 
-function fields(item: unknown, count: number): Readonly<Record<string, unknown>> {
+function fields(item: unknown, count: number, optional = ""): Readonly<Record<string, unknown>> {
   if (typeof item !== "object" || item === null || Array.isArray(item) || item instanceof Uint8Array)
     throw badFrame("a map is missing");
-  if (Object.keys(item).length !== count) throw badFrame("a map has other fields");
+  if (Object.keys(item).length !== count + (optional in item ? 1 : 0))
+    throw badFrame("a map has other fields");
   return item as Readonly<Record<string, unknown>>;
 }
 

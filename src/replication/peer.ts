@@ -1,7 +1,13 @@
 import { cidFromString, cidToString } from "../ids/cid.ts";
 import { fromHex } from "../ids/hash.ts";
 import type { Place } from "../log/log.ts";
-import type { SyncCompareJson, SyncMergedJson, SyncPlaceJson, SyncPushedJson } from "../protocol/wire.ts";
+import type {
+  ErasureListJson,
+  SyncCompareJson,
+  SyncMergedJson,
+  SyncPlaceJson,
+  SyncPushedJson,
+} from "../protocol/wire.ts";
 import { encodeHead, encodeRecords } from "./frames.ts";
 
 /** Sends a request to a server and gives its answer's parts. Throws for every answer that is not 2xx. */
@@ -30,10 +36,25 @@ export interface Peer {
   ): Promise<Compared>;
   /** The stream of records after a commit up to another; see `frames.ts`. */
   pull(after: Place, upTo: number): Promise<AsyncIterable<Uint8Array>>;
-  /** Adds records after its head, and gives its new head. */
-  push(uid: Uint8Array, after: Place, bodies: readonly Uint8Array[]): Promise<Place>;
+  /** Those of these documents that it has erased. */
+  erased(docs: readonly string[]): Promise<readonly string[]>;
+  /**
+   * Adds records after its head, and gives its new head. `erased` are documents that later records erase, and of which
+   * these have changes without their bytes.
+   */
+  push(
+    uid: Uint8Array,
+    after: Place,
+    bodies: readonly Uint8Array[],
+    erased?: readonly string[],
+  ): Promise<Place>;
   /** Adds records to another line beside its own, or begins one, and gives where that is then. */
-  stage(uid: Uint8Array, after: Place, bodies: readonly Uint8Array[]): Promise<Place>;
+  stage(
+    uid: Uint8Array,
+    after: Place,
+    bodies: readonly Uint8Array[],
+    erased?: readonly string[],
+  ): Promise<Place>;
   /** Adopts the staged line and merges its own on top of it. */
   merge(staged: Place): Promise<Merged>;
 }
@@ -59,12 +80,16 @@ export function httpPeer(ask: Ask, db: string, name: string): Peer {
     uid: Uint8Array,
     after: Place,
     bodies: readonly Uint8Array[],
+    erased: readonly string[] = [],
   ): ReturnType<Ask> =>
     ask({
       method: "POST",
       path: `${base}/${route}`,
       headers: { "content-type": "application/cbor-seq" },
-      body: Buffer.concat([encodeHead({ uid, after: after.seq, commit: after.cid }), encodeRecords(bodies)]),
+      body: Buffer.concat([
+        encodeHead({ uid, after: after.seq, commit: after.cid, erased }),
+        encodeRecords(bodies),
+      ]),
     });
   return {
     name,
@@ -80,6 +105,16 @@ export function httpPeer(ask: Ask, db: string, name: string): Peer {
         staged: answer.staged ? placeOf(answer.staged) : undefined,
       };
     },
+    erased: async (docs) => {
+      const found: string[] = [];
+      for (let at = 0; at < docs.length; at += ASKED) {
+        const query = docs.slice(at, at + ASKED).map((doc) => `doc=${encodeURIComponent(doc)}`);
+        const path = `/api/v1/db/${encodeURIComponent(db)}/erasures?limit=${ASKED}&${query.join("&")}`;
+        const answer = await readJson<ErasureListJson>(await ask({ method: "GET", path }));
+        found.push(...answer.erasures.map(({ doc }) => doc));
+      }
+      return found;
+    },
     pull: (after, upTo) => post("pull", { after: placeJson(after), up_to: upTo }),
     push: async (...page) => placeOf(await readJson<SyncPushedJson>(await send("push", ...page))),
     stage: async (...page) => placeOf(await readJson<SyncPlaceJson>(await send("stage", ...page))),
@@ -90,6 +125,9 @@ export function httpPeer(ask: Ask, db: string, name: string): Peer {
     },
   };
 }
+
+/** Documents that are asked for in one URL. */
+const ASKED = 25;
 
 export async function readJson<T>(parts: AsyncIterable<Uint8Array>): Promise<T> {
   const all: Uint8Array[] = [];

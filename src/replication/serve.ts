@@ -68,11 +68,15 @@ export async function* streamRecords(
   yield encodeEnd({ end: head.seq, commit: head.cid });
 }
 
-/** Takes over what a push brings. Throws BAD_CBOR, SYNC_OTHER_DB, SYNC_DIVERGED, SYNC_INVALID, STORAGE_FULL. */
-export function takePush(db: Db, bytes: Uint8Array): Promise<LogHead> {
+/**
+ * Takes over what a push brings. Who may not erase can bring neither an erasure nor a change without its bytes.
+ * Throws BAD_CBOR, SYNC_OTHER_DB, SYNC_DIVERGED, SYNC_INVALID, FORBIDDEN, STORAGE_FULL.
+ */
+export function takePush(db: Db, bytes: Uint8Array, mayErase: boolean): Promise<LogHead> {
   const { head, bodies } = decodePush(bytes);
   checkUid(db, head.uid);
-  return db.log.receive({ seq: head.after, cid: head.commit }, bodies);
+  const rights = { mayErase, erased: head.erased ?? [] };
+  return db.log.receive({ seq: head.after, cid: head.commit }, bodies, rights);
 }
 
 /** Keeps a page of another line beside the log. Throws BAD_CBOR, SYNC_OTHER_DB, SYNC_DIVERGED, SYNC_INVALID. */

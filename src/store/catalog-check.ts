@@ -1,8 +1,10 @@
+import type { Fact } from "./contract.ts";
 import { rowDamaged } from "./row-sum.ts";
 import {
   addressesIn,
   docSum,
   docWitness,
+  factSum,
   idWitness,
   readHead,
   receiptSum,
@@ -57,6 +59,10 @@ export function checkCatalog(sqlite: Sqlite, file: string): void {
     sum = (sum + receiptSum(principal, id, seq)) % 2 ** 32;
     if (witness.get(receiptWitness(principal, id)) === undefined)
       throw rowDamaged(file, `the receipt ${id} is not as it was written`);
+  }
+  for (const fact of sqlite.prepare("SELECT * FROM fact").iterate() as Iterable<Fact & { sum: number }>) {
+    if (fact.sum !== factSum(fact))
+      throw rowDamaged(file, `what it says of ${fact.name} is not as it was written`);
   }
   const count = (table: string): unknown => sqlite.prepare(`SELECT count(*) FROM ${table}`).pluck().get();
   const sound =

@@ -1,3 +1,4 @@
+import type { Fact } from "./contract.ts";
 import { pairSum, rowDamaged, rowName, rowSum } from "./row-sum.ts";
 import type { Sqlite } from "./sqlite.ts";
 
@@ -56,6 +57,10 @@ export function docSum(row: Omit<DocRow, "sum">): number {
 
 export function receiptSum(principal: string, clientTxId: string, seq: number): number {
   return rowSum([principal, clientTxId, seq]) % 2 ** 32;
+}
+
+export function factSum({ kind, name, seq, value }: Fact): number {
+  return rowSum([kind, name, seq, value]);
 }
 
 export function docWitness(name: string): Buffer {

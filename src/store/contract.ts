@@ -67,8 +67,11 @@ export interface LogStorage {
    */
   adopt(line: AdoptedLine): Promise<void>;
 
-  /** Moves what is written into its final place and gives freed space back. Throws STORAGE_FAILED. */
-  tidy(): void;
+  /**
+   * Moves what is written into its final place and gives freed space back: then nothing is left anywhere of what
+   * `replace` took away. False when somebody who reads keeps some of it from being moved. Throws STORAGE_FAILED.
+   */
+  tidy(): boolean;
 
   /** Bytes held on disk. */
   bytes(): number;
@@ -184,10 +187,28 @@ export interface CatalogTable {
    */
   fold(bundles: readonly (SeqRange & { readonly docs: readonly string[] })[]): void;
 
+  /** What events say of one kind, by name. */
+  facts(kind: FactKind): Fact[];
+
+  /** Makes facts of the kind `erasing` such of the kind `erased`, and drops addresses (pairs of prefix and seq), together. */
+  settle(docs: readonly string[], addresses: readonly (readonly [prefix: number, seq: number])[]): void;
+
   /** Writes a batch and moves the head, together. */
   write(batch: CatalogBatch): void;
 
   close(): void;
+}
+
+/** `erasing`: documents whose changes may still be in the storage; `erased`: nothing of them is; `retention`: rules. */
+export type FactKind = "erasing" | "erased" | "retention";
+
+/** What the newest event on a name says. */
+export interface Fact {
+  readonly kind: FactKind;
+  readonly name: string;
+  /** Commit of that event. */
+  readonly seq: number;
+  readonly value: Uint8Array;
 }
 
 export interface StoredDoc {
@@ -213,6 +234,7 @@ export interface CatalogBatch {
   /** Pairs of prefix and seq. */
   readonly addresses: readonly (readonly [prefix: number, seq: number])[];
   readonly receipts: readonly (readonly [principal: string, clientTxId: string, seq: number])[];
+  readonly facts?: readonly Fact[];
 }
 
 /**

@@ -1,12 +1,13 @@
 import { rmSync } from "node:fs";
 import path from "node:path";
 import { checkCatalog } from "./catalog-check.ts";
-import type { CatalogBatch, CatalogTable, SeqRange, StoredDoc } from "./contract.ts";
+import type { CatalogBatch, CatalogTable, Fact, FactKind, SeqRange, StoredDoc } from "./contract.ts";
 import { syncFolder } from "./folder.ts";
 import {
   addressesIn,
   docSum,
   docWitness,
+  factSum,
   headSum,
   idWitness,
   readHead,
@@ -259,6 +260,52 @@ class SqliteCatalog implements CatalogTable {
     });
   }
 
+  facts(kind: FactKind): Fact[] {
+    const rows = named(this.#file, () =>
+      this.#sqlite.prepare("SELECT * FROM fact WHERE kind = ? ORDER BY name").all(kind),
+    ) as (Fact & { sum: number })[];
+    return rows.map(({ sum, ...fact }) => {
+      if (fact.kind !== kind || sum !== factSum(fact))
+        throw rowDamaged(this.#file, `what it says of ${fact.name} is not as it was written`);
+      return fact;
+    });
+  }
+
+  settle(docs: readonly string[], addresses: readonly (readonly [prefix: number, seq: number])[]): void {
+    this.#change();
+    const before = this.#head;
+    const work = (): void => {
+      const erasing = new Map(this.facts("erasing").map((fact) => [fact.name, fact]));
+      for (const doc of docs) {
+        const fact = erasing.get(doc);
+        if (!fact) continue;
+        this.#sqlite.prepare("DELETE FROM fact WHERE kind = 'erasing' AND name = ?").run(doc);
+        this.#putFact({ ...fact, kind: "erased" });
+      }
+      let { addresses: rows, address_sum: sum } = this.#head;
+      const drop = this.#sqlite.prepare("DELETE FROM address WHERE prefix = ? AND seq = ?");
+      for (const [prefix, seq] of addresses) {
+        if (drop.run(prefix, seq).changes === 0) continue;
+        rows -= 1;
+        sum = (sum - pairSum(prefix, seq) + 2 ** 32) % 2 ** 32;
+      }
+      this.#putHead({ ...this.#head, addresses: rows, address_sum: sum });
+    };
+    try {
+      named(this.#file, () => this.#sqlite.transaction(work).immediate());
+    } catch (error) {
+      this.#head = before;
+      throw error;
+    }
+  }
+
+  #putFact(fact: Fact): void {
+    const { kind, name, seq, value } = fact;
+    this.#sqlite
+      .prepare("INSERT OR REPLACE INTO fact VALUES (?, ?, ?, ?, ?)")
+      .run(kind, name, seq, value, factSum(fact));
+  }
+
   write(batch: CatalogBatch): void {
     this.#change();
     const before = this.#head;
@@ -314,6 +361,7 @@ class SqliteCatalog implements CatalogTable {
       receipts += 1;
       receipt_sum = (receipt_sum + receiptSum(principal, id, seq)) % 2 ** 32;
     }
+    for (const fact of batch.facts ?? []) this.#putFact(fact);
     const cid = batch.headCid ?? null;
     this.#putHead({ seq: batch.head, cid, addresses, address_sum, docs, receipts, receipt_sum });
   }

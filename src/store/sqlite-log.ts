@@ -357,21 +357,24 @@ class SqliteLog implements LogStorage {
     ) as SeqRange[];
   }
 
-  tidy(): void {
+  tidy(): boolean {
     this.#gate.check();
-    if (this.#untouched) return;
+    if (this.#untouched) return true;
     this.#sinceTidy = 0;
+    let whole = false;
     this.#write(() => {
       this.#sqlite.pragma("incremental_vacuum");
       // Someone who reads the file for long must not hold up the writers: what he pins is moved later.
       this.#sqlite.pragma("busy_timeout = 0");
       try {
-        this.#sqlite.pragma("wal_checkpoint(TRUNCATE)");
+        const [row] = this.#sqlite.pragma("wal_checkpoint(TRUNCATE)") as { busy: number }[];
+        whole = row?.busy === 0;
       } finally {
         this.#sqlite.pragma("busy_timeout = 5000");
       }
       this.#syncWal();
     });
+    return whole;
   }
 
   bytes(): number {

@@ -131,6 +131,38 @@ export class DbTable {
     this.#write("INSERT OR REPLACE INTO setting VALUES (?, ?, ?)", [dbId, value, rowSum([dbId, value])]);
   }
 
+  /** Keeps that documents of the db with this uid were erased, all or none. Throws STORAGE_FULL, STORAGE_FAILED. */
+  putErasures(uid: Uint8Array, erased: readonly ErasureRow[]): void {
+    this.#gate.run(() =>
+      this.#sqlite
+        .transaction(() => {
+          const put = this.#sqlite.prepare(
+            "INSERT INTO erasure VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+          );
+          for (const row of erased) {
+            const { doc, seq, commit, time } = row;
+            put.run(uid, doc, seq, commit, time, erasureSum(uid, row));
+          }
+        })
+        .immediate(),
+    );
+  }
+
+  /**
+   * Documents of the db with this uid that were erased, by name; of every db that was ever here. What of them is
+   * damaged is left out: each stands in the db's own log as well.
+   */
+  erasures(uid: Uint8Array): ErasureRow[] {
+    const rows = this.#read(() =>
+      this.#sqlite
+        .prepare('SELECT doc, seq, commit_cid AS "commit", time, sum FROM erasure WHERE uid = ? ORDER BY doc')
+        .all(uid),
+    ) as (ErasureRow & { sum: number })[];
+    return rows
+      .filter((row) => row.sum === erasureSum(uid, row))
+      .map(({ doc, seq, commit, time }) => ({ doc, seq, commit, time }));
+  }
+
   /** Begins a write and takes it back. Throws STORAGE_FULL, STORAGE_FAILED. */
   checkWritable(): void {
     this.#gate.run(() =>
@@ -169,6 +201,17 @@ export class DbTable {
     this.#gate.run(() => this.#sqlite.prepare(sql).run(...args));
   }
 }
+
+/** A document that was erased, by the commit under this seq and address; milliseconds since 1970. */
+export interface ErasureRow {
+  readonly doc: string;
+  readonly seq: number;
+  readonly commit: Uint8Array;
+  readonly time: number;
+}
+
+const erasureSum = (uid: Uint8Array, { doc, seq, commit, time }: ErasureRow): number =>
+  rowSum([uid, doc, seq, commit, time]);
 
 const SELECT = `SELECT db_id AS "dbId", folder, created, state, sum FROM db`;
 

@@ -136,13 +136,33 @@ export class Views {
     this.#head = head;
   }
 
-  /** Gives freed space back. */
-  tidy(): void {
+  /** Gives freed space back. False when somebody who reads keeps some of what was removed from going. */
+  tidy(): boolean {
     this.#change();
-    named(this.#file, () => {
+    return named(this.#file, () => {
       this.#sqlite.pragma("incremental_vacuum");
-      this.#sqlite.pragma("wal_checkpoint(TRUNCATE)");
+      const [row] = this.#sqlite.pragma("wal_checkpoint(TRUNCATE)") as { busy: number }[];
+      return row?.busy === 0;
     });
+  }
+
+  /** Removes the saved forms of documents, and of their rows all but that they are deleted. */
+  erase(docs: readonly string[]): void {
+    this.#change();
+    named(this.#file, () =>
+      this.#sqlite
+        .transaction(() => {
+          const drop = this.#sqlite.prepare("DELETE FROM saved WHERE name = ?");
+          for (const name of docs) {
+            drop.run(name);
+            const row = this.#row.get(name) as RawRow | undefined;
+            if (!row || (row.json === null && row.problem === null)) continue;
+            const left = { deleted: 1, json: null, problem: null };
+            this.#put.run(name, row.seq, 1, null, null, documentSum({ name, seq: row.seq, ...left }));
+          }
+        })
+        .immediate(),
+    );
   }
 
   /** The newest saved form of a document. */

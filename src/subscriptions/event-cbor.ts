@@ -1,6 +1,7 @@
 import type { CborWriter } from "../ids/cbor.ts";
 import { fromHex } from "../ids/hash.ts";
 import { cidFromDigest, CODEC_DAG_CBOR } from "../ids/cid.ts";
+import { erasedByEvents, isStub } from "../log/erased.ts";
 import { HASH_STEP, type CommitScan, type EntryScan, type RawCommit } from "../log/log.ts";
 import type { Cursors } from "./cursor.ts";
 import type { FeedDoc, FeedEvent } from "./feed-event.ts";
@@ -38,9 +39,9 @@ export function cborEvent(w: CborWriter, cursors: Cursors, event: FeedEvent): vo
 
 function cborDoc(
   w: CborWriter,
-  { doc, heads, deleted, refused, changes, json, patch, error }: FeedDoc,
+  { doc, heads, deleted, erased, refused, changes, json, patch, error }: FeedDoc,
 ): void {
-  const more = [deleted, refused, changes, json, patch, error].filter((part) => part !== undefined);
+  const more = [deleted, erased, refused, changes, json, patch, error].filter((part) => part !== undefined);
   w.map(2 + more.length);
   w.text("doc");
   w.text(doc);
@@ -57,6 +58,10 @@ function cborDoc(
   if (json !== undefined) {
     w.text("value");
     jsonToCbor(w, json);
+  }
+  if (erased) {
+    w.text("erased");
+    w.bool(true);
   }
   if (changes !== undefined) {
     w.text("changes");
@@ -101,18 +106,30 @@ export function cborCommit(
   }
   if (test && shown.length === 0) return false;
   const blocks = changes ? raw.blocks() : [];
+  const erased = scan.events > 0 ? erasedByEvents(raw.blocks(), scan.events) : undefined;
   w.map(scan.messageAt < 0 ? 7 : 8);
   w.text("seq");
   w.uint(raw.seq);
   w.text("docs");
   w.array(shown.length);
   for (const { entry, block: first } of shown) {
-    w.map(2 + (changes ? 1 : 0) + (entry.deleted ? 1 : 0) + (entry.refused > 0 ? 1 : 0));
+    const gone = changes && blocks.slice(first, first + entry.changes).some(isStub);
+    const name = bytes.subarray(entry.docAt, entry.docEnd);
+    const ends = erased?.has(Buffer.from(name.buffer, name.byteOffset, name.length).toString()) === true;
+    w.map(2 + (changes ? 1 : 0) + (entry.deleted ? 1 : 0) + (ends ? 1 : 0) + (entry.refused > 0 ? 1 : 0));
     w.text("doc");
-    w.utf8(bytes.subarray(entry.docAt, entry.docEnd));
+    w.utf8(name);
+    if (gone) {
+      w.text("error");
+      w.text("ERASED");
+    }
     w.text("heads");
     rawHashes(w, bytes, entry.headsAt, entry.heads);
-    if (changes) {
+    if (ends) {
+      w.text("erased");
+      w.bool(true);
+    }
+    if (changes && !gone) {
       w.text("changes");
       w.array(entry.changes);
       for (let n = 0; n < entry.changes; n += 1) w.bytes(blocks[first + n] as Uint8Array);

@@ -1,4 +1,5 @@
-import { HASH_STEP, type CommitScan, type RawCommit } from "../log/log.ts";
+import { erasedByEvents, isStub } from "../log/erased.ts";
+import { HASH_STEP, type CommitScan, type EntryScan, type RawCommit } from "../log/log.ts";
 import type { Cursors } from "./cursor.ts";
 import type { FeedDoc, FeedEvent } from "./feed-event.ts";
 import type { DocTest } from "./feed-filter.ts";
@@ -26,11 +27,16 @@ export function writeEvent(out: JsonBytes, cursors: Cursors, event: FeedEvent): 
   out.ascii("}");
 }
 
-function writeDoc(out: JsonBytes, { doc, heads, deleted, refused, ...more }: FeedDoc, first: boolean): void {
+function writeDoc(
+  out: JsonBytes,
+  { doc, heads, deleted, erased, refused, ...more }: FeedDoc,
+  first: boolean,
+): void {
   out.ascii(first ? '{"doc":' : ',{"doc":');
   out.text(JSON.stringify(doc));
   out.ascii(`,"heads":${JSON.stringify(heads)}`);
   if (deleted) out.ascii(DELETED);
+  if (erased) out.ascii(ERASED);
   if (refused) out.ascii(`,"refused":${JSON.stringify(refused)}`);
   if (more.changes) {
     out.ascii(',"changes":');
@@ -49,6 +55,8 @@ function writeDoc(out: JsonBytes, { doc, heads, deleted, refused, ...more }: Fee
 }
 
 const DELETED = ',"deleted":true';
+const ERASED = ',"erased":true';
+const GONE = ',"error":"ERASED"';
 
 /** Writes what `test` lets through of a commit, with its changes if asked for. False, and nothing written, when that is nothing. */
 export function writeCommit(
@@ -67,6 +75,7 @@ export function writeCommit(
   out.string(bytes, scan.branchAt, scan.branchEnd);
   out.ascii(',"docs":[');
   const blocks = changes ? raw.blocks() : NONE;
+  const erased = scan.events > 0 ? erasedByEvents(raw.blocks(), scan.events) : undefined;
   let block = 0;
   let shown = 0;
   for (let i = 0; i < count; i += 1) {
@@ -84,11 +93,13 @@ export function writeCommit(
     out.ascii(',"heads":');
     list(out, entry.heads, (n) => out.hex(bytes, entry.headsAt + n * HASH_STEP, 32));
     if (entry.deleted) out.ascii(DELETED);
+    if (erased?.has(nameOf(bytes, entry))) out.ascii(ERASED);
     if (entry.refused > 0) {
       out.ascii(',"refused":');
       list(out, entry.refused, (n) => out.hex(bytes, entry.refusedAt + n * HASH_STEP, 32));
     }
-    if (changes) {
+    if (changes && blocks.slice(own, own + entry.changes).some(isStub)) out.ascii(GONE);
+    else if (changes) {
       out.ascii(',"changes":');
       list(out, entry.changes, (n) => out.base64(blocks[own + n] as Uint8Array));
     }
@@ -108,6 +119,10 @@ export function writeCommit(
 }
 
 const NONE: readonly Uint8Array[] = [];
+
+function nameOf(bytes: Uint8Array, { docAt, docEnd }: EntryScan): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset + docAt, docEnd - docAt).toString();
+}
 
 function begin(
   out: JsonBytes,

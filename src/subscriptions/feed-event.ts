@@ -20,6 +20,8 @@ export interface FeedDoc {
   /** After the commit: Automerge hashes in hex. */
   readonly heads: readonly string[];
   readonly deleted?: true;
+  /** This commit erased it. */
+  readonly erased?: true;
   /** Hashes of changes that this commit set aside. */
   readonly refused?: readonly string[];
   /** With `changes`: the bytes of its changes, in the order they were applied. */
@@ -28,6 +30,6 @@ export interface FeedDoc {
   readonly json?: string;
   /** With `patch`: what the commit did to it, as the text of an RFC 6902 patch. */
   readonly patch?: string;
-  /** Why value or patch are not there. */
+  /** Why value, patch or changes are not there. */
   readonly error?: string;
 }

@@ -16,6 +16,7 @@ const OF_THE_DOCUMENT: ReadonlySet<string> = new Set([
   "POINT_OTHER_BRANCH",
   "DOC_UNREADABLE",
   "DOC_TOO_LARGE",
+  "ERASED",
   "WORK_TIMEOUT",
   "WORK_FAILED",
 ]);

@@ -2,6 +2,7 @@ import type { Db } from "../db/db.ts";
 import type { Commit, CommitEntry } from "../log/commit.ts";
 import type { StoredCommit } from "../log/log.ts";
 import { nextTurn } from "../world.ts";
+import { erasedBy, isStub } from "../log/erased.ts";
 import type { FeedDoc, FeedEvent, Include } from "./feed-event.ts";
 import { addTexts } from "./feed-texts.ts";
 import { commitTest, docTest, type DocTest, type FeedFilter } from "./feed-filter.ts";
@@ -147,27 +148,37 @@ export function eventOf(
 ): FeedEvent | undefined {
   const { commit } = stored;
   const docs: FeedDoc[] = [];
+  const erased = erasedBy(stored);
   let at = 0;
   for (const entry of commit.entries) {
     const from = at;
     at += entry.changes.length;
     if (!test || test(entry.doc))
-      docs.push(docOf(entry, include === "changes" ? stored.blocks.slice(from, at) : undefined));
+      docs.push(
+        docOf(
+          entry,
+          include === "changes" ? stored.blocks.slice(from, at) : undefined,
+          erased.has(entry.doc),
+        ),
+      );
   }
   if (test && docs.length === 0) return undefined;
   const { seq, time, branch, author, message } = commit;
   return { seq, commit: stored.cid, time, branch, author, message, docs };
 }
 
-function docOf(entry: CommitEntry, changes: readonly Uint8Array[] | undefined): FeedDoc {
+function docOf(entry: CommitEntry, changes: readonly Uint8Array[] | undefined, erased: boolean): FeedDoc {
   const { doc, heads, deleted, refused } = entry;
-  if (!deleted && !refused) return changes ? { doc, heads, changes } : { doc, heads };
+  const gone = changes?.some(isStub) === true;
+  if (!deleted && !refused && !gone) return changes ? { doc, heads, changes } : { doc, heads };
   return {
     doc,
     heads,
     ...(deleted ? { deleted } : {}),
+    ...(erased ? { erased } : {}),
     ...(refused ? { refused } : {}),
-    ...(changes ? { changes } : {}),
+    ...(changes && !gone ? { changes } : {}),
+    ...(gone ? { error: "ERASED" } : {}),
   };
 }
 

@@ -103,6 +103,8 @@ export class SyncHub {
   }
 
   #moved(document: HubDocument, refused: boolean): void {
+    const { name } = document;
+    if (name !== undefined && this.db.log.erasedAt(name) !== undefined) this.histories.forget(name);
     for (const holder of document.holders) holder.touched(refused);
     const heads = this.isFollowed(document, this.storageId) ? this.ownHeads(document) : undefined;
     if (heads) this.tell(document, heads, undefined);
@@ -137,7 +139,7 @@ export class SyncHub {
   /** The heads that this server has of a document, as the log has them: durable. */
   ownHeads(document: HubDocument): StorageHeads | undefined {
     const state = document.name === undefined ? undefined : this.db.log.state(document.name);
-    if (!state) return undefined;
+    if (!state || state.erased !== undefined) return undefined;
     const heads = headsOf(state).map((head) => toBase58Check(fromHex(head)));
     return { storageId: this.storageId, heads, timestamp: this.db.log.world.now() };
   }

@@ -2,6 +2,7 @@ import { SkaldError } from "../errors.ts";
 import { parseDocName } from "../ids/names.ts";
 import type { ChangeHeader } from "../log/change.ts";
 import { headsOf, type DocState } from "../log/doc-state.ts";
+import { erasedError } from "../log/erased.ts";
 import { genesisOf } from "../log/genesis.ts";
 import type { LogReader } from "../log/reader.ts";
 import type { StoredCommit } from "../log/stored-commit.ts";
@@ -264,6 +265,11 @@ export class LogHistory implements History {
   #look(): DocState | undefined {
     const state = this.#log.state(this.#doc);
     if (state === this.#state) return state;
+    // Nothing of a document that is erased is kept, and nothing read of it any more.
+    if (state?.erased !== undefined) {
+      this.drop();
+      throw erasedError(this.#doc, state.erased);
+    }
     if ((state?.refusedAt ?? 0) !== this.#refusedAt) this.drop();
     this.#state = state;
     this.#refusedAt = state?.refusedAt ?? 0;

@@ -4,6 +4,7 @@ import { fromHex } from "../ids/hash.ts";
 import type { ChangeHeader } from "../log/change.ts";
 import { LIMITS } from "../limits.ts";
 import { drawnName } from "../log/automerge-ids.ts";
+import { erasedError } from "../log/erased.ts";
 import { DocumentSync } from "./document-sync.ts";
 import type { HubDocument, HubHolder, HubPeer, SyncHub } from "./hub.ts";
 import {
@@ -76,7 +77,13 @@ export class PeerDocument implements HubHolder {
   take(data: Uint8Array, isRequest: boolean, bytes: number): void {
     const incoming: Incoming = { data, isRequest, bytes };
     const idle = !this.#running && this.#queue.length === 0;
-    if (idle && this.#phase === "open" && this.#sync && this.#hearNow(this.#sync, incoming))
+    if (
+      idle &&
+      this.#phase === "open" &&
+      this.#sync &&
+      !this.#isErased() &&
+      this.#hearNow(this.#sync, incoming)
+    )
       this.peer.done(bytes);
     else this.#queue.push(incoming);
     this.#work();
@@ -161,6 +168,7 @@ export class PeerDocument implements HubHolder {
   async #receive({ data, isRequest, message }: Incoming): Promise<void> {
     if (this.#phase === "refused") return;
     const doc = this.#name;
+    if (this.#isErased()) return this.#refuseErased(doc, isRequest);
     let sync: DocumentSync;
     try {
       if (this.#phase !== "open" && !this.#mayOpen(doc, data, isRequest)) {
@@ -177,6 +185,21 @@ export class PeerDocument implements HubHolder {
     }
     this.#tellPeersHeads(sync);
     this.#stale = true;
+  }
+
+  #isErased(): boolean {
+    const { name } = this.#document;
+    return name !== undefined && this.#hub.db.log.erasedAt(name) !== undefined;
+  }
+
+  /** Whoever only asks for a document that was erased hears that there is none; whoever brings it, why it is not taken. */
+  #refuseErased(doc: string, isRequest: boolean): void {
+    if (isRequest || !this.peer.rights.mayRead(doc)) {
+      this.#phase = "refused";
+      this.#sync = undefined;
+      this.#stale = false;
+      this.peer.send(unavailableMessage(this.#hub.peerId, this.#document.id));
+    } else this.#refuse(doc, erasedError(doc, this.#hub.db.log.erasedAt(doc)));
   }
 
   /**
@@ -210,6 +233,7 @@ export class PeerDocument implements HubHolder {
   /** The same as `#catchUp`, where nothing must be waited for; else false, and nothing was done. */
   #catchUpNow(): boolean {
     if (this.#queue.length > 0 || this.#phase !== "open" || !this.#sync || this.#setAside) return false;
+    if (this.#isErased()) return false;
     try {
       const data = this.#sync.generateNow(this.#hub.histories.of(this.#name));
       if (data === "later") return false;
@@ -225,6 +249,7 @@ export class PeerDocument implements HubHolder {
   async #catchUp(): Promise<void> {
     this.#stale = false;
     const doc = this.#name;
+    if (this.#phase !== "refused" && this.#isErased()) return this.#refuseErased(doc, this.#phase !== "open");
     if (this.#setAside) {
       const error = new SkaldError(
         "CHANGE_REFUSED",
@@ -239,6 +264,8 @@ export class PeerDocument implements HubHolder {
     }
     if (this.#phase !== "open" || !this.#sync) return;
     const data = await this.#sync.generate(this.#hub.histories.of(doc));
+    // It may have been erased while the message was made.
+    if (this.#isErased()) return this.#refuseErased(doc, false);
     if (data && !this.#closed) this.peer.send(syncMessage(this.#hub.peerId, this.#document.id, data));
   }
 

@@ -42,7 +42,9 @@ test("a sound build breaks none of them", async () => {
   expect(worked.ledger.size).toBe(worked.db.log.head().seq - 1);
   expect(worked.storage.ranges()).toEqual([{ first: 1, last: 3 }]);
   expect(worked.db.log.state("d/b")?.refused.size).toBe(1);
-  expect(worked.db.log.counts()).toEqual({ documents: 3, deleted: 1 });
+  expect(worked.db.log.counts()).toEqual({ documents: 3, deleted: 2 });
+  expect(worked.db.log.erasures().map(({ name }) => name)).toEqual(["c/erased"]);
+  expect(worked.db.log.erasing()).toEqual([]);
   expect(worked.db.views.saved("c/a")).toBeDefined();
   expect(worked.db.projection.head()).toBe(worked.db.log.head().seq);
   await worked.close();

@@ -1,6 +1,7 @@
 import path from "node:path";
 import { checkDb, finished } from "../../src/db/check.ts";
 import type { Db } from "../../src/db/db.ts";
+import { listErasures } from "../../src/db/erasure.ts";
 import { Engine } from "../../src/db/engine.ts";
 import { sqliteFiles, type DbFiles } from "../../src/db/files.ts";
 import { cidToString } from "../../src/ids/cid.ts";
@@ -57,9 +58,9 @@ export function peerOf(engine: Engine, db = DB, { cut, lost }: Weather = {}): Pe
   };
   const send = (
     take: (db: Db, bytes: Uint8Array) => Promise<Place>,
-    [uid, after, bodies]: [Uint8Array, Place, readonly Uint8Array[]],
+    [uid, after, bodies, erased = []]: Parameters<Peer["push"]>,
   ): Promise<Place> => {
-    const head = encodeHead({ uid, after: after.seq, commit: after.cid });
+    const head = encodeHead({ uid, after: after.seq, commit: after.cid, erased });
     return perhaps(() => use((held) => take(held, Buffer.concat([head, encodeRecords(bodies)]))));
   };
   return {
@@ -67,7 +68,8 @@ export function peerOf(engine: Engine, db = DB, { cut, lost }: Weather = {}): Pe
     compare: (have, between) =>
       use(async (held) => ({ uid: held.log.identity.uid, ...(await compareLines(held, have, between)) })),
     pull: (after, upTo) => Promise.resolve(cutAt(streamRecords(use, after, upTo), cut?.() ?? Infinity)),
-    push: (...page) => send(takePush, page),
+    erased: (docs) => use((held) => listErasures(held, "", docs.length, docs).erasures.map(({ doc }) => doc)),
+    push: (...page) => send((held, bytes) => takePush(held, bytes, true), page),
     stage: (...page) => send(takeStaged, page),
     merge: (staged) =>
       perhaps(async () => {

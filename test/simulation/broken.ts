@@ -54,7 +54,7 @@ function late(inner: LogStorage): LogStorage {
     },
     tidy() {
       flush();
-      inner.tidy();
+      return inner.tidy();
     },
     close() {
       flush();

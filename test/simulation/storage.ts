@@ -60,10 +60,10 @@ function simulated(inner: LogStorage, scheduler: Scheduler, life: Life, faults: 
       if (faults.full) throw new SkaldError("STORAGE_FULL", "The disk is full.");
       await inner.replace(from, to, body);
     },
-    tidy(): void {
+    tidy(): boolean {
       check();
       if (faults.full) throw new SkaldError("STORAGE_FULL", "The disk is full.");
-      inner.tidy();
+      return inner.tidy();
     },
     close(): void {
       if (!failed) inner.close();

@@ -13,6 +13,8 @@ import type {
   CatalogBatch,
   CatalogTable,
   DbIdentity,
+  Fact,
+  FactKind,
   LogStorage,
   AdoptedLine,
   Life,
@@ -80,8 +82,8 @@ export class StorageAround implements LogStorage {
   adopt(line: AdoptedLine): Promise<void> {
     return this.sound.adopt(line);
   }
-  tidy(): void {
-    this.sound.tidy();
+  tidy(): boolean {
+    return this.sound.tidy();
   }
   bytes(): number {
     return this.sound.bytes();
@@ -141,6 +143,12 @@ export class CatalogAround implements CatalogTable {
   }
   fold(bundles: readonly (SeqRange & { readonly docs: readonly string[] })[]): void {
     this.sound.fold(bundles);
+  }
+  facts(kind: FactKind): Fact[] {
+    return this.sound.facts(kind);
+  }
+  settle(docs: readonly string[], addresses: readonly (readonly [prefix: number, seq: number])[]): void {
+    this.sound.settle(docs, addresses);
   }
   write(batch: CatalogBatch): void {
     this.sound.write(batch);
@@ -245,6 +253,19 @@ export const BROKEN_BUILDS: Readonly<Record<Invariant | keyof typeof LEDGER_INVA
         }
         override read(seq: number): Uint8Array | undefined {
           return seq === 6 ? undefined : super.read(seq);
+        }
+      })(sound),
+  },
+  erased: {
+    wrong: "keeps a commit without the bytes of its change",
+    ...respelling(isLast, (parts) => ({ ...parts, blocks: parts.blocks.map(() => new Uint8Array(0)) })),
+  },
+  removed: {
+    wrong: "says that it took away what was erased and leaves it",
+    storage: (sound) =>
+      new (class extends StorageAround {
+        override replace(from: number, to: number, body: Uint8Array): Promise<void> {
+          return from === to ? Promise.resolve() : super.replace(from, to, body);
         }
       })(sound),
   },
@@ -368,7 +389,7 @@ export const BROKEN_BUILDS: Readonly<Record<Invariant | keyof typeof LEDGER_INVA
     wrong: "keeps a saved form under a later commit than it was made at",
     views: (sound) =>
       viewsAround(sound, {
-        putSaved: (name: string, seq: number, bytes: Uint8Array) => sound.putSaved(name, seq + 5, bytes),
+        putSaved: (name: string, seq: number, bytes: Uint8Array) => sound.putSaved(name, seq + 7, bytes),
       }),
   },
   routes: {

@@ -38,7 +38,7 @@ export const BOTH = "both";
 
 /**
  * A small db in which everything happened once: changes and authored edits, two writers at once, a
- * repeat, a refusal, a deletion, changes set aside, a bundle, a saved form, a projection that followed
+ * repeat, a refusal, a deletion, an erasure, changes set aside, a bundle, a saved form, a projection that followed
  * it. Whatever a broken build makes fail on the way is left to the check to find.
  */
 export async function workload(root: string, documents: Documents, build: Build = {}): Promise<Worked> {
@@ -113,6 +113,16 @@ export async function workload(root: string, documents: Documents, build: Build 
   await keep("ann", ["c/gone"], [], (clientTxId) =>
     db.tx({ author: "ann", clientTxId, writes: [{ doc: "c/gone", delete: true }] }),
   );
+  await put("c/erased", { secret: "x" });
+  await keep("ann", ["c/erased"], [], async (clientTxId) => {
+    const { receipt } = await db.erase({
+      author: "ann",
+      docs: ["c/erased"],
+      reason: "asked for",
+      clientTxId,
+    });
+    return receipt;
+  });
   // One that passes the guard and that Automerge does not take: the projection sets it aside.
   const { hash: _, ...parts } = A.decodeChange(
     last(set(A.clone(b1, { actor: "dd".repeat(16) }), { bad: 1 })),

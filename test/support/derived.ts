@@ -16,6 +16,7 @@ const TABLES = {
     automerge:
       "SELECT automerge.id, name FROM automerge JOIN doc ON doc.id = automerge.doc ORDER BY automerge.id, name",
     witness: "SELECT name FROM witness ORDER BY name",
+    fact: "SELECT replace(kind, 'erasing', 'erased'), name, seq, value FROM fact ORDER BY 1, 2",
     receipt: "SELECT principal, client_tx_id, seq FROM receipt ORDER BY principal, client_tx_id",
   },
   // Saved forms are a cache of the same history, made when it suits; what they hold is compared on reading.

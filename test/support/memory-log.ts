@@ -32,7 +32,9 @@ export function memoryLog(identity: DbIdentity): LogStorage {
     replace(from, to, body) {
       for (let seq = from; seq <= to; seq += 1) bodies.delete(seq);
       bodies.set(to, Uint8Array.from(body));
-      ranges.push({ first: from, last: to });
+      const kept = ranges.filter(({ first, last: end }) => first < from || end > to);
+      if (from < to) kept.push({ first: from, last: to });
+      ranges.splice(0, ranges.length, ...kept.sort((a, b) => a.last - b.last));
       return Promise.resolve();
     },
     ranges: () => ranges,
@@ -62,7 +64,7 @@ export function memoryLog(identity: DbIdentity): LogStorage {
       lives.push(life);
       return Promise.resolve();
     },
-    tidy: () => {},
+    tidy: () => true,
     bytes: () => [...bodies.values()].reduce((sum, body) => sum + body.length, 0),
     inspect: () => [],
     close: () => {},
