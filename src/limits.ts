@@ -185,10 +185,6 @@ export const LIMITS = {
     actors: limit(65_536, "items", "CHANGE_TOO_LARGE", "actors"),
     heads: limit(1024, "items", "CHANGE_TOO_LARGE", "heads"),
   },
-  merge: {
-    conflicts: limit(10_000, "items", "shorter", "conflicts in the answer to a merge"),
-    branches: limit(1, "items", "BAD_REQUEST", "`merge_of` of a transaction, and `heads` of it"),
-  },
   sync: {
     places: limit(256, "items", "BAD_REQUEST", "commits that one comparison names"),
     pageBytes: limit(256 * MIB, "bytes", "TOO_LARGE", "body of a push, which holds one record at least"),

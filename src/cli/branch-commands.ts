@@ -3,12 +3,16 @@ import type * as z from "zod";
 import type { BranchInfo, BranchList, Receipt } from "../protocol/wire.ts";
 import { clientCommand, dbPath, query, type ClientFlags } from "./client-command.ts";
 import { askJson, withConnection, type Connection } from "./connection.ts";
+import { addMerge } from "./merge-command.ts";
 import { note, print, printJson, table } from "./output.ts";
 
 type Branch = z.infer<typeof BranchInfo>;
 
 export function addBranch(program: Command): void {
-  const branch = program.command("branch").description("make, list, close and delete branches of a db");
+  const branch = program
+    .command("branch")
+    .description("make, list, merge, close and delete branches of a db");
+  addMerge(branch);
 
   clientCommand(
     branch

@@ -53,6 +53,7 @@ for (const add of [
   addBranch,
   addDoc,
   addDiff,
+  addBranch,
   addImport,
   addExport,
   addChanges,

@@ -83,6 +83,8 @@ function docsOf(commits: readonly StoredCommit[]): MergedDoc[] {
 
 /** Documents worked on at once: more would only wait in the workers' queues. */
 const AT_ONCE = 32;
+/** Conflicts in one answer: beyond, it says that there are more. */
+const CONFLICTS_MAX = 10_000;
 
 async function conflictsIn(
   context: MergeContext,
@@ -95,13 +97,12 @@ async function conflictsIn(
   const found: (readonly MergeConflict[])[] = [];
   const unchecked: { doc: string; error: ErrorCode }[] = [];
   const todo = docs.entries();
-  const { conflicts: most } = LIMITS.merge;
   let count = 0;
   let size = 0;
   let more = false;
   const worker = async (): Promise<void> => {
     for (const [i, doc] of todo) {
-      if (count >= most.value || size >= LIMITS.query.valuesCharacters.value) {
+      if (count >= CONFLICTS_MAX || size >= LIMITS.query.valuesCharacters.value) {
         more = true;
         return;
       }
@@ -119,8 +120,8 @@ async function conflictsIn(
   await Promise.all(Array.from({ length: Math.min(AT_ONCE, docs.length) }, worker));
   const conflicts = found.flat();
   return {
-    conflicts: conflicts.slice(0, most.value),
-    more: more || conflicts.length > most.value,
+    conflicts: conflicts.slice(0, CONFLICTS_MAX),
+    more: more || conflicts.length > CONFLICTS_MAX,
     unchecked,
   };
 }

@@ -16,6 +16,9 @@ export class Records {
   /** Expanded bundles by their last seq, least recently used first. */
   readonly #expanded = new Map<number, Run>();
   readonly #opened: OpenedBundles | undefined;
+  /** Commits of many documents that were read last: whoever reads one document of them goes on to the next. */
+  readonly #large = new Map<number, { readonly stored: StoredCommit; readonly size: number }>();
+  #largeBytes = 0;
   /** Bundles that may be in `opened`. */
   readonly #ranges = new Map<number, SeqRange>();
 
@@ -30,12 +33,14 @@ export class Records {
     if (expanded) return expanded.commits[seq - expanded.first];
     const opened = this.#openedAt(seq);
     if (opened) return opened.commit(seq);
+    const kept = this.#large.get(seq);
+    if (kept) return kept.stored;
     const body = this.#storage.read(seq);
     if (!body) {
       if (seq >= 1 && seq <= this.#storage.last()) throw missing(seq);
       return undefined;
     }
-    if (!isBundle(body)) return openRecord(body, seq);
+    if (!isBundle(body)) return this.#keep(openRecord(body, seq), body.length);
     const run = this.#expand(body);
     const stored = run.commits[seq - run.first];
     if (!stored) throw missing(seq);
@@ -155,8 +160,22 @@ export class Records {
     });
   }
 
-  /** Drops what is expanded: ranges have changed. */
+  #keep(stored: StoredCommit, size: number): StoredCommit {
+    if (stored.commit.entries.length < LARGE_ENTRIES || size > LARGE_BYTES) return stored;
+    this.#large.set(stored.commit.seq, { stored, size });
+    this.#largeBytes += size;
+    for (const [oldest, { size: least }] of this.#large) {
+      if (this.#largeBytes <= LARGE_BYTES) break;
+      this.#large.delete(oldest);
+      this.#largeBytes -= least;
+    }
+    return stored;
+  }
+
+  /** Drops what is expanded: ranges have changed, or what is in them. */
   forget(): void {
+    this.#large.clear();
+    this.#largeBytes = 0;
     this.#expanded.clear();
     this.#opened?.forget(this);
     this.#ranges.clear();
@@ -258,3 +277,7 @@ const RAW_BYTES = 512 * 1024;
 const BODIES_PAGE = 256;
 /** Bytes of commits and changes in one bundle, roughly: expanding it needs a few times as much memory. */
 const RANGE_BYTES = 8 * 1024 * 1024;
+
+/** Documents from which on a commit is kept for a while, and bytes of all that are. */
+const LARGE_ENTRIES = 64;
+const LARGE_BYTES = 4 * 1024 * 1024;

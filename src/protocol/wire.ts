@@ -64,11 +64,10 @@ export const TxRequest = z
       .array(
         z.strictObject({
           branch: z.string(),
-          heads: z.array(Cid).min(1).max(LIMITS.merge.branches.value),
+          heads: z.array(Cid).length(1),
         }),
       )
-      .min(1)
-      .max(LIMITS.merge.branches.value)
+      .length(1)
       .optional()
       .meta({
         description:

@@ -90,6 +90,10 @@ const timeOf = (length: number): string => {
 
 export const queryProbes: Readonly<Record<string, ProbeSpec>> = {
   pageItems: { cheap: true, run: async (n) => outcomeIn(await ask("GET", `${DB}/docs?limit=${n}`)) },
+  diffPointCharacters: {
+    cheap: true,
+    run: async (n) => outcomeIn(await ask("GET", `${DB}/diff?from=main@${timeOf(n - 5)}`)),
+  },
   pointCharacters: {
     cheap: true,
     run: async (n) => {
