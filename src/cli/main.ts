@@ -50,7 +50,6 @@ directory, or open that directory themselves when nothing does.`,
 for (const add of [
   addServe,
   addDb,
-  addBranch,
   addDoc,
   addDiff,
   addBranch,
