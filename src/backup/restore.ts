@@ -17,6 +17,7 @@ import { openSqliteSubscriptions } from "../store/sqlite-subscriptions.ts";
 import { nextTurn, realWorld, type World } from "../world.ts";
 import { readForLog, readServerFile } from "./contents.ts";
 import { RESTORE_AGAIN, inFolder } from "./disk.ts";
+import { eraseAgain, type ErasedAgain } from "./erased-since.ts";
 import { manifestName, objectName, type BackupFolder } from "./folder.ts";
 import { backupDamaged, type DbEntry, type Manifest } from "./manifest.ts";
 import { SERVER_FILES } from "./server-files.ts";
@@ -56,6 +57,8 @@ export interface RestoredDb {
   readonly commit: string | null;
   readonly epoch: number;
   readonly subscriptions: number;
+  /** Documents that were erased since the backup, and are again: by a commit on top of those of the backup. */
+  readonly erased: number;
 }
 
 export interface Restored {
@@ -91,17 +94,22 @@ export async function restoreBackup(
       clear(into);
       makeFolder(path.join(staging, "dbs"));
     });
-    const dbs: RestoredDb[] = [];
+    const dbs: Omit<RestoredDb, "erased">[] = [];
     for (const entry of entries) dbs.push(await restoreDb(folder, staging, entry, options));
     restoreFiles(folder, staging, manifest, entries);
+    const erased = await eraseAgain(folder, staging, entries, world);
     inFolder(into, RESTORE_AGAIN, () => publish(into, staging));
-    return { manifest, dbs };
+    return { manifest, dbs: dbs.map((db) => ({ ...db, erased: 0, ...withErased(erased.get(db.db)) })) };
   } catch (error) {
     if (!existsSync(path.join(into, SERVICE_FILE))) inFolder(into, RESTORE_AGAIN, () => clear(into));
     throw error;
   } finally {
     lock.release();
   }
+}
+
+function withErased(again: ErasedAgain | undefined): Partial<RestoredDb> {
+  return again ? { seq: again.seq, commit: again.commit, erased: again.documents } : {};
 }
 
 function chosen({ dbs, number }: Manifest, only: readonly string[] | undefined): readonly DbEntry[] {
@@ -154,7 +162,7 @@ async function restoreDb(
   staging: string,
   entry: DbEntry,
   options: Run,
-): Promise<RestoredDb> {
+): Promise<Omit<RestoredDb, "erased">> {
   const { db, seq, commit, uid, created, subscriptions } = entry;
   const at = path.join(staging, "dbs", dbFolder(db));
   const lives = [...entry.lives, newLife(entry, options.world)];

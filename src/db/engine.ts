@@ -20,6 +20,7 @@ import type { SnapshotRow } from "../store/sqlite-snapshots.ts";
 import { dropViews } from "../store/sqlite-views.ts";
 import { realWorld, type World } from "../world.ts";
 import { type Packer, startPacker } from "./compaction.ts";
+import { endErased } from "./erasing.ts";
 import { DEFAULT_TENDING, type TendingPolicy } from "./tending.ts";
 import { Db } from "./db.ts";
 import { isDerivedDamage } from "./derived-damage.ts";
@@ -122,7 +123,14 @@ export class Engine {
     fill: (log: Log, signal: AbortSignal) => Promise<void>,
   ): Promise<void> {
     const ending = new AbortController();
-    const filling = this.#make(dbId, uid, (log) => fill(log, ending.signal));
+    const filling = this.#make(dbId, uid, async (log) => {
+      await fill(log, ending.signal);
+      // An older copy of a db that was here may have what was erased of it since.
+      await endErased(
+        log,
+        this.#table.erasures(log.identity.uid).map(({ doc }) => doc),
+      );
+    });
     // Whoever asks for the same one meanwhile is refused before this is reached.
     const watched = filling.then(
       () => {},

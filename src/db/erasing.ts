@@ -187,6 +187,23 @@ export class Erasures {
   }
 }
 
+/**
+ * Ends documents of a log that nobody has open yet; their bytes are removed once it is. For copies of a db that still
+ * have what was erased of it.
+ */
+export async function endErased(log: Log, docs: readonly string[]): Promise<void> {
+  const left = docs.filter((doc) => log.erasedAt(doc) === undefined);
+  const most = LIMITS.tx.writes.value;
+  for (let at = 0; at < left.length; at += most) {
+    const writes = left
+      .slice(at, at + most)
+      .map((doc) => ({ doc, changes: [], deleted: true, erase: { reason: ERASED_BEFORE } }));
+    await log.write({ author: "skald", clientTxId: "", writes });
+  }
+}
+
+export const ERASED_BEFORE = "it was erased before";
+
 /** An erasure as it is kept outside of the db. */
 export function erasureOf(log: Log, { name, seq }: Fact): Erasure {
   const { cid, commit } = log.commit(seq) as StoredCommit;

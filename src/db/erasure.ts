@@ -1,7 +1,7 @@
 import { LIMITS } from "../limits.ts";
 import { headsOf } from "../log/doc-state.ts";
 import type { Db } from "./db.ts";
-import { erasureOf, type Erasure } from "./erasing.ts";
+import { ERASED_BEFORE, erasureOf, type Erasure } from "./erasing.ts";
 
 export type { Erasure } from "./erasing.ts";
 
@@ -39,7 +39,7 @@ export async function applyErasures(
   const most = LIMITS.tx.writes.value;
   for (let at = 0; at < docs.length; at += most) {
     const some = docs.slice(at, at + most);
-    await db.erase({ author, docs: some, absent: true, reason: "it was erased before" });
+    await db.erase({ author, docs: some, absent: true, reason: ERASED_BEFORE });
   }
   await db.erased();
   return docs.length;

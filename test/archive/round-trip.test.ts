@@ -4,6 +4,7 @@ import { decodeOpening } from "../../src/archive/opening.ts";
 import type { DocState } from "../../src/log/doc-state.ts";
 import type { Log } from "../../src/log/log.ts";
 import { codeOf, lineOf, openEngine, put, read, wrongWith } from "../replication/fixture.ts";
+import { traces } from "../support/canary.ts";
 import { everything, historyOf, importInto, stateOf } from "./fixture.ts";
 
 const engine = openEngine();
@@ -214,3 +215,21 @@ const codeFrom = (error: unknown): string => String((error as { code?: unknown }
 
 const statesOf = (log: Log): DocState[] =>
   log.list("", "", 100, true).map(({ name }) => log.state(name) as DocState);
+
+test("what was erased of a db on this server stays erased when an older archive of it comes back", async () => {
+  const here = openEngine();
+  await here.create("notes");
+  await put(here, "people/ann", { secret: CANARY }, { db: "notes" });
+  await put(here, "people/bob", { n: 1 }, { db: "notes" });
+  const file = await historyOf(here, "notes");
+  await here.use("notes", (db) => db.erase({ author: "ann", docs: ["people/ann"] }));
+  await importInto(here, "again", file);
+  expect(await codeOf(() => read(here, "people/ann", "again"))).toBe("ERASED");
+  expect(await read(here, "people/bob", "again")).toEqual({ n: 1 });
+  await here.use("again", (db) => db.erased());
+  expect(await wrongWith(here, "again")).toEqual([]);
+  await here.close();
+  expect(traces(here.dir, CANARY)).toEqual([]);
+});
+
+const CANARY = "canary-93c2-that-nobody-may-read";

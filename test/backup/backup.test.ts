@@ -13,6 +13,7 @@ import { cursorAt, seqOfCursor } from "../../src/subscriptions/cursor.ts";
 import { codeOf, put, read } from "../replication/fixture.ts";
 import { encodeRecords, readFrames } from "../../src/replication/frames.ts";
 import { StorageAround } from "../support/broken-builds.ts";
+import { traces } from "../support/canary.ts";
 import {
   backUp,
   closeEngine,
@@ -631,3 +632,23 @@ test("branches, signatures and names of points are restored, but for names of wh
     await closeEngine(copy);
   }
 });
+
+test("what was erased since a backup stays erased when that backup is restored", async () => {
+  const engine = await server();
+  await write(engine, "shop", 1, 5);
+  await put(engine, "people/ann", { secret: CANARY }, { db: "shop" });
+  await compact(engine, "shop");
+  await write(engine, "shop", 6, 8);
+  const at = fresh();
+  await backUp(engine, at);
+  await engine.use("shop", (db) => db.erase({ author: "ann", docs: ["people/ann"] }));
+  await backUp(engine, at);
+  const { engine: copy, dir } = await restored(at, { number: 1 });
+  expect(await codeOf(() => read(copy, "people/ann", "shop"))).toBe("ERASED");
+  expect(await read(copy, "items/3", "shop")).toEqual(await read(engine, "items/3", "shop"));
+  expect(await wrongIn(copy, "shop")).toEqual([]);
+  await closeEngine(copy);
+  expect(traces(dir, CANARY)).toEqual([]);
+});
+
+const CANARY = "canary-4b1d7c-that-nobody-may-read";
