@@ -170,7 +170,7 @@ export function eventOf(
 function docOf(entry: CommitEntry, changes: readonly Uint8Array[] | undefined, erased: boolean): FeedDoc {
   const { doc, heads, deleted, refused } = entry;
   const gone = changes?.some(isStub) === true;
-  if (!deleted && !refused && !gone) return changes ? { doc, heads, changes } : { doc, heads };
+  if (!deleted && !erased && !refused && !gone) return changes ? { doc, heads, changes } : { doc, heads };
   return {
     doc,
     heads,

@@ -5,6 +5,7 @@ import { FIRST_EPOCH, encodeCursor } from "../../src/ids/cursor.ts";
 import { blake3, toHex } from "../../src/ids/hash.ts";
 import type { Db } from "../../src/db/db.ts";
 import { encodeCommit, type Commit } from "../../src/log/commit.ts";
+import { erasedBy, eraseEvent } from "../../src/log/erased.ts";
 import { CommitScan, type StoredCommit } from "../../src/log/log.ts";
 import { rawOf, rawRecord } from "../../src/log/commit-scan.ts";
 import { encodeRecord } from "../../src/log/record.ts";
@@ -46,9 +47,15 @@ const stored: fc.Arbitrary<StoredCommit> = fc
       }),
       { maxLength: 4 },
     ),
-    events: fc.array(bytes, { maxLength: 1 }),
+    other: fc.array(bytes, { maxLength: 1 }),
+    erases: fc.boolean(),
   })
-  .map(({ seq, time, author, message, entries, events }) => {
+  .map(({ seq, time, author, message, entries, other, erases }) => {
+    const [first] = entries;
+    const events = [
+      ...other,
+      ...(erases && first ? [eraseEvent(`${first.collection}/${first.key}`, undefined)] : []),
+    ];
     const commit: Commit = {
       version: 1,
       db: uid,
@@ -136,13 +143,19 @@ test("an event in JSON says what the commit says, and in CBOR the same", () => {
       const { commit, cid } = given;
       const cursor = encodeCursor(uid, { epoch: FIRST_EPOCH, seq: commit.seq });
       let block = 0;
-      const docs = commit.entries.map((entry) => ({
-        doc: entry.doc,
-        heads: entry.heads,
-        ...(entry.deleted ? { deleted: true } : {}),
-        ...(entry.refused ? { refused: entry.refused } : {}),
-        changes: entry.changes.map(() => given.blocks[block++] as Uint8Array),
-      }));
+      const erased = erasedBy(given);
+      const docs = commit.entries.map((entry) => {
+        const changes = entry.changes.map(() => given.blocks[block++] as Uint8Array);
+        return {
+          doc: entry.doc,
+          heads: entry.heads,
+          ...(entry.deleted ? { deleted: true } : {}),
+          ...(erased.has(entry.doc) ? { erased: true } : {}),
+          ...(entry.refused ? { refused: entry.refused } : {}),
+          // A change of no bytes is one that was erased.
+          ...(changes.some(({ length }) => length === 0) ? { error: "ERASED" } : { changes }),
+        };
+      });
       const common = { seq: commit.seq, cursor, author: commit.author, branch: "main" };
       const message = commit.message === undefined ? {} : { message: commit.message };
       expect(JSON.parse(json.take().toString())).toEqual({
@@ -152,7 +165,9 @@ test("an event in JSON says what the commit says, and in CBOR the same", () => {
         time: new Date(commit.time).toISOString(),
         docs: docs.map((doc) => ({
           ...doc,
-          changes: doc.changes.map((change) => Buffer.from(change).toString("base64")),
+          ...("changes" in doc
+            ? { changes: doc.changes.map((change) => Buffer.from(change).toString("base64")) }
+            : {}),
         })),
       });
       const cbor = feedEncoder(db, "cbor");
@@ -177,7 +192,7 @@ test("an event in JSON says what the commit says, and in CBOR the same", () => {
               ...doc,
               heads: hashes(doc.heads),
               ...(doc.refused ? { refused: hashes(doc.refused) } : {}),
-              changes: doc.changes.map((change) => Uint8Array.from(change)),
+              ...("changes" in doc ? { changes: doc.changes.map((change) => Uint8Array.from(change)) } : {}),
             })),
           },
         ]),
