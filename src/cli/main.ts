@@ -52,7 +52,6 @@ for (const add of [
   addDb,
   addDoc,
   addDiff,
-  addBranch,
   addImport,
   addExport,
   addChanges,

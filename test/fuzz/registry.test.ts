@@ -30,6 +30,7 @@ const OTHERS: Readonly<Record<string, string>> = {
   "sync/past.ts readPast": "a commit of our own log, by its seq",
   "log/reader.ts LogReader": "asks the log, decodes nothing itself",
   "log/received.ts readReceived": "a change as readChange takes it, which is fuzzed, and its length",
+  "log/received.ts checkErases": "part of a received record, which is fuzzed",
   "log/transaction.ts checkGrowth": "counts heads and actors, decodes nothing",
   "log/received.ts checkSetAside": "part of a received record, which is fuzzed; needs a document's changes",
   "replication/peer.ts readJson": "the answer of a server that the user named, to the command line",

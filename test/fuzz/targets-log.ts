@@ -6,7 +6,9 @@ import { CODEC_DAG_CBOR, cidDigest, cidFromDigest, cidOf } from "../../src/ids/c
 import { blake3, fromHex, toHex } from "../../src/ids/hash.ts";
 import { packBundle, unpackBundle } from "../../src/log/bundle.ts";
 import { decodeCommit, encodeCommit } from "../../src/log/commit.ts";
+import { eraseEvent } from "../../src/log/erased.ts";
 import { decodeEvent, encodeEvent } from "../../src/log/event.ts";
+import { readRule, setEvent } from "../../src/log/retention.ts";
 import { decodeDocState, encodeDocState } from "../../src/log/doc-state.ts";
 import { genesisOf } from "../../src/log/genesis.ts";
 import { decodeRecord, encodeRecord, writeRecord, type LogRecord } from "../../src/log/record.ts";
@@ -171,15 +173,20 @@ const events = [
   encodeEvent({ type: "branch.create", name: "draft", from: "main", seq: 300 }),
   encodeEvent({ type: "x", flag: true, off: false, bytes: new Uint8Array(70) }),
   encodeEvent({ type: "" }),
+  eraseEvent("c/x", "asked for"),
+  setEvent({ collection: "logs", maxAge: 3600, expire: true }),
 ];
 
 const event: Target = {
   name: "event",
-  covers: ["log/event.ts decodeEvent"],
+  covers: ["log/event.ts decodeEvent", "log/retention.ts readRule"],
   runs: 20_000,
   codes: ["DB_DAMAGED"],
   make: (random) => spoilt(random.pick(events), random, events),
-  run: (bytes) => decodeEvent(bytes as Uint8Array),
+  run: (bytes) => {
+    readRule(bytes as Uint8Array);
+    return decodeEvent(bytes as Uint8Array);
+  },
   holds: (bytes: Uint8Array, read: ReturnType<typeof decodeEvent>) =>
     same(encodeEvent(read), bytes) ? undefined : "is written again in other bytes",
 };
