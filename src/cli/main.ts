@@ -52,6 +52,7 @@ for (const add of [
   addDb,
   addDoc,
   addDiff,
+  addBranch,
   addImport,
   addExport,
   addChanges,
