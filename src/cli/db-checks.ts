@@ -19,6 +19,7 @@ interface Compacted {
 type RestoreFlags = ClientFlags & {
   readonly doc?: string[];
   readonly collection?: string;
+  readonly asBranch?: string;
   readonly message?: string;
   readonly dryRun?: true;
 };
@@ -64,6 +65,7 @@ export function addChecks(program: Command): void {
       .description("bring documents back to how they were at a seq, a commit or a time, by new commits")
       .option("--doc <doc...>", "only these")
       .option("--collection <name>", "only those of one collection")
+      .option("--as-branch <name>", "leave main as it is, and make a branch of that point")
       .option("--message <text>", "why, for the commits")
       .option("--dry-run", "say what would be done, and keep nothing"),
     [
@@ -74,9 +76,17 @@ export function addChecks(program: Command): void {
     withConnection(flags, async (connection) => {
       const { doc: documents, collection, message } = flags;
       const path = `${dbPath(db)}/restore${query({ dry_run: flags.dryRun ? "true" : undefined })}`;
-      const done = await longTask<Restored>(connection, path, { at, documents, collection, message });
+      const named = flags.asBranch === undefined ? {} : { as: "branch", branch: flags.asBranch };
+      const done = await longTask<Restored>(connection, path, {
+        at,
+        documents,
+        collection,
+        message,
+        ...named,
+      });
       const { changed, returned, deleted, erased, seq } = done;
       if (flags.json) return printJson({ db, ...done });
+      if (flags.asBranch !== undefined) return print(`${flags.asBranch}: a branch of that point\n`);
       const would = flags.dryRun ? "would be " : "";
       await print(
         `${would}changed ${changed}, brought back ${returned}, deleted ${deleted}; at seq ${seq}\n`,

@@ -7,6 +7,8 @@ import { checkCollection } from "../ids/names.ts";
 import { RestoreRequest } from "../protocol/wire.ts";
 import { progressLines } from "./db-routes.ts";
 import type { Answer, Call, Route } from "./route.ts";
+import { allows } from "../auth/policy.ts";
+import { SkaldError } from "../errors.ts";
 import { dryRunQuery } from "./tx-routes.ts";
 
 export const restoreRoutes: readonly Route[] = [
@@ -35,8 +37,14 @@ export const restoreRoutes: readonly Route[] = [
 export async function restoreTo(
   call: Call,
   at: string,
-  { documents, collection, message }: Omit<z.infer<typeof RestoreRequest>, "at">,
+  request: Omit<z.infer<typeof RestoreRequest>, "at">,
 ): Promise<Answer> {
+  const { documents, collection, message } = request;
+  const isBranch = request.as === "branch";
+  if (isBranch !== (request.branch !== undefined) || (isBranch && (documents ?? collection) !== undefined))
+    throw new SkaldError("BAD_REQUEST", '`as: "branch"` needs `branch`, and is of the whole db.');
+  if (isBranch && !allows(call.principal, "branch.write", call.params["db"] as string))
+    throw new SkaldError("FORBIDDEN", "A restore as a branch needs branch.write.");
   if (collection !== undefined) checkCollection(collection);
   checkCount("documents of a restore", documents?.length ?? 0, LIMITS.tx.writes.value);
   // A stream that has begun can refuse nothing any more.
@@ -45,6 +53,7 @@ export async function restoreTo(
     for (const doc of documents ?? []) db.known(doc);
     return resolvePoint(db.log, at);
   });
+  if (isBranch) return asBranch(call, request.branch as string, seq, message);
   return {
     status: 200,
     headers: { "content-type": "application/x-ndjson" },
@@ -62,5 +71,19 @@ export async function restoreTo(
         }),
       ),
     ),
+  };
+}
+
+/** The point as a branch of its own: one commit, whatever the db holds. */
+async function asBranch(call: Call, branch: string, at: number, message?: string): Promise<Answer> {
+  const said = message === undefined ? {} : { message };
+  const dryRun = call.query["dry_run"] === "true";
+  const { seq } = await call.db(async (db) =>
+    dryRun ? db.log.head() : db.log.createBranch(branch, { author: call.principal.subject, at, ...said }),
+  );
+  return {
+    status: 200,
+    headers: { "content-type": "application/x-ndjson" },
+    body: `${JSON.stringify({ ok: true, at, seq, branch, commits: dryRun ? 0 : 1 })}\n`,
   };
 }

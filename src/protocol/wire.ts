@@ -84,6 +84,11 @@ export const RestoreRequest = z
       .meta({ description: "A seq, a commit's address, or an RFC 3339 time." }),
     documents: z.array(DocRef).meta({ maxItems: LIMITS.tx.writes.value }).optional(),
     collection: z.string().optional(),
+    as: z
+      .enum(["commits", "branch"])
+      .optional()
+      .meta({ description: "`branch` makes a branch at that point in the place of commits on `main`." }),
+    branch: z.string().optional().meta({ description: "Name of that branch." }),
     message: z.string().max(LIMITS.tx.messageCharacters.value).optional(),
   })
   .meta({ id: "RestoreRequest" });

@@ -29,6 +29,8 @@ const OTHERS: Readonly<Record<string, string>> = {
   "log/received.ts checkReceived": "part of openReceived, which is fuzzed",
   "sync/past.ts readPast": "a commit of our own log, by its seq",
   "log/reader.ts LogReader": "asks the log, decodes nothing itself",
+  "log/branch-merge.ts checkApart": "compares two branches, decodes nothing",
+  "log/branch-steps.ts openBranch": "looks a checked name up",
   "log/received.ts readReceived": "a change as readChange takes it, which is fuzzed, and its length",
   "log/received.ts checkErases": "part of a received record, which is fuzzed",
   "log/transaction.ts checkGrowth": "counts heads and actors, decodes nothing",

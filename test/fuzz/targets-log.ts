@@ -4,6 +4,7 @@ import { CborReader, CborWriter, decodeCborSequence, encodeCbor } from "../../sr
 import { LIMITS } from "../../src/limits.ts";
 import { CODEC_DAG_CBOR, cidDigest, cidFromDigest, cidOf } from "../../src/ids/cid.ts";
 import { blake3, fromHex, toHex } from "../../src/ids/hash.ts";
+import { decodeBranch, encodeBranch } from "../../src/log/branches.ts";
 import { packBundle, unpackBundle } from "../../src/log/bundle.ts";
 import { decodeCommit, encodeCommit } from "../../src/log/commit.ts";
 import { eraseEvent } from "../../src/log/erased.ts";
@@ -474,6 +475,42 @@ const docState: Target = {
     same(encodeDocState(read), bytes) ? undefined : `is written again as ${toHex(encodeDocState(read))}`,
 };
 
+const branchRows = [
+  {
+    id: 0,
+    name: "main",
+    parent: 0,
+    fork: 0,
+    head: 0,
+    headCid: undefined,
+    closed: 0,
+    deleted: 0,
+    merged: new Map(),
+  },
+  {
+    id: 300,
+    name: "draft",
+    parent: 0,
+    fork: 299,
+    head: 70_000,
+    headCid: cidOf(CODEC_DAG_CBOR, new Uint8Array(3)),
+    closed: 70_000,
+    deleted: 0,
+    merged: new Map([[0, 400]]),
+  },
+].map(encodeBranch);
+
+const branchRow: Target = {
+  name: "row of a branch",
+  covers: ["log/branches.ts decodeBranch"],
+  runs: 20_000,
+  codes: ["DERIVED_DAMAGED"],
+  make: (random) => spoilt(random.pick(branchRows), random, branchRows),
+  run: (bytes) => decodeBranch(bytes as Uint8Array),
+  holds: (bytes: Uint8Array, read: ReturnType<typeof decodeBranch>) =>
+    same(encodeBranch(read), bytes) ? undefined : "is written again in other bytes",
+};
+
 export const logTargets: readonly Target[] = [
   sequence,
   commit,
@@ -485,4 +522,5 @@ export const logTargets: readonly Target[] = [
   stream,
   bundle,
   docState,
+  branchRow,
 ];

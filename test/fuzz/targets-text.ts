@@ -35,6 +35,7 @@ import { signerOf } from "../../src/ids/ed25519.ts";
 import { decodeCursor, encodeCursor, type Cursor } from "../../src/ids/cursor.ts";
 import { fromBase58Check, toBase58Check } from "../../src/ids/document-id.ts";
 import {
+  checkBranchName,
   checkCollection,
   checkDbId,
   checkKey,
@@ -45,6 +46,9 @@ import {
 } from "../../src/ids/names.ts";
 import {
   BackupRequest,
+  BranchRequest,
+  MergeRequest,
+  RestoreRequest,
   SnapshotRequest,
   SnapshotRestoreRequest,
   SyncCompareRequest,
@@ -168,6 +172,12 @@ const ids: readonly Target[] = [
     run: dbFolder,
     holds: (id, folder: string) =>
       checkDbId(id) === id && /^(?!\.)[a-z0-9._=-]+$/.test(folder) ? undefined : `lies in ${folder}`,
+  }),
+  texts("branch name", 10_000, ["main", "draft", "A.b-c_9", "x".repeat(128)], {
+    covers: ["ids/names.ts checkBranchName"],
+    codes: ["NAME_INVALID"],
+    run: checkBranchName,
+    holds: (name, branch: string) => (branch === name ? undefined : `is taken for ${branch}`),
   }),
   texts("document name", 50_000, ["notes/a", "c/é/ü", "_x.y/😀", `k/${"y".repeat(511)}`, "a/b//c"], {
     covers: ["ids/names.ts parseDocName", "ids/names.ts checkCollection", "ids/names.ts checkKey"],
@@ -331,6 +341,9 @@ const json: readonly Target[] = [
         "protocol/wire.ts TxRequest",
         "protocol/wire.ts TokenRequest",
         "protocol/wire.ts BackupRequest",
+        "protocol/wire.ts BranchRequest",
+        "protocol/wire.ts MergeRequest",
+        "protocol/wire.ts RestoreRequest",
         "protocol/wire.ts SnapshotRequest",
         "protocol/wire.ts SnapshotRestoreRequest",
         "protocol/wire.ts SyncCompareRequest",
@@ -352,6 +365,9 @@ const json: readonly Target[] = [
           TxRequest,
           TokenRequest,
           BackupRequest,
+          BranchRequest,
+          MergeRequest,
+          RestoreRequest,
           SnapshotRequest,
           SnapshotRestoreRequest,
           SyncCompareRequest,

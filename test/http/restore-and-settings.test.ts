@@ -34,6 +34,22 @@ test("a restore says what it would do, does it, and has nothing to do after", as
   expect(lastLine(again.text)).toMatchObject({ ok: true, seq: 6, commits: 0 });
 });
 
+test("a point comes back as a branch, and main stays as it is", async () => {
+  const { seq } = (await ask("GET", DB)).json as { seq: number };
+  const done = await ask("POST", `${DB}/restore`, { body: { at: "5", as: "branch", branch: "then" } });
+  expect(lastLine(done.text)).toMatchObject({ ok: true, at: 5, branch: "then", seq: seq + 1 });
+  expect((await ask("GET", `${DB}/docs/c/a?branch=then`)).json).toEqual({ n: 2 });
+  expect((await ask("GET", `${DB}/docs/c/a`)).json).toEqual({ n: 1 });
+  const code = async (body: object, token?: string): Promise<unknown> =>
+    (await ask("POST", `${DB}/restore`, { body, ...(token === undefined ? {} : { token }) })).json["code"];
+  expect(await code({ at: "5", as: "branch", branch: "then" })).toBe("BRANCH_EXISTS");
+  expect(await code({ at: "5", as: "branch" })).toBe("BAD_REQUEST");
+  expect(await code({ at: "5", branch: "x" })).toBe("BAD_REQUEST");
+  expect(await code({ at: "5", as: "branch", branch: "x", collection: "c" })).toBe("BAD_REQUEST");
+  const { token } = await ask.token(["notes:doc.write"]);
+  expect(await code({ at: "5", as: "branch", branch: "x" }, token)).toBe("FORBIDDEN");
+});
+
 test("settings of a db are shown, changed in part, and refused to who does not own it", async () => {
   expect((await ask("GET", `${DB}/settings`)).json).toEqual({
     bundling: { commits: 8192, bytes: 16_777_216, age_ms: 3_600_000 },
@@ -68,5 +84,5 @@ test("a restore that cannot be is refused before it begins", async () => {
   // Who may write some of the documents may not turn all of them back.
   const some = await ask.token(["notes:doc.write:c/"]);
   expect(await code({ at: "1", collection: "c" }, some.token)).toBe("FORBIDDEN");
-  expect((await ask("GET", DB)).json["seq"]).toBe(6);
+  expect((await ask("GET", DB)).json["seq"]).toBe(7);
 });
