@@ -5,8 +5,8 @@ import { memoryDir } from "../support/temp-dir.ts";
 
 /** Documents, and those of them that are changed on both sides: the movies have 2,430 and 1,000. */
 const RUNS = Number(process.env["SKALD_TEST_RUNS"] ?? 0);
-const DOCS = RUNS > 0 ? 2430 : 240;
-const CHANGED = RUNS > 0 ? 1000 : 120;
+const DOCS = RUNS > 0 ? 2430 : 150;
+const CHANGED = RUNS > 0 ? 1000 : 90;
 const BATCH = 500;
 
 interface Movie {

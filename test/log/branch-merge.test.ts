@@ -295,7 +295,7 @@ describe("a document that one side deleted", () => {
 });
 
 /** Runs, of some steps each. */
-const RUNS = Number(process.env["SKALD_TEST_RUNS"] ?? 12);
+const RUNS = Number(process.env["SKALD_TEST_RUNS"] ?? 5);
 
 test(
   "branches merged any way have what plain copies have that were merged the same way",
