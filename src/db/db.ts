@@ -278,6 +278,7 @@ export class Db {
   /** The same (the patch alone) between points of any branches. */
   diffBetween(doc: string, from: BranchPoint, to: BranchPoint): Promise<string> {
     return this.#mended(doc, from.branch === to.branch ? from.branch : undefined, async () => {
+      this.log.checkErased(doc);
       await this.log.ready(from.branch, [doc]);
       await this.log.ready(to.branch, [doc]);
       const [before, after] = [from, to].map(({ branch, seq }) => this.log.stateAt(doc, seq, branch));
@@ -286,6 +287,8 @@ export class Db {
         from: [...(before && !before.deleted ? before.heads : [])],
         to: [...(after && !after.deleted ? after.heads : [])],
       });
+      // A thread may hold what was erased meanwhile.
+      this.log.checkErased(doc);
       return patch;
     });
   }

@@ -131,6 +131,7 @@ const OF_ONE_DOCUMENT: ReadonlySet<ErrorCode> = new Set([
   "WORK_TIMEOUT",
   "WORK_FAILED",
   "DERIVED_DAMAGED",
+  "ERASED",
 ]);
 
 /** The two sides of a merge, as they were before it. */
@@ -151,7 +152,14 @@ class Sides {
     this.#fromId = last ? log.idOfCommit(last.commit) : 0;
   }
 
+  /** None of a document that is erased: a thread may still hold what it was. */
   async conflicts(merged: MergedDoc): Promise<readonly MergeConflict[]> {
+    const isErased = (): boolean => this.#context.log.erasedAt(merged.doc) !== undefined;
+    const found = isErased() ? [] : await this.#conflicts(merged);
+    return isErased() ? [] : found;
+  }
+
+  async #conflicts(merged: MergedDoc): Promise<readonly MergeConflict[]> {
     const { log, documents, docRef } = this.#context;
     const { doc, base, heads, changes } = merged;
     const here = log.stateOfRow(doc, log.branchId(this.#into), this.#intoSeq);

@@ -198,3 +198,20 @@ test("a diff of two branches names what either wrote since they parted", async (
   await merge({ into: "draft" }, { from: "main" });
   expect((await diff("from=main&to=draft"))["counts"]).toEqual({ added: 0, changed: 0, deleted: 0 });
 });
+
+test("nothing of an erased document is told again by a merge or a diff", async () => {
+  const { db, put, merge } = await begun();
+  await put("d/a", { n: 2, keep: true });
+  await put("d/a", { n: 3, keep: true }, "draft");
+  const diff = async () => (await ask("GET", `${db}/diff?from=main@1&to=draft`)).json;
+  expect((await diff())["docs"]).toMatchObject([{ doc: "d/a" }, { doc: "d/b" }]);
+  const first = await merge({ client_tx_id: "one" });
+  expect(first.merged.conflicts).toHaveLength(1);
+  const erased = await ask("POST", `${db}/docs/d/a/erase`, { body: {} });
+  expect([200, 202]).toContain(erased.status);
+  const again = await merge({ client_tx_id: "one" });
+  expect(again.merged).toMatchObject({ duplicate: true, conflicts: [] });
+  const [a] = (await diff())["docs"] as Record<string, unknown>[];
+  expect(a).toMatchObject({ doc: "d/a" });
+  expect(a?.["patch"]).toBeUndefined();
+});
