@@ -70,7 +70,7 @@ export function isFastForward(ground: MergeGround, from: Branch, into: Branch): 
   return own.every((seq) => {
     const { commit } = ground.commit(seq);
     return (
-      joins(commit) &&
+      (joins(commit) || commit.entries.length === 0) &&
       commit.entries.every(({ doc, heads }) =>
         heads.every((hash) => hasChange(ground, doc, hash, from, from.head)),
       )

@@ -26,14 +26,28 @@ function jsonOf(out: string): unknown[] {
     .map((text) => JSON.parse(text) as unknown);
 }
 
+test("branches are made, compared, merged and ended", async () => {
+  const skald = runner({ SKALD_URL: server.url, SKALD_TOKEN: server.token ?? "", SKALD_DIR: "/nonexistent" });
+  await skald("db create lines");
+  await skald("doc put lines items/1 -", '{"price":9}');
+  expect(await skald("branch create lines draft --message try")).toBe("draft\n");
+  expect(await skald("branch list lines")).toMatch(/draft +open +main +1 +2/);
+  await skald("doc patch lines items/1", '{"price":10}');
+  expect(await skald("diff lines draft main")).toBe(
+    '~ items/1\n    {"op":"replace","path":"/price","value":10}\n',
+  );
+  expect(await skald("diff lines draft main --names")).toBe("~ items/1\n");
+  expect(await skald("branch merge lines main --into draft --json")).toMatch(/"fast_forward":true/);
+  expect(await skald("diff lines draft main")).toBe("");
+  expect(await skald("branch merge lines draft --close")).toBe("");
+  await skald("branch delete lines draft");
+  await skald("db delete lines --yes");
+});
+
 test("every command works by --url", async () => {
   const skald = runner({ SKALD_URL: server.url, SKALD_TOKEN: server.token ?? "", SKALD_DIR: "/nonexistent" });
   expect(await skald("db create shop")).toBe("shop\n");
   await skald("doc put shop items/1 -", '{"price":9,"name":"cup"}');
-  expect(await skald("branch create shop draft --message try")).toBe("draft\n");
-  expect(await skald("branch list shop")).toMatch(/draft +open +main +1 +2/);
-  await skald("branch close shop draft");
-  await skald("branch delete shop draft");
   await skald("doc patch shop items/1", '{"price":10}');
   await skald("doc patch shop items/1 --json-patch", '[{"op":"add","path":"/tags","value":["new"]}]');
   const [now, then, diff, history, list, info, exported] = await Promise.all([
