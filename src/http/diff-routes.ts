@@ -161,7 +161,10 @@ async function patchText(db: Db, doc: string, from: BranchPoint, to: BranchPoint
   try {
     return `"patch":${await db.diffBetween(doc, from, to)}`;
   } catch (error) {
-    if (isSkaldError(error) && ["DOC_UNREADABLE", "ERASED", "WORK_TIMEOUT", "WORK_FAILED"].includes(error.code))
+    if (
+      isSkaldError(error) &&
+      ["DOC_UNREADABLE", "ERASED", "WORK_TIMEOUT", "WORK_FAILED"].includes(error.code)
+    )
       return `"error":${JSON.stringify(error.code)}`;
     throw error;
   }

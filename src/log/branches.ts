@@ -269,7 +269,16 @@ export function decodeBranch(bytes: Uint8Array): Branch {
     const cid = r.bytes();
     const [closed, deleted] = [r.uint(), r.uint()];
     const merged = new Map<number, number>();
-    if (parts === 9) for (let left = r.array(); left > 0; left -= 2) merged.set(r.uint(), r.uint());
+    if (parts === 9) {
+      const length = r.array();
+      for (let last = -1, left = length; left > 0; left -= 2) {
+        const of = r.uint();
+        if (of <= last) throw new RangeError("branches are not in order");
+        merged.set(of, r.uint());
+        last = of;
+      }
+      if (length === 0 || length % 2 === 1) throw new RangeError("a list of pairs is none");
+    }
     r.end();
     const headCid = cid.length > 0 ? cid : undefined;
     return { id, name, parent, fork, head, headCid, closed, deleted, merged };
