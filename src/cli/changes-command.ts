@@ -13,6 +13,7 @@ type ChangesFlags = ClientFlags & {
   readonly collection?: string;
   readonly prefix?: string;
   readonly limit?: string;
+  readonly branch?: string;
 };
 
 /** The record at the end of a feed: where it stands, and why it ended. */
@@ -41,6 +42,7 @@ export function addChanges(program: Command): void {
       )
       .option("--collection <name>", "only documents of one collection")
       .option("--prefix <start>", "start of the key; needs --collection")
+      .option("--branch <name>", "of another branch than main; * for all of them")
       .option("--limit <n>", "at most so many, without --follow"),
     ["skald changes shop --include json", "skald changes shop --since now --follow"],
   ).action((db: string, flags: ChangesFlags) =>
@@ -49,6 +51,7 @@ export function addChanges(program: Command): void {
         `${dbPath(db)}/changes${query({
           since,
           at: flags.at,
+          branch: flags.branch,
           feed,
           include: flags.include,
           collection: flags.collection,

@@ -5,7 +5,7 @@ import { connect } from "node:net";
 import path from "node:path";
 import { Readable } from "node:stream";
 import { readConfig, type Config, clientEnvironment } from "../config.ts";
-import { isSkaldError } from "../errors.ts";
+import { ERROR_CODES, isSkaldError } from "../errors.ts";
 import type { Service } from "../service.ts";
 import { CliError, asCliError, problemError, usageError } from "./failure.ts";
 import { note } from "./output.ts";
@@ -210,6 +210,8 @@ function isRepeatable({ method }: Send, error: unknown): boolean {
 
 function explained(error: unknown, target: Target): CliError {
   const known = asCliError(error);
+  // ERASED is no code of Node's.
+  if (Object.hasOwn(ERROR_CODES, known.code)) return known;
   if (!/^E[A-Z]+$/.test(known.code) && !known.code.startsWith("ERR_")) return known;
   return new CliError("UNREACHABLE", `No answer from ${target.where}: ${known.message}.`, {
     hint: "Is the server running there? `skald status` asks it.",

@@ -10,6 +10,9 @@ import { usageError } from "./failure.ts";
 import { note, openSink, print, printJson, table } from "./output.ts";
 
 const AUTOMERGE = "application/automerge";
+const BRANCH = ["--branch <name>", "on another branch than main"] as const;
+
+type OnBranch = ClientFlags & { readonly branch?: string };
 
 type Written = z.infer<typeof Receipt>;
 type History = z.infer<typeof HistoryList>;
@@ -25,40 +28,41 @@ function addReads(doc: Command): void {
     doc
       .command("get <db> <doc>")
       .description("print a document's JSON, or save its Automerge bytes")
+      .option(...BRANCH)
       .option("--at <point>", "as it was at a seq, a commit or a time")
       .option("--automerge", "Automerge bytes with the history, not JSON")
       .option("-o, --output <file>", "file to write"),
     ["skald doc get shop items/42", "skald doc get shop items/42 --automerge -o 42.automerge"],
-  ).action(
-    (db: string, name: string, flags: ClientFlags & { at?: string; automerge?: true; output?: string }) =>
-      withConnection(flags, async (connection) => {
-        if (flags.automerge && flags.output === undefined && process.stdout.isTTY) {
-          throw usageError("Automerge bytes are not for a terminal: give -o a file.");
-        }
-        const reply = await connection.send({
-          method: "GET",
-          path: `${docPath(db, name)}${query({ at: flags.at })}`,
-          headers: { accept: flags.automerge ? AUTOMERGE : "application/json" },
-        });
-        const bytes = await readBytes(reply);
-        const sink = await openSink(flags.output);
-        await sink.write(bytes);
-        if (!flags.automerge) await sink.write("\n");
-        await sink.finish();
-      }),
+  ).action((db: string, name: string, flags: OnBranch & { at?: string; automerge?: true; output?: string }) =>
+    withConnection(flags, async (connection) => {
+      if (flags.automerge && flags.output === undefined && process.stdout.isTTY) {
+        throw usageError("Automerge bytes are not for a terminal: give -o a file.");
+      }
+      const reply = await connection.send({
+        method: "GET",
+        path: `${docPath(db, name)}${query({ at: flags.at, branch: flags.branch })}`,
+        headers: { accept: flags.automerge ? AUTOMERGE : "application/json" },
+      });
+      const bytes = await readBytes(reply);
+      const sink = await openSink(flags.output);
+      await sink.write(bytes);
+      if (!flags.automerge) await sink.write("\n");
+      await sink.finish();
+    }),
   );
 
   clientCommand(
     doc
       .command("list <db>")
       .description("list documents by name")
+      .option(...BRANCH)
       .option("--collection <name>", "only those of one collection")
       .option("--prefix <text>", "only keys that start so; needs --collection")
       .option("--at <point>", "as they were at a seq, a commit or a time")
       .option("--values", "with each document's JSON"),
     ["skald doc list shop --collection items --prefix 4"],
   ).action(
-    (db: string, flags: ClientFlags & { collection?: string; prefix?: string; at?: string; values?: true }) =>
+    (db: string, flags: OnBranch & { collection?: string; prefix?: string; at?: string; values?: true }) =>
       withConnection(flags, async (connection) => {
         if (flags.prefix !== undefined && flags.collection === undefined) {
           throw usageError("--prefix is of a key, so it needs --collection.");
@@ -79,17 +83,18 @@ function addReads(doc: Command): void {
     doc
       .command("history <db> <doc>")
       .description("list the commits that touched a document, newest first")
+      .option(...BRANCH)
       .option("--at <point>", "those up to a seq, a commit or a time")
       .option("--limit <number>", "at most so many"),
     ["skald doc history shop items/42 --limit 10"],
-  ).action((db: string, name: string, flags: ClientFlags & { at?: string; limit?: string }) =>
+  ).action((db: string, name: string, flags: OnBranch & { at?: string; limit?: string }) =>
     withConnection(flags, async (connection) => {
       let left = flags.limit === undefined ? Infinity : wholeNumber(flags.limit, "--limit");
       let cursor: string | undefined;
       do {
         const page: History = await askJson<History>(connection, {
           method: "GET",
-          path: `${docPath(db, name)}/history${query({ at: flags.at, limit: Math.min(left, 1000), cursor })}`,
+          path: `${docPath(db, name)}/history${query({ at: flags.at, branch: flags.branch, limit: Math.min(left, 1000), cursor })}`,
         });
         left -= page.history.length;
         if (flags.json) for (const entry of page.history) await printJson(entry);
@@ -112,12 +117,13 @@ function addReads(doc: Command): void {
     doc
       .command("diff <db> <doc>")
       .description("print the JSON patch between two points")
+      .option(...BRANCH)
       .requiredOption("--from <point>", "a seq, a commit or a time")
       .option("--to <point>", "the head when left out"),
     ["skald doc diff shop items/42 --from 10 --to 20"],
-  ).action((db: string, name: string, flags: ClientFlags & { from: string; to?: string }) =>
+  ).action((db: string, name: string, flags: OnBranch & { from: string; to?: string }) =>
     withConnection(flags, async (connection) => {
-      const path = `${docPath(db, name)}/diff${query({ from: flags.from, to: flags.to })}`;
+      const path = `${docPath(db, name)}/diff${query({ from: flags.from, to: flags.to, branch: flags.branch })}`;
       const text = await readText(await connection.send({ method: "GET", path }));
       if (flags.json) return print(`${text}\n`);
       const { patch } = JSON.parse(text) as z.infer<typeof DiffAnswer>;
@@ -131,10 +137,10 @@ function addWrites(doc: Command): void {
     method: "PUT" | "PATCH" | "DELETE",
     db: string,
     name: string,
-    flags: ClientFlags,
+    flags: OnBranch,
     content?: { readonly type: string; readonly file: string | undefined },
   ): Promise<void> => {
-    const path = docPath(db, name);
+    const path = `${docPath(db, name)}${query({ branch: flags.branch })}`;
     const body = content && (await readInput(content.file));
     await withConnection(flags, async (connection) => {
       const receipt = await askJson<Written>(connection, {
@@ -150,9 +156,10 @@ function addWrites(doc: Command): void {
   clientCommand(
     doc
       .command("put <db> <doc> [file]")
-      .description("replace a document, or make it, with JSON (stdin, or -)"),
+      .description("replace a document, or make it, with JSON (stdin, or -)")
+      .option(...BRANCH),
     ["skald doc put shop items/42 42.json", `echo '{"price":9}' | skald doc put shop items/42`],
-  ).action((db: string, name: string, file: string | undefined, flags: ClientFlags) =>
+  ).action((db: string, name: string, file: string | undefined, flags: OnBranch) =>
     write("PUT", db, name, flags, { type: "application/json", file }),
   );
 
@@ -160,18 +167,23 @@ function addWrites(doc: Command): void {
     doc
       .command("patch <db> <doc> [file]")
       .description("change a document by a merge patch (stdin, or -)")
+      .option(...BRANCH)
       .option("--json-patch", "the patch is an RFC 6902 JSON patch"),
     [`echo '{"price":10}' | skald doc patch shop items/42`],
-  ).action((db: string, name: string, file: string | undefined, flags: ClientFlags & { jsonPatch?: true }) =>
+  ).action((db: string, name: string, file: string | undefined, flags: OnBranch & { jsonPatch?: true }) =>
     write("PATCH", db, name, flags, {
       type: flags.jsonPatch ? "application/json-patch+json" : "application/merge-patch+json",
       file,
     }),
   );
 
-  clientCommand(doc.command("delete <db> <doc>").description("delete a document; its history stays"), [
-    "skald doc delete shop items/42",
-  ]).action((db: string, name: string, flags: ClientFlags) => write("DELETE", db, name, flags));
+  clientCommand(
+    doc
+      .command("delete <db> <doc>")
+      .description("delete a document; its history stays")
+      .option(...BRANCH),
+    ["skald doc delete shop items/42"],
+  ).action((db: string, name: string, flags: OnBranch) => write("DELETE", db, name, flags));
 }
 
 function readInput(file: string | undefined): Promise<Buffer> {

@@ -9,6 +9,7 @@ export interface ListOptions {
   readonly collection?: string;
   readonly prefix?: string;
   readonly at?: string;
+  readonly branch?: string;
   readonly values?: boolean;
 }
 
@@ -18,7 +19,7 @@ export async function* listDocs(
   db: string,
   options: ListOptions,
 ): AsyncGenerator<Page> {
-  const { collection, prefix } = options;
+  const { collection, prefix, branch } = options;
   let { at } = options;
   let cursor: string | undefined;
   do {
@@ -26,6 +27,7 @@ export async function* listDocs(
       collection,
       prefix,
       at,
+      branch,
       cursor,
       // A page of values is built in memory, so it is a smaller one.
       limit: options.values ? 100 : 1000,

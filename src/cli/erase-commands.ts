@@ -29,7 +29,7 @@ export function addErase(program: Command): void {
       if (flags.json) return printJson(answer);
       const rest = answer.removed ? "" : " Not all of it could be removed yet; the server goes on trying.";
       return print(
-        `${doc}: erased by commit ${answer.seq}, ${answer.blocks} changes of ${answer.bytes} bytes.${rest}\n${answer.stays}\n`,
+        `${doc}: erased by commit ${answer.seq}, ${answer.blocks} ${answer.blocks === 1 ? "change" : "changes"} of ${answer.bytes} bytes.${rest}\n${answer.stays}\n`,
       );
     }),
   );

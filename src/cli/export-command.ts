@@ -12,6 +12,7 @@ import { startProgress } from "./progress.ts";
 type ExportFlags = ClientFlags & {
   readonly collection?: string;
   readonly at?: string;
+  readonly branch?: string;
   readonly output?: string;
   readonly format: "ndjson" | "automerge";
   readonly quiet?: true;
@@ -24,6 +25,7 @@ export function addExport(program: Command): void {
       .description("write all documents as they were at one point")
       .option("--collection <name>", "only those of one collection")
       .option("--at <point>", "a seq, a commit or a time (default: now)")
+      .option("--branch <name>", "of another branch than main")
       .addOption(
         new Option(
           "--format <format>",
@@ -104,7 +106,7 @@ async function* documents(
     readBytes(
       await connection.send({
         method: "GET",
-        path: `${docPath(db, doc)}${query({ at })}`,
+        path: `${docPath(db, doc)}${query({ at, branch: flags.branch })}`,
         headers: { accept },
       }),
     );

@@ -70,10 +70,14 @@ for (const add of [
 ])
   add(program);
 
+// Timers of ours keep no process alive, and one may be all that a command waits for: it would end half way, with 13.
+const awake = setInterval(() => {}, 2 ** 30);
 try {
   await program.parseAsync();
 } catch (error) {
   process.exitCode = codeOf(error);
+} finally {
+  clearInterval(awake);
 }
 
 function codeOf(error: unknown): number {

@@ -339,12 +339,19 @@ export class Db {
 
   /**
    * Commits up to `before` that touched a document on a branch or in its past, newest first. Throws DOC_NOT_FOUND when
-   * none up to there did.
+   * none up to commit `at`, the head when left out, did.
    */
-  history(doc: string, before: number | undefined, limit: number, branch?: string): HistoryEntry[] {
+  history(
+    doc: string,
+    before: number | undefined,
+    limit: number,
+    branch?: string,
+    at?: number,
+  ): HistoryEntry[] {
     parseDocName(doc);
-    const upTo = before ?? this.log.head().seq;
-    if (!this.log.stateAt(doc, upTo, branch)) throw notFound(doc, false);
+    const last = at ?? this.log.head().seq;
+    if (!this.log.stateAt(doc, last, branch)) throw notFound(doc, false);
+    const upTo = before ?? last;
     return this.log.history(doc, upTo, limit, branch).map((seq) => {
       const entry = this.log.entryOf(doc, seq);
       const { cid, commit } = this.log.commit(seq) as StoredCommit;

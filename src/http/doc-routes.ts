@@ -328,7 +328,7 @@ async function history(call: Call, db: Db): Promise<Answer> {
   await db.locate(at);
   const upTo = resolvePoint(db.log, at, branch);
   const before = cursor === undefined ? upTo : Math.min(upTo, seqOfCursor(db, cursor));
-  const entries = db.history(doc, before, limit + 1, branch);
+  const entries = db.history(doc, before, limit + 1, branch, upTo);
   const more = entries.length > limit;
   const last = entries[limit];
   const next = more && last ? cursorAt(db, last.seq) : null;
