@@ -256,23 +256,23 @@ function madeUp(alter: {
   let last: Uint8Array | undefined;
   let commits = 0;
   let raws = 0;
-  let pending:
-    | { commit: Commit; at: number; renamed: Map<string, Uint8Array>; blocks: Parts["blocks"]; left: number }
-    | undefined;
+  let pending: { commit: Commit; cid: Uint8Array; blocks: Parts["blocks"] } | undefined;
   const renamed = new Map<string, Uint8Array>();
   const flush = (): void => {
     if (!pending) return;
-    const { commit, blocks: own } = pending;
+    const { commit, cid, blocks: own } = pending;
     const name = (cid: Uint8Array): Uint8Array => renamed.get(cidToString(cid)) ?? cid;
     const next = {
       ...commit,
-      parents: commit.parents.map((parent, i) => (i === 0 && last ? last : parent)),
+      parents: commit.parents.map(name),
+      ...(commit.line ? { line: name(commit.line) } : {}),
       entries: commit.entries.map((entry) => ({ ...entry, changes: entry.changes.map(name) })),
       events: commit.events.map(name),
     };
     const made = sealed(encodeCommit(alter.commit?.(next, commits) ?? next));
     commits += 1;
     last = made.cid;
+    renamed.set(cidToString(cid), last);
     out.push(made, ...own);
     pending = undefined;
   };
@@ -288,7 +288,7 @@ function madeUp(alter: {
       pending.blocks.push(made);
     } else {
       flush();
-      pending = { commit: decodeCommit(data), at: commits, renamed, blocks: [], left: 0 };
+      pending = { commit: decodeCommit(data), cid, blocks: [] };
     }
   }
   flush();

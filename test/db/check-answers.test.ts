@@ -251,7 +251,7 @@ const CATALOG: [string, Worse<CatalogAnswers>, RegExp][] = [
   [
     "its counts",
     { counts: is({ documents: 9, deleted: 0 }) },
-    /it counts 9 documents and 0 deleted ones, the log 3 and 1$/,
+    /it counts 9 documents and 0 deleted ones, the log 3 and 2$/,
   ],
   ["the documents touched lately", { touchedSince: is(["c/a"]) }, /the documents touched since commit 1$/],
   ["no address", { find: is([]) }, /commit 4: it does not find \w+$/],

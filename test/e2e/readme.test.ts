@@ -31,7 +31,8 @@ test("the walk in README works as written", async () => {
   } finally {
     await server.stop();
   }
-});
+  // Some thirty commands, each a process.
+}, 180_000);
 
 test("every link of README to a file of the project leads somewhere", () => {
   for (const [, target] of README.matchAll(/\]\((?!http)([^)#]+)[^)]*\)/g)) {

@@ -80,6 +80,8 @@ function bodyOf(route: Route): { headers?: Record<string, string>; body?: string
   const type = Object.keys(route.body.types)[0] as string;
   const bodies: Record<string, string> = {
     "/db/:db/branches/:branch/tx": JSON.stringify({ writes: [{ doc: "notes/a", value: { n: 1 } }] }),
+    // For good: the document would be gone for every test that follows.
+    "/db/:db/docs/:collection/:key/erase": JSON.stringify({ reason: 1 }),
     "/db/:db/sync/pull": JSON.stringify({ after: { seq: 0, commit: null } }),
     "/db/:db/sync/remote": JSON.stringify({ url: "https://example.org/api/v1/db/mine" }),
     "/db/:db/subscriptions/:name": JSON.stringify({ docs: ["notes/a"] }),
