@@ -459,7 +459,8 @@ export class Engine {
     this.#ending = true;
     const failures: unknown[] = [];
     for (const ending of this.#fillings.keys()) ending.abort();
-    await Promise.all(this.#fillings.values());
+    // Without one the dbs are closing from here on, in the same turn.
+    if (this.#fillings.size > 0) await Promise.all(this.#fillings.values());
     for (const dbId of this.#open.keys())
       await this.#shut(dbId).catch((error: unknown) => failures.push(error));
     for (const end of await Promise.allSettled(this.#closing.values()))
