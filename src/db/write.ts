@@ -72,9 +72,10 @@ export async function writeTransaction(context: WriteContext, request: TxRequest
       request,
       writes.map((write) => changesWrite(context, write, branch)),
     );
+  // Not by docRef: when changes are set aside meanwhile it is another one, and two would author the same number.
   const authoredDocs = writes
     .filter((write) => !isChanges(write))
-    .map((write) => context.docRef(write.doc, branch));
+    .map((write) => `${branch ?? MAIN} ${write.doc}`);
   return inTurn(context.busy, authoredDocs, () => writeAuthored(context, request));
 }
 

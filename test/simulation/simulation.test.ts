@@ -7,7 +7,7 @@ import { simulate, type Outcome } from "./run.ts";
  */
 const { SKALD_TEST_SEED: ONE, SKALD_TEST_SEEDS: MANY, SKALD_TEST_SECONDS: SECONDS } = process.env;
 const hunts = MANY !== undefined || SECONDS !== undefined;
-const COUNT = ONE === undefined ? Number(MANY ?? (SECONDS === undefined ? 30 : 1e9)) : 1;
+const COUNT = ONE === undefined ? Number(MANY ?? (SECONDS === undefined ? 25 : 1e9)) : 1;
 const FIRST = Number(ONE ?? (hunts ? Math.floor(Math.random() * 2 ** 31) : 1));
 
 /** Each found something once. What a seed means changes with the simulation, what it found has a test of its own. */
