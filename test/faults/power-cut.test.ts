@@ -23,7 +23,7 @@ const SEEDS = Math.ceil(STATES / CI_STATES);
 const WORKLOADS = { storm: 10, large: 1, dbs: 8, compact: 10, reopen: 8, service: 8, log: 5 } as const;
 const PARTS = Object.values(WORKLOADS).reduce((sum, part) => sum + part, 0);
 /** Of the states, those on which the whole engine starts, and of these those whose projections are compared. */
-const REVIVED = 100 / CI_STATES;
+const REVIVED = 200 / CI_STATES;
 const WITH_VIEWS = 20 / 400;
 /** Starts of a seed that are cut again, half of them after a power cut and half after a kill, and states of each. */
 const STARTS = 60;
