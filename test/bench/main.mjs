@@ -29,6 +29,7 @@ const SUBJECTS = [
   "live-updates",
   "fan-out",
   "idle-memory",
+  "clone",
   "feed",
   "sse",
   "archive",
