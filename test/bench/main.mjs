@@ -21,6 +21,7 @@ const SUBJECTS = [
   "document-growth",
   "cold-read",
   "points",
+  "history",
   "disk",
   "memory",
   "trace",
