@@ -22,6 +22,8 @@ const SUBJECTS = [
   "cold-read",
   "points",
   "history",
+  "verify",
+  "upkeep",
   "disk",
   "memory",
   "trace",
