@@ -35,7 +35,8 @@ export async function run({ dir, quick, scale = 1, data }) {
 }
 
 async function withDb(dir, work) {
-  const engine = new Engine({ dir });
+  // The whole of a paper at once takes a busy machine longer than a job has.
+  const engine = new Engine({ dir, documents: { deadlineMs: 120_000 } });
   try {
     await engine.create("db");
     const held = engine.hold("db");
@@ -54,6 +55,8 @@ async function paper(dir, name, data, limit) {
   const { txns } = await readTrace(name, data);
   return withDb(dir, async (db) => {
     const seqs = await writeAll(db, changes);
+    await db.projection.catchUp();
+    await db.keepSaved(DOC);
     const rows = [];
     let text = [];
     let [points, same] = [0, 0];
