@@ -22,6 +22,7 @@ const SUBJECTS = [
   "cold-read",
   "points",
   "history",
+  "diff",
   "verify",
   "upkeep",
   "disk",

@@ -74,7 +74,14 @@ class Writers {
       while (!done) {
         one.seq += 1;
         const actor = index.toString(16).padStart(32, "b");
-        const bytes = plainChange({ deps: one.deps, actor, seq: one.seq, startOp: one.seq, key: "k", pad: 100 });
+        const bytes = plainChange({
+          deps: one.deps,
+          actor,
+          seq: one.seq,
+          startOp: one.seq,
+          key: "k",
+          pad: 100,
+        });
         const began = performance.now();
         const { heads } = await this.#engine.use("bench", (db) =>
           db.tx({ author: "bench", writes: [{ doc: one.doc, changes: [bytes] }] }),
