@@ -252,6 +252,22 @@ export const ERROR_CODES = {
     status: 503,
     hint: "Put the file back from a backup, or move it away and make the subscriptions anew from cursors that you know. Documents are not concerned.",
   },
+  // SQL
+  SQL_ERROR: { status: 400, hint: "The detail has SQLite's words; `offset` says where in the statement." },
+  SQL_NOT_ALLOWED: {
+    status: 403,
+    hint: "See specs/25-query.md for what a statement may do and which tables it may read.",
+  },
+  SQL_CONSTRAINT: {
+    status: 409,
+    hint: "The detail names the constraint; nothing of the statement was kept.",
+  },
+  SQL_CONFLICT: { status: 409, hint: "Others kept writing what the statement read; try it again." },
+  SCHEMA_INVALID: { status: 422, hint: "See specs/24-tables.md for what a table of a collection may be." },
+  QUERY_LIMIT: { status: 422, hint: "The detail names the limit; ask for less at once." },
+  QUERY_BUSY: { status: 429, hint: "Too many statements are running; try again in a moment." },
+  STATEMENT_NOT_FOUND: { status: 404, hint: "GET …/query lists the stored statements." },
+  WATCH_ENDED: { status: 410, hint: "Ask for the watch again; `seq` has how far it got." },
   // tokens
   TOKEN_NOT_FOUND: { status: 404, hint: "`skald token list` shows the ids." },
   SCOPE_INVALID: { status: 400, hint: "A scope is db:action[:prefix]; see specs/07-auth.md." },

@@ -30,6 +30,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   documents: ["errors", "world", "limits", "ids", "log"],
   projections: ["errors", "world", "ids", "store", "log"],
   db: ["errors", "world", "limits", "ids", "store", "log", "documents", "projections"],
+  tables: ["errors", "world", "limits", "ids", "store", "log", "documents", "projections", "db"],
   subscriptions: ["errors", "world", "limits", "ids", "store", "log", "db"],
   sync: ["errors", "world", "limits", "ids", "log", "documents", "db"],
   replication: ["errors", "world", "limits", "ids", "protocol", "store", "log", "db"],
