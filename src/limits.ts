@@ -59,6 +59,7 @@ export const LIMITS = {
     collectionCharacters: limit(128, "characters", "NAME_INVALID", "collection"),
     keyBytes: limit(512, "bytes", "NAME_INVALID", "key of a document"),
     txIdCharacters: limit(128, "characters", "NAME_INVALID", "`client_tx_id`, `Idempotency-Key`"),
+    statementCharacters: limit(128, "characters", "NAME_INVALID", "name of a stored statement"),
   },
   query: {
     pageItems: limit(1000, "items", "BAD_REQUEST", "`limit` of a page"),
@@ -86,6 +87,12 @@ export const LIMITS = {
     changes: limit(10_000, "items", "TOO_LARGE", "changes of one write, and of a PATCH"),
     heads: limit(1024, "items", "TOO_LARGE", "`base_heads` of a write, `heads` of a read"),
     messageCharacters: limit(4096, "characters", "BAD_REQUEST", "`message` of a transaction"),
+  },
+  schema: {
+    statementBytes: limit(64 * KIB, "bytes", "TOO_LARGE", "SQL of a schema statement, of a stored statement"),
+    statements: limit(1000, "items", "TOO_LARGE", "schema statements in force on a branch"),
+    stored: limit(1000, "items", "TOO_LARGE", "stored statements of a db"),
+    descriptionBytes: limit(4 * KIB, "bytes", "TOO_LARGE", "description of a stored statement"),
   },
   socket: {
     sockets: limit(2048, "items", "UNAVAILABLE", "sockets of one server"),

@@ -1,7 +1,7 @@
 import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 
-const { dbIdCharacters, collectionCharacters, keyBytes, txIdCharacters } = LIMITS.names;
+const { dbIdCharacters, collectionCharacters, keyBytes, txIdCharacters, statementCharacters } = LIMITS.names;
 const DB_ID = new RegExp(`^[A-Za-z0-9._-]{1,${dbIdCharacters.value}}$`);
 
 /**
@@ -94,4 +94,17 @@ export function checkTxId(id: string): string {
     );
   }
   return id;
+}
+
+const STATEMENT = new RegExp(`^[A-Za-z0-9_][A-Za-z0-9_-]{0,${statementCharacters.value - 1}}$`);
+
+/** Checks the name of a stored statement: it stands in URLs with the format behind a dot, so it has none. Throws NAME_INVALID. */
+export function checkStatementName(name: string): string {
+  if (!STATEMENT.test(name)) {
+    throw new SkaldError(
+      "NAME_INVALID",
+      `A stored statement is named with 1 to ${statementCharacters.value} of A-Z a-z 0-9 _ - and starts with no dash.`,
+    );
+  }
+  return name;
 }

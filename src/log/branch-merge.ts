@@ -6,6 +6,7 @@ import type { DocState } from "./doc-state.ts";
 import { broughtBy, planBrought, restores, type Brought } from "./merge-plan.ts";
 import { joins } from "./merged.ts";
 import type { OnBranches } from "./on-branches.ts";
+import { SCHEMA_CHANGE, schemaEventsIn } from "./schema-events.ts";
 import { headersIn, type StoredCommit } from "./stored-commit.ts";
 import type { DocWrite, LogLookup, PlannedWrite, Transaction } from "./transaction.ts";
 
@@ -68,9 +69,11 @@ export function isFastForward(ground: MergeGround, from: Branch, into: Branch): 
   const own = missingCommits(ground, into, into.head, from);
   if (own.length > ONLY_MERGES) return false;
   return own.every((seq) => {
-    const { commit } = ground.commit(seq);
+    const stored = ground.commit(seq);
+    const { commit } = stored;
     return (
       (joins(commit) || commit.entries.length === 0) &&
+      !schemaEventsIn(stored).some(({ event }) => event.type === SCHEMA_CHANGE) &&
       commit.entries.every(({ doc, heads }) =>
         heads.every((hash) => hasChange(ground, doc, hash, from, from.head)),
       )

@@ -1,6 +1,7 @@
 import type { Branches } from "./branches.ts";
 import type { Catalog, StageBase } from "./catalog.ts";
 import type { DocState } from "./doc-state.ts";
+import type { SchemaStep } from "./schema-events.ts";
 
 /**
  * The catalog as it was after commit `at`: what another line is checked against that leaves this one there.
@@ -44,6 +45,10 @@ export class CatalogAt implements StageBase {
 
   find(prefix: number): number[] {
     return this.#catalog.find(prefix).filter((seq) => seq <= this.#at);
+  }
+
+  schemaSteps(): SchemaStep[] {
+    return this.#catalog.schemaSteps().filter(({ seq }) => seq <= this.#at);
   }
 
   receipt(principal: string, clientTxId: string): number | undefined {

@@ -14,6 +14,7 @@ import {
   isOfMain,
   rowOf,
 } from "./branches.ts";
+import { decodeSchemaStep, type SchemaStep } from "./schema-events.ts";
 import {
   copyDocState,
   decodeDocState,
@@ -51,6 +52,10 @@ export class Catalog {
   /** What events said that the table does not have yet, by kind and name. */
   readonly #facts = new Map<string, Fact>();
   readonly #erasing: Map<string, Fact>;
+  /** Steps of the schema, in order, once somebody asked. */
+  #steps: SchemaStep[] | undefined;
+  /** The last events on stored statements, once somebody asked. */
+  #statements: Map<string, Fact> | undefined;
   /** Documents of which stubs came in since this was opened, and no commit that erased them. */
   readonly #owed = new Set<string>();
   #head: number;
@@ -279,6 +284,8 @@ export class Catalog {
     for (const fact of stage.facts) {
       this.#facts.set(factKey(fact), fact);
       if (fact.kind === "erasing") this.#erasing.set(fact.name, fact);
+      if (fact.kind === "schema") this.#steps?.push(decodeSchemaStep(fact.value));
+      if (fact.kind === "statement") this.#statements?.set(fact.name, fact);
     }
     this.#head = head;
     this.#headCid = headCid;
@@ -337,6 +344,18 @@ export class Catalog {
     const facts = new Map(this.#table.facts(kind).map((fact) => [fact.name, fact]));
     for (const fact of this.#facts.values()) if (fact.kind === kind) facts.set(fact.name, fact);
     return [...facts.values()].sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)));
+  }
+
+  /** What commits did to the schema, in the order of the commits. Only ever grows, by what commits add. */
+  schemaSteps(): readonly SchemaStep[] {
+    this.#steps ??= this.facts("schema").map(({ value }) => decodeSchemaStep(value));
+    return this.#steps;
+  }
+
+  /** The last event on each stored statement, by name. */
+  statements(): ReadonlyMap<string, Fact> {
+    this.#statements ??= new Map(this.facts("statement").map((fact) => [fact.name, fact]));
+    return this.#statements;
   }
 
   /**
@@ -450,7 +469,10 @@ export class Catalog {
 const ROWS_PAGE = 1000;
 
 /** What a stage stands on: the catalog, or the catalog as it was. */
-export type StageBase = Pick<Catalog, "doc" | "find" | "receipt" | "flushes" | "branches" | "rowsOf">;
+export type StageBase = Pick<
+  Catalog,
+  "doc" | "find" | "receipt" | "flushes" | "branches" | "rowsOf" | "schemaSteps"
+>;
 
 interface Touched {
   state: DocState;
@@ -533,6 +555,12 @@ export class Stage implements DocStage {
     else this.onBranches.set(branch.id, [branch.head]);
     // From now on it has a row as well, which says where it is.
     if (!this.onBranches.has(0)) this.onBranches.set(0, []);
+  }
+
+  /** What commits did to the schema, those of this stage included. */
+  schemaSteps(): SchemaStep[] {
+    const own = this.facts.filter(({ kind }) => kind === "schema");
+    return [...this.#catalog.schemaSteps(), ...own.map(({ value }) => decodeSchemaStep(value))];
   }
 
   /** The rows that a document has on branches other than `main`. */

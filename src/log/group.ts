@@ -49,6 +49,7 @@ import {
   writesOf,
 } from "./received.ts";
 import { writeRecord } from "./record.ts";
+import { SchemaFold } from "./schema-fold.ts";
 import { SERVER, isRotationTxId, rotationTxId, signCommit, wrongSignature } from "./signature.ts";
 import { bodyOf, headersIn, type StoredCommit } from "./stored-commit.ts";
 import {
@@ -178,8 +179,9 @@ export class Group {
     for (const event of commit.events) this.stage.addresses.add(prefixOf(toHex(cidDigest(event))), seq);
     if (tx.clientTxId !== "") this.stage.addReceipt(tx.author, tx.clientTxId, seq);
     if (isRotationTxId(tx.author, tx.clientTxId)) this.#signer = undefined;
-    stageFacts({ commit, blocks }, this.stage);
-    this.#keep({ cid, bytes, commit, blocks, clientTxId: tx.clientTxId }, body, { step });
+    const stored = { cid, bytes, commit, blocks, clientTxId: tx.clientTxId };
+    stageFacts(stored, this.stage);
+    this.#keep(stored, body, { step });
     return { cid, seq, time: commit.time, entries: commit.entries, duplicate: false, bytes: body.length };
   }
 
@@ -511,7 +513,7 @@ export class Group {
       const planned = yield* planMerge(this.#ground(), run, from, into);
       const isLast = i >= seqs.length;
       const more = isLast && (writes.length > 0 || commits.length > 0);
-      if (planned.length > 0 || more)
+      if (planned.length > 0 || more || this.#addsSchema(run, into))
         commits.push(this.#merge(request, into, run, planned, commits.length, isLast));
     }
     if (request.close && from.closed === 0)
@@ -526,6 +528,17 @@ export class Group {
     const at = this.stage.branches.get(into.id)?.head ?? 0;
     const time = at > 0 ? this.#commit(at).commit.time : this.head.time;
     return { ...found, cid: before, seq: at, time, duplicate: true };
+  }
+
+  /** Whether what a run of commits of another branch ends with has a statement of a schema that a branch lacks. */
+  #addsSchema(run: readonly StoredCommit[], into: Branch): boolean {
+    const steps = this.stage.schemaSteps();
+    const last = run.at(-1)?.commit;
+    if (steps.length === 0 || !last) return false;
+    const { branches } = this.stage;
+    const fold = new SchemaFold();
+    for (const step of steps) fold.take(step, branches);
+    return fold.adds(branches, branches.idOf(last.branch, last.seq) ?? 0, last.seq, into.id);
   }
 
   #plain({ author, clientTxId, into, writes = [], message, anyActor }: BranchMerge): Added {
@@ -623,6 +636,7 @@ export class Group {
     this.stage.addresses.add(prefixOf(toHex(digest)), seq);
     for (const cid of commit.events) this.stage.addresses.add(prefixOf(toHex(cidDigest(cid))), seq);
     if (clientTxId !== "") this.stage.addReceipt(author, clientTxId, seq);
+    stageFacts(stored, this.stage);
     this.#keep(stored, body, { merge });
     return stored;
   }

@@ -34,6 +34,13 @@ import { FoundDocs, foundSteps, OnBranches } from "./on-branches.ts";
 import type { Records } from "./records.ts";
 import { tipsOf } from "./refusals.ts";
 import { readRule, type RetentionRule } from "./retention.ts";
+import {
+  readStatement,
+  type SchemaStatement,
+  type SchemaStep,
+  type StoredStatement,
+} from "./schema-events.ts";
+import { SchemaFold } from "./schema-fold.ts";
 import { addressesOf, changesIn, checkedBlock, headersIn, type StoredCommit } from "./stored-commit.ts";
 
 /** Everything that can be read of a log without Automerge. `Log` adds the one writer. */
@@ -52,6 +59,9 @@ export class LogReader {
   protected readonly found = new FoundDocs();
   /** Heads worked out by `#headsLeft`. */
   readonly #left = new Map<string, readonly string[]>();
+  readonly #fold = new SchemaFold();
+  /** Steps of the schema that it has taken. */
+  #folded = 0;
   /** Addresses that `locate` found in bundles. */
   readonly #located = new Map<string, number>();
 
@@ -778,6 +788,42 @@ export class LogReader {
       .facts("retention")
       .map(({ value }) => readRule(value))
       .filter((rule) => rule?.maxAge !== undefined) as RetentionRule[];
+  }
+
+  /**
+   * The schema statements in force on a branch after commit `seq`, in order: its parent's up to the fork and its own; a
+   * merge adds those of the other branch that it lacks. Whether each can be applied is not looked at. Throws
+   * BRANCH_NOT_FOUND.
+   */
+  schemaAt(branch: string | undefined, seq: number): SchemaStatement[] {
+    const id = this.branchId(branch);
+    return this.#schema().at(this.catalog.branches, id, seq);
+  }
+
+  /**
+   * The commit that last added a statement to those in force on a branch at `seq`, 0 for none; of a merge that one and
+   * not the statement's own. Points of a db, of whichever branches, where this is the same have the same schema.
+   */
+  schemaSeq(branch: string | undefined, seq: number): number {
+    const id = this.branchId(branch);
+    return this.#schema().lastAt(this.catalog.branches, id, seq);
+  }
+
+  #schema(): SchemaFold {
+    const steps = this.catalog.schemaSteps();
+    for (; this.#folded < steps.length; this.#folded += 1)
+      this.#fold.take(steps[this.#folded] as SchemaStep, this.catalog.branches);
+    return this.#fold;
+  }
+
+  /** The stored statements of the db, by name. */
+  statements(): StoredStatement[] {
+    return [...this.catalog.statements().keys()].sort().flatMap((name) => this.statement(name) ?? []);
+  }
+
+  statement(name: string): StoredStatement | undefined {
+    const fact = this.catalog.statements().get(name);
+    return fact && readStatement(fact.value, fact.seq);
   }
 
   counts(): { documents: number; deleted: number } {

@@ -200,7 +200,7 @@ export interface CatalogTable {
 }
 
 /** `erasing`: documents whose changes may still be in the storage; `erased`: nothing of them is; `retention`: rules. */
-export type FactKind = "erasing" | "erased" | "retention";
+export type FactKind = "erasing" | "erased" | "retention" | "schema" | "statement";
 
 /** What the newest event on a name says. */
 export interface Fact {
