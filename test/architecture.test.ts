@@ -226,6 +226,8 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "sync/log-history.ts MESSAGE_BYTES": "messages kept for others",
   "sync/log-history.ts PAST_BYTES": "commits of one document in memory",
   "sync/log-history.ts SAVED_BYTES": "saved forms kept for others",
+  "tables/tables.ts PAUSE_MS": "how long writers must pause",
+  "tables/tables.ts LAG_MS": "how far the tables may lag",
   "store/seal.ts SEAL_MAX": "derived files that are sealed",
   "store/sqlite.ts CHECK_MAX": "files gone through when they are opened",
 };

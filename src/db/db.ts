@@ -37,10 +37,14 @@ export interface DbParts {
   readonly packer: () => Packer;
   /** When old commits go into bundles by themselves; never without it. */
   readonly tending?: () => TendingPolicy;
+  /** Removes the tables that SQL runs against: for when nobody has them open. */
+  readonly dropTables?: () => void;
   /** Told of documents that were erased, before their bytes are removed; throws when it cannot keep that. */
   readonly onErased?: (erased: readonly Erasure[]) => void;
 }
 
+/** Gives false when something of the documents is left and has to be tried again. */
+type Eraser = (docs: readonly string[]) => boolean | Promise<boolean>;
 type Compacted = Awaited<ReturnType<typeof compactLog>>;
 
 /** A document as it was at a point. */
@@ -93,7 +97,8 @@ export class Db {
   readonly #packer: () => Packer;
   readonly #write: WriteContext;
   readonly #onError: (error: unknown) => void;
-  readonly #closers: (() => void)[] = [];
+  readonly #closers: (() => void | Promise<void>)[] = [];
+  readonly #erasers = new Set<Eraser>();
   readonly #erasures: Erasures;
   #compacting: Promise<Compacted> | undefined;
   readonly #policy: (() => TendingPolicy) | undefined;
@@ -148,6 +153,7 @@ export class Db {
       packer: parts.packer,
       forget: (doc) => this.#forget(doc),
       note: parts.onErased ?? (() => {}),
+      others: (docs) => this.#eraseElsewhere(docs, parts.dropTables),
       onError: parts.onError,
     });
   }
@@ -470,20 +476,37 @@ export class Db {
     return this.#compacting;
   }
 
-  /** Has `work` run when the db closes, before its log does: for what stands on it and has files of its own. */
-  onClose(work: () => void): void {
+  /**
+   * Has `work` run when the db closes, before its log does, and waits for it: for what stands on it and has files of its
+   * own.
+   */
+  onClose(work: () => void | Promise<void>): void {
     this.#closers.push(work);
   }
 
+  /**
+   * Has `work` take erased documents out of files of its own, before an erasure answers; it is called again for the same
+   * ones until it gives true. Gives what ends it.
+   */
+  onErase(work: Eraser): () => void {
+    this.#erasers.add(work);
+    return () => this.#erasers.delete(work);
+  }
+
+  /** False when something of the documents is left somewhere. */
+  async #eraseElsewhere(docs: readonly string[], dropTables: (() => void) | undefined): Promise<boolean> {
+    // Files that a process before this one left.
+    if (this.#erasers.size === 0) dropTables?.();
+    const done = await Promise.all([...this.#erasers].map(async (work) => work(docs)));
+    return !done.includes(false);
+  }
+
   async close(): Promise<void> {
-    for (const work of this.#closers) {
-      try {
-        work();
-      } catch (error) {
-        this.#onError(error);
-      }
-    }
+    // All of them in this turn; those that take longer are waited for.
+    const closing = this.#closers.map(async (work) => work());
     this.#closing.abort();
+    for (const end of await Promise.allSettled(closing))
+      if (end.status === "rejected") this.#onError(end.reason);
     await this.#tending.close();
     await this.#compacting?.catch(() => {});
     await this.#erasures.close();

@@ -17,6 +17,7 @@ import { DEFAULT_RESERVE, forgetClosed } from "../store/sqlite-log.ts";
 import { named } from "../store/sqlite.ts";
 import { DbTable, type DbRow, type ErasureRow } from "../store/sqlite-registry.ts";
 import type { SnapshotRow } from "../store/sqlite-snapshots.ts";
+import { dropTables } from "../store/sqlite-tables.ts";
 import { dropViews } from "../store/sqlite-views.ts";
 import { realWorld, type World } from "../world.ts";
 import { type Packer, startPacker } from "./compaction.ts";
@@ -536,6 +537,7 @@ export class Engine {
         log: this.#logOptions(),
         packer: this.#options.packer ?? startPacker,
         tending: () => this.settingsOf(row.dbId),
+        dropTables: () => dropTables(folder),
         onErased: (erased) => this.#table.putErasures(storage.identity.uid, erased),
       });
     } catch (error) {
@@ -549,6 +551,7 @@ export class Engine {
     named(folder, () => {
       dropSqliteCatalog(folder);
       dropViews(folder);
+      dropTables(folder);
     });
   }
 

@@ -59,6 +59,8 @@ interface ErasuresContext {
   readonly packer: () => Packer;
   readonly forget: (doc: string) => Promise<void>;
   readonly note: (erased: readonly Erasure[]) => void;
+  /** Takes documents out of what else is derived; false when something of them is left. */
+  readonly others: (docs: readonly string[]) => Promise<boolean>;
   readonly onError: (error: unknown) => void;
 }
 
@@ -158,7 +160,7 @@ export class Erasures {
   }
 
   async #remove(): Promise<boolean> {
-    const { log, views, projection, note, forget } = this.#context;
+    const { log, views, projection, note, forget, others } = this.#context;
     let packer: Packer | undefined;
     try {
       for (;;) {
@@ -178,7 +180,8 @@ export class Erasures {
         views.erase(docs);
         // Again: who was at work on one meanwhile may have loaded it.
         for (const doc of docs) await forget(doc);
-        if (!views.tidy() || !whole) return false;
+        const gone = await others(docs);
+        if (!views.tidy() || !whole || !gone) return false;
         log.settleErased(docs);
       }
     } finally {

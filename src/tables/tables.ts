@@ -1,0 +1,294 @@
+import path from "node:path";
+import { isSkaldError, SkaldError } from "../errors.ts";
+import type { Db } from "../db/db.ts";
+import type { Engine } from "../db/engine.ts";
+import { toHex } from "../ids/hash.ts";
+import { dropTables, TABLES_FILE, type TablesHead } from "../store/sqlite-tables.ts";
+import { bringTo } from "./bring.ts";
+import type { Applied } from "./steps.ts";
+import { TablesThread, type StepRunner } from "./thread.ts";
+
+export type { Applied, RowChange } from "./steps.ts";
+
+/** A file of tables and what it holds: the branch at this seq at least; the file's own head says exactly. */
+export interface Place {
+  readonly file: string;
+  readonly branch: string;
+  readonly seq: number;
+  /** Another one when the file is another under the same name: who keeps it open opens it anew. */
+  readonly life: string;
+}
+
+/** The tables of all dbs of an engine. */
+export class TablesOf {
+  readonly engine: Engine;
+  readonly #runner: StepRunner;
+  readonly #onError: (error: unknown) => void;
+  readonly #tables = new WeakMap<Db, Tables>();
+
+  constructor({ engine, onError, runner = new TablesThread() }: TablesOptions) {
+    this.engine = engine;
+    this.#runner = runner;
+    this.#onError = onError;
+  }
+
+  /** What writes the files, for whoever makes further ones. */
+  get runner(): StepRunner {
+    return this.#runner;
+  }
+
+  /** Of a db that is open, for as long as it is. */
+  of(db: Db): Tables {
+    let tables = this.#tables.get(db);
+    if (!tables) {
+      const folder = this.engine.folderOf(db.id);
+      tables = new Tables({ db, folder, runner: this.#runner, onError: this.#onError });
+      this.#tables.set(db, tables);
+    }
+    return tables;
+  }
+
+  /** Ends the thread. The dbs close before. */
+  close(): Promise<void> {
+    return this.#runner.close();
+  }
+}
+
+export interface TablesOptions {
+  readonly engine: Engine;
+  /** Told of failures that concern no caller. */
+  readonly onError: (error: unknown) => void;
+  /** What writes the files; by default a thread. */
+  readonly runner?: StepRunner;
+}
+
+interface TablesParts {
+  readonly db: Db;
+  readonly folder: string;
+  readonly runner: StepRunner;
+  readonly onError: (error: unknown) => void;
+}
+
+/**
+ * The file of tables of one db, which follows `main`. It is made at the first use; from then on it follows after each
+ * pause of the writers, and at once when somebody waits. One batch at a time, each in one transaction.
+ */
+export class Tables {
+  readonly #db: Db;
+  readonly #file: string;
+  readonly #runner: StepRunner;
+  readonly #onError: (error: unknown) => void;
+  readonly #listeners = new Set<(applied: Applied) => void>();
+  readonly #wanted = new Map<string, number>();
+  #place: Place | undefined;
+  #head: TablesHead | undefined;
+  /** The end of the queue of those who write the file. */
+  #turn: Promise<unknown> = Promise.resolve();
+  /** A batch that has not begun yet: it takes in everything that is there when it does. */
+  #next: Promise<void> | undefined;
+  #stopTimer: (() => void) | undefined;
+  #waitingSince = 0;
+  #closed = false;
+
+  constructor({ db, folder, runner, onError }: TablesParts) {
+    this.#db = db;
+    this.#file = path.join(folder, TABLES_FILE);
+    this.#runner = runner;
+    this.#onError = onError;
+    const stop = db.log.onCommit(() => this.#schedule());
+    const spare = db.onErase((docs) => this.#erase(docs));
+    db.onClose(async () => {
+      stop();
+      await this.#close();
+      spare();
+    });
+  }
+
+  /**
+   * The file that follows `main`; it holds at least what was committed at the call. Makes it when it is missing or
+   * damaged. Within `alone` it would wait for itself. Throws UNAVAILABLE, STORAGE_FULL.
+   */
+  current(): Promise<Place> {
+    const { seq } = this.#db.log.head();
+    const place = this.#place;
+    return place && place.seq >= seq ? Promise.resolve(place) : this.#reach(seq);
+  }
+
+  /**
+   * Runs work while nothing else writes to the file; one at a time. The file holds what was committed when its turn
+   * came; a further commit of `work` itself it holds after `work` is done.
+   */
+  alone<T>(work: (place: Place) => Promise<T>): Promise<T> {
+    return this.#queued(async () => {
+      const { seq } = this.#db.log.head();
+      if ((this.#place?.seq ?? -1) < seq) await this.#batch();
+      return work(this.#place as Place);
+    });
+  }
+
+  /** Has `listener` told of each batch after it was applied; gives what stops it. */
+  onApplied(listener: (applied: Applied) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Has the rows of a table told to listeners, from the next batch on; gives what ends it. */
+  want(table: string): () => void {
+    this.#wanted.set(table, (this.#wanted.get(table) ?? 0) + 1);
+    let ended = false;
+    return () => {
+      if (ended) return;
+      ended = true;
+      const left = (this.#wanted.get(table) ?? 1) - 1;
+      if (left > 0) this.#wanted.set(table, left);
+      else this.#wanted.delete(table);
+    };
+  }
+
+  async #reach(seq: number): Promise<Place> {
+    while ((this.#place?.seq ?? -1) < seq) {
+      this.#next ??= this.#queued(() => {
+        this.#next = undefined;
+        return this.#batch();
+      });
+      await this.#next;
+    }
+    return this.#place as Place;
+  }
+
+  #queued<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(() => {
+      if (this.#closed) throw new SkaldError("UNAVAILABLE", "The db is closing.");
+      return work();
+    });
+    this.#turn = turn.catch(() => {});
+    return turn;
+  }
+
+  /** After a commit: the file follows once writers paused, or after a while. Nothing is made that nobody asked for. */
+  #schedule(): void {
+    if (this.#closed || !this.#place || this.#next) return;
+    const { world } = this.#db.log;
+    const now = world.monotonic();
+    if (!this.#stopTimer) this.#waitingSince = now;
+    else if (now - this.#waitingSince > LAG_MS) return;
+    else this.#stopTimer();
+    this.#stopTimer = world.timer(PAUSE_MS, () => {
+      this.#stopTimer = undefined;
+      this.current().catch((error: unknown) => {
+        if (!this.#closed) this.#onError(error);
+      });
+    });
+  }
+
+  /** Brings the file to where the log is; one that is damaged is made anew, once. */
+  async #batch(): Promise<void> {
+    try {
+      await this.#follow();
+    } catch (error) {
+      this.#place = this.#head = undefined;
+      if (!this.#isOwnDamage(error)) throw error;
+      this.#onError(error);
+      await this.#follow("anew").catch((again: unknown) => {
+        this.#place = this.#head = undefined;
+        throw this.#isOwnDamage(again)
+          ? new SkaldError("UNAVAILABLE", `The tables cannot be made: ${again.message}`, { cause: again })
+          : again;
+      });
+    }
+  }
+
+  /** Damage of other derived files is for the engine, which makes those anew. */
+  #isOwnDamage(error: unknown): error is SkaldError {
+    return isSkaldError(error) && error.code === "DERIVED_DAMAGED" && error.details["file"] === this.#file;
+  }
+
+  async #follow(how?: "anew"): Promise<void> {
+    const run: StepRunner["run"] = (file, step) => this.#runner.run(file, step);
+    const owner = { uid: toHex(this.#db.log.identity.uid), epoch: this.#db.log.epoch };
+    let life = this.#place?.life;
+    let made = false;
+    if (life === undefined || how === "anew") {
+      const opened =
+        how === "anew"
+          ? undefined
+          : await run(this.#file, { kind: "open", owner }).catch((error: unknown) => {
+              if (isSkaldError(error) && error.code === "DB_MISSING") return undefined;
+              throw error;
+            });
+      // One that is ahead of the log is of another line of it.
+      if (opened && opened.head.seq <= this.#db.log.head().seq && opened.head.branch === 0) {
+        life = opened.life;
+        this.#head = opened.head;
+        this.#place = this.#placeOf(opened.head.seq, life);
+        if (opened.head.seq === this.#db.log.head().seq) return;
+      } else {
+        life = toHex(this.#db.log.world.random(8));
+        made = true;
+        await run(this.#file, { kind: "make", owner, life });
+      }
+    }
+    const from = made ? undefined : this.#head;
+    await run(this.#file, { kind: "begin", wanted: [...this.#wanted.keys()] });
+    let applied: Applied;
+    let head: TablesHead;
+    try {
+      head = await bringTo(this.#db, from, async (part) => {
+        if (this.#closed) throw new SkaldError("UNAVAILABLE", "The db is closing.");
+        await run(this.#file, { kind: "feed", part });
+      });
+      applied = await run(this.#file, { kind: "end", head });
+    } catch (error) {
+      await run(this.#file, { kind: made ? "close" : "abort" }).catch(() => {});
+      throw error;
+    }
+    this.#head = head;
+    this.#place = this.#placeOf(head.seq, life);
+    this.#tell(applied);
+  }
+
+  #placeOf(seq: number, life: string): Place {
+    return { file: this.#file, branch: "main", seq, life };
+  }
+
+  #tell(applied: Applied): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(applied);
+      } catch (error) {
+        this.#onError(error);
+      }
+    }
+  }
+
+  /** Takes documents that were erased out of the file at once. Gives false when somebody keeps some of it from going. */
+  #erase(docs: readonly string[]): Promise<boolean> {
+    // What is left to do is done when the db is open again.
+    if (this.#closed) return Promise.resolve(false);
+    return this.#queued(async () => {
+      const head = this.#head;
+      if (!head) {
+        // Whatever is there was not opened, and is made anew when somebody wants it.
+        await this.#runner.run(this.#file, { kind: "close" });
+        dropTables(path.dirname(this.#file));
+        return true;
+      }
+      const documents = docs.map((name) => ({ name, seq: 0 }));
+      await this.#runner.run(this.#file, { kind: "begin", wanted: [] });
+      await this.#runner.run(this.#file, { kind: "feed", part: { documents } });
+      this.#tell(await this.#runner.run(this.#file, { kind: "end", head }));
+      return this.#runner.run(this.#file, { kind: "tidy" });
+    });
+  }
+
+  async #close(): Promise<void> {
+    this.#closed = true;
+    this.#stopTimer?.();
+    await this.#turn;
+    if (this.#place) await this.#runner.run(this.#file, { kind: "close" }).catch(() => {});
+    this.#place = this.#head = undefined;
+  }
+}
+
+const PAUSE_MS = 150;
+const LAG_MS = 10_000;
