@@ -9,6 +9,7 @@ import { httpProbes, socketProbes, alive } from "./limits/server-probes.ts";
 import { cliProbes, dbProbes, documentProbes, settingProbes } from "./limits/local-probes.ts";
 import { nameProbes, queryProbes, syncProbes, tokenProbes, txProbes } from "./limits/request-probes.ts";
 import { syncMessageProbes } from "./limits/sync-probes.ts";
+import { schemaProbes, statementCharacters } from "./limits/schema-probes.ts";
 import { repoProbes, ticketProbes } from "./limits/repo-probes.ts";
 import { feedProbes } from "./limits/feed-probes.ts";
 import { subscriptionProbes } from "./limits/subscription-probes.ts";
@@ -16,9 +17,10 @@ import { holds, type ProbeSpec } from "./limits/probe.ts";
 
 const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
   http: httpProbes,
-  names: nameProbes,
+  names: { ...nameProbes, statementCharacters },
   query: queryProbes,
   tx: txProbes,
+  schema: schemaProbes,
   socket: socketProbes,
   feed: feedProbes,
   syncMessage: syncMessageProbes,

@@ -5,6 +5,7 @@ import { branchOf, docOf } from "../log/branches.ts";
 import { headsOf, type DocState } from "../log/doc-state.ts";
 import type { WalkedDoc } from "../log/walk.ts";
 import type { SeqRange } from "../store/contract.ts";
+import { compareSchema } from "./check-schema.ts";
 import type { Checking, Progress } from "./checking.ts";
 
 const SLICE = 200;
@@ -53,6 +54,7 @@ export function* checkCatalog(checking: Checking): Generator<Progress> {
   yield* compareLists(checking, report);
   guarded(report, "its counts", () => compareCounts(checking, report));
   guarded(report, "what it says was erased", () => compareErased(checking, report));
+  guarded(report, "its schema", () => compareSchema(checking, report));
 }
 
 /** Every branch there ever was, and the commits of each. */

@@ -33,11 +33,13 @@ export async function writeEvents(db: Db, request: EventsRequest): Promise<Recei
       "BAD_REQUEST",
       `A message has at most ${LIMITS.tx.messageCharacters.value} characters.`,
     );
+  // Of one that was written already the log gives the first receipt, however many there are by now.
+  const isRepeat = clientTxId !== "" && db.log.answers.receipt(author, clientTxId) !== undefined;
   const tx = {
     author,
     clientTxId,
     writes: [],
-    events: schemaEventBytes(db, request.events, branch),
+    events: isRepeat ? request.events.map(encodeSchemaEvent) : schemaEventBytes(db, request.events, branch),
     ...(branch === undefined ? {} : { branch }),
     ...(message === undefined ? {} : { message }),
     ...(expectSeq === undefined ? {} : { expectSeq }),

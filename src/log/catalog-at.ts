@@ -1,7 +1,7 @@
 import type { Branches } from "./branches.ts";
 import type { Catalog, StageBase } from "./catalog.ts";
 import type { DocState } from "./doc-state.ts";
-import type { SchemaStep } from "./schema-events.ts";
+import type { SchemaStep } from "./schema-steps.ts";
 
 /**
  * The catalog as it was after commit `at`: what another line is checked against that leaves this one there.

@@ -14,7 +14,7 @@ import {
   isOfMain,
   rowOf,
 } from "./branches.ts";
-import { decodeSchemaStep, type SchemaStep } from "./schema-events.ts";
+import { decodeSchemaStep, type SchemaStep } from "./schema-steps.ts";
 import {
   copyDocState,
   decodeDocState,

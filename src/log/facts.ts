@@ -1,13 +1,8 @@
 import type { Stage } from "./catalog.ts";
 import { eventsIn } from "./erased.ts";
 import { RETENTION_SET, ruleOf } from "./retention.ts";
-import {
-  SCHEMA_CHANGE,
-  encodeSchemaEvent,
-  encodeSchemaStep,
-  schemaEventsIn,
-  schemaStepsOf,
-} from "./schema-events.ts";
+import { SCHEMA_CHANGE, encodeSchemaEvent, schemaEventsIn, schemaStepsOf } from "./schema-events.ts";
+import { encodeSchemaStep } from "./schema-steps.ts";
 import type { StoredCommit } from "./stored-commit.ts";
 
 /** Takes in what the events of a commit say of the db as a whole, where the last word on each name counts, and of its schema. */

@@ -36,7 +36,8 @@ export type { BranchMerge } from "./branch-merge.ts";
 export type { PackBundle } from "./bundle.ts";
 export type { LogHead, MergedBranch, Receipt } from "./group.ts";
 export type { BranchInfo, DocPoint, ListedDoc, Place } from "./reader.ts";
-export type { SchemaStatement, StoredStatement } from "./schema-events.ts";
+export type { StoredStatement } from "./schema-events.ts";
+export type { SchemaStatement } from "./schema-steps.ts";
 export type { StoredCommit } from "./stored-commit.ts";
 export { CommitScan, HASH_STEP, type EntryScan, type RawCommit } from "./commit-scan.ts";
 

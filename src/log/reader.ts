@@ -34,12 +34,8 @@ import { FoundDocs, foundSteps, OnBranches } from "./on-branches.ts";
 import type { Records } from "./records.ts";
 import { tipsOf } from "./refusals.ts";
 import { readRule, type RetentionRule } from "./retention.ts";
-import {
-  readStatement,
-  type SchemaStatement,
-  type SchemaStep,
-  type StoredStatement,
-} from "./schema-events.ts";
+import { readStatement, type StoredStatement } from "./schema-events.ts";
+import type { SchemaStatement, SchemaStep } from "./schema-steps.ts";
 import { SchemaFold } from "./schema-fold.ts";
 import { addressesOf, changesIn, checkedBlock, headersIn, type StoredCommit } from "./stored-commit.ts";
 

@@ -6,6 +6,7 @@ import { mergeEventIn } from "./branch-events.ts";
 import type { Branches } from "./branches.ts";
 import { decodeEvent, encodeEvent, type Event } from "./event.ts";
 import { isMerge, mergedIn } from "./merged.ts";
+import type { SchemaStep } from "./schema-steps.ts";
 import type { StoredCommit } from "./stored-commit.ts";
 
 /**
@@ -112,31 +113,6 @@ function readEvent(block: Uint8Array): Event | undefined {
   }
 }
 
-/** What a commit does to the schema of its branch: a statement, or what a merge brings of another branch. */
-export type SchemaStep =
-  | {
-      readonly seq: number;
-      readonly branch: number;
-      readonly statement: SchemaStatement;
-      readonly id: string;
-    }
-  | {
-      readonly seq: number;
-      readonly branch: number;
-      /** The branch that was merged, up to its commit `upTo`. */
-      readonly from: number;
-      readonly upTo: number;
-    };
-
-/** A statement that makes the schema. */
-export interface SchemaStatement {
-  /** The commit that has it: of one that came with a merge of branches the one on the branch it was written on. */
-  readonly seq: number;
-  /** Its place among the statements of that commit. */
-  readonly index: number;
-  readonly sql: string;
-}
-
 /** The steps of a commit, in order. `branches` are those before it, or after. */
 export function schemaStepsOf(stored: StoredCommit, branches: Branches): SchemaStep[] {
   const { seq, branch: name } = stored.commit;
@@ -155,27 +131,6 @@ export function schemaStepsOf(stored: StoredCommit, branches: Branches): SchemaS
       statement: { seq, index, sql: (event as { sql: string }).sql },
       id,
     }));
-}
-
-/** A step as the catalog keeps it. */
-export function encodeSchemaStep(step: SchemaStep): Uint8Array {
-  const { seq, branch } = step;
-  if ("from" in step)
-    return encodeEvent({ type: "branch.merge", seq, branch, from: step.from, to: step.upTo });
-  const { sql, index } = step.statement;
-  return encodeEvent({ type: SCHEMA_CHANGE, seq, branch, id: step.id, index, sql });
-}
-
-/** Throws DERIVED_DAMAGED. */
-export function decodeSchemaStep(bytes: Uint8Array): SchemaStep {
-  const { type, seq, branch, from, to, id, index, sql } = decodeEvent(bytes);
-  if (typeof seq === "number" && typeof branch === "number") {
-    if (type === "branch.merge" && typeof from === "number" && typeof to === "number")
-      return { seq, branch, from, upTo: to };
-    if (typeof id === "string" && typeof index === "number" && typeof sql === "string")
-      return { seq, branch, statement: { seq, index, sql }, id };
-  }
-  throw new SkaldError("DERIVED_DAMAGED", "The catalog has a step of the schema that is none.");
 }
 
 /** A stored statement. */

@@ -1,6 +1,6 @@
 import { LIMITS } from "../limits.ts";
 import { pastOf, type Branches } from "./branches.ts";
-import type { SchemaStatement, SchemaStep } from "./schema-events.ts";
+import type { SchemaStatement, SchemaStep } from "./schema-steps.ts";
 
 /** A statement in force, with the commit by which it came into the branch's past. */
 interface InForce {

@@ -33,6 +33,8 @@ import { genesisOf } from "./genesis.ts";
 import { AUTHORED_LIMITS } from "./guard.ts";
 import { bringersOf, brokenLine, isMerge, joins, mergedIn } from "./merged.ts";
 import { decodeRecord } from "./record.ts";
+import { SCHEMA_CHANGE, schemaEventsIn, schemaStepsOf, type SchemaEvent } from "./schema-events.ts";
+import type { SchemaStep } from "./schema-steps.ts";
 import { wrongSignature } from "./signature.ts";
 import { openRecord, type StoredCommit } from "./stored-commit.ts";
 
@@ -88,6 +90,9 @@ const SLICE_BYTES = 1024 * 1024;
 export class LogWalk {
   /** Address of the commit walked last; undefined when its record could not be read. */
   head: Uint8Array | undefined;
+  /** What the commits do to the schema, in order; and the last event on each stored statement, with its commit. */
+  readonly schema: SchemaStep[] = [];
+  readonly statements = new Map<string, { readonly event: SchemaEvent; readonly seq: number }>();
   /** Commits that are signed, those within merges included; by whom; and which keys another one follows. */
   readonly signatures = { commits: 0, signers: new Set<string>(), rotations: [] as Retired[] };
   readonly #storage: LogStorage;
@@ -303,8 +308,15 @@ export class LogWalk {
     const id = this.#onBranch(stored, step, merge?.event);
     this.#blocks(stored, id);
     if (merge && id !== undefined) this.#hasAll(stored, merge, id);
+    if (readable && id !== undefined && stored.commit.events.length > 0) this.#said(stored);
     this.#addresses[seq - 1] = prefixOf(toHex(cidDigest(stored.cid)));
     if (readable) this.#visit(stored);
+  }
+
+  #said(stored: StoredCommit): void {
+    for (const { event } of schemaEventsIn(stored))
+      if (event.type !== SCHEMA_CHANGE) this.statements.set(event.name, { event, seq: this.seq });
+    this.schema.push(...schemaStepsOf(stored, this.#branches));
   }
 
   #follows(stored: StoredCommit, seq: number, previous: Uint8Array | undefined): BranchEvent | undefined {
