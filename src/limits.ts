@@ -81,6 +81,23 @@ export const LIMITS = {
     ),
     commitsBytes: limit(16 * MIB, "bytes", "shorter", "commits or events in one page"),
   },
+  sql: {
+    statementBytes: limit(64 * KIB, "bytes", "TOO_LARGE", "SQL statement"),
+    args: limit(1000, "items", "TOO_LARGE", "`args` of a statement"),
+    ms: limit(5000, "ms", "QUERY_LIMIT", "work of a statement"),
+    rows: limit(5000, "items", "QUERY_LIMIT", "rows of an answer"),
+    bytes: limit(MIB, "bytes", "QUERY_LIMIT", "rows of an answer, as JSON"),
+    memoryBytes: limit(256 * MIB, "bytes", "QUERY_LIMIT", "memory of a query process"),
+    atOnce: limit(8, "items", "waits", "statements of one token in query processes at once"),
+    streams: limit(4, "items", "QUERY_BUSY", "answers of one server that are read row by row at once"),
+    waiting: limit(4096, "items", "QUERY_BUSY", "statements of one server that wait for a query process"),
+    waitingPerToken: limit(
+      512,
+      "items",
+      "QUERY_BUSY",
+      "statements of one token that wait for a query process",
+    ),
+  },
   tx: {
     writes: limit(1000, "items", "TOO_LARGE", "writes of a transaction"),
     reads: limit(1000, "items", "TOO_LARGE", "`reads` of a transaction"),

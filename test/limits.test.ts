@@ -10,6 +10,7 @@ import { cliProbes, dbProbes, documentProbes, settingProbes } from "./limits/loc
 import { nameProbes, queryProbes, syncProbes, tokenProbes, txProbes } from "./limits/request-probes.ts";
 import { syncMessageProbes } from "./limits/sync-probes.ts";
 import { schemaProbes, statementCharacters } from "./limits/schema-probes.ts";
+import { sqlProbes } from "./limits/sql-probes.ts";
 import { repoProbes, ticketProbes } from "./limits/repo-probes.ts";
 import { feedProbes } from "./limits/feed-probes.ts";
 import { subscriptionProbes } from "./limits/subscription-probes.ts";
@@ -19,6 +20,7 @@ const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
   http: httpProbes,
   names: { ...nameProbes, statementCharacters },
   query: queryProbes,
+  sql: sqlProbes,
   tx: txProbes,
   schema: schemaProbes,
   socket: socketProbes,

@@ -1,0 +1,105 @@
+import { LIMITS } from "../../src/limits.ts";
+import { wireArgs } from "../../src/query/args.ts";
+import type { Bounds } from "../../src/query/job.ts";
+import { QueryProcesses } from "../../src/query/processes.ts";
+import { boundsOf } from "../../src/query/queries.ts";
+import { classify } from "../../src/query/statement.ts";
+import { tablesFile } from "../query/tables-file.ts";
+import { outcomeOf, type ProbeSpec } from "./probe.ts";
+
+let made: { processes: QueryProcesses; file: string; close: () => void } | undefined;
+function setting(): NonNullable<typeof made> {
+  if (made === undefined) {
+    const { file, sqlite } = tablesFile();
+    const processes = new QueryProcesses({ processes: 1 });
+    made = { processes, file, close: () => sqlite.close() };
+  }
+  return made;
+}
+afterAll(async () => {
+  await made?.processes.close();
+  made?.close();
+});
+
+const read = (
+  sql: string,
+  { args = [], bounds = {}, principal = "p", processes = setting().processes }: Read = {},
+): Promise<unknown> =>
+  processes.run({ kind: "read", principal, request: { file: setting().file, sql, args } }, boundsOf(bounds));
+interface Read {
+  args?: unknown[];
+  bounds?: Partial<Bounds>;
+  principal?: string;
+  processes?: QueryProcesses;
+}
+
+const COUNT = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT ?) SELECT x FROM c";
+
+/** Many at once, before any can have begun. */
+async function queued(count: number, principalOf: (n: number) => string): Promise<string> {
+  const processes = new QueryProcesses();
+  const all = Promise.allSettled(
+    Array.from({ length: count }, (_, n) => read("SELECT 1", { principal: principalOf(n), processes })),
+  );
+  await processes.close();
+  const codes = (await all).map((one) => (one as { reason?: { code: string } }).reason?.code);
+  return codes.find((code) => code !== "UNAVAILABLE") ?? "ok";
+}
+
+const STATEMENT_MS = 300;
+
+export const sqlProbes: Readonly<Record<keyof (typeof LIMITS)["sql"], ProbeSpec>> = {
+  statementBytes: { cheap: true, run: (n) => outcomeOf(() => classify(`SELECT 1${" ".repeat(n - 8)}`)) },
+  args: { cheap: true, run: (n) => outcomeOf(() => wireArgs(Array<number>(n).fill(1))) },
+  ms: {
+    made: STATEMENT_MS,
+    run: (ms) =>
+      outcomeOf(() =>
+        read(ms > STATEMENT_MS ? `SELECT count(*) FROM (${COUNT})` : "SELECT 1", {
+          args: ms > STATEMENT_MS ? [1e12] : [],
+          bounds: { ms: STATEMENT_MS },
+        }),
+      ),
+  },
+  rows: { run: (n) => outcomeOf(() => read(COUNT, { args: [n] })) },
+  bytes: { run: (n) => outcomeOf(() => read("SELECT hex(zeroblob(?)) || ?", text(n - 4))) },
+  // What the process itself has is not the statement's: nearly all of it, and twice as much.
+  memoryBytes: {
+    run: (n) =>
+      outcomeOf(() =>
+        read("SELECT length(hex(zeroblob(?)))", {
+          args: [n > LIMITS.sql.memoryBytes.value ? n : Math.floor(n / 8)],
+        }),
+      ),
+  },
+  atOnce: {
+    run: async (n) => {
+      // Once to open the file, once to be seen to be quick.
+      for (let seen = 0; seen < 3; seen++) await read("SELECT 2");
+      const all = Array.from({ length: n }, () => read("SELECT 2"));
+      await Promise.resolve();
+      const { waiting } = setting().processes.stats();
+      await Promise.all(all);
+      return waiting === 0 ? "ok" : "waits";
+    },
+  },
+  streams: {
+    run: (n) =>
+      outcomeOf(() => {
+        const { processes } = setting();
+        const held: { release: (finished: boolean) => void }[] = [];
+        try {
+          for (let i = 0; i < n; i++) held.push(processes.hold(boundsOf()));
+        } finally {
+          for (const one of held) one.release(false);
+        }
+      }),
+  },
+  waiting: { run: (n) => queued(n, (i) => `p${i % 100}`) },
+  waitingPerToken: { run: (n) => queued(n, () => "p") },
+};
+
+/** Arguments that make a text of so many characters. */
+function text(characters: number): Read {
+  return { args: [Math.floor(characters / 2), characters % 2 === 1 ? "x" : ""] };
+}
