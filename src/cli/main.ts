@@ -16,9 +16,11 @@ import { addExport } from "./export-command.ts";
 import { EXIT, asCliError, failureText } from "./failure.ts";
 import { addImport } from "./import-command.ts";
 import { ReaderGone, note } from "./output.ts";
+import { addQuery } from "./query-command.ts";
 import { addReplication } from "./replication-commands.ts";
 import { addServe } from "./serve.ts";
 import { addSnapshots } from "./snapshot-commands.ts";
+import { addStatements } from "./statement-commands.ts";
 import { addSubscriptions } from "./subscription-commands.ts";
 import { addToken } from "./token-commands.ts";
 import { addVerify } from "./verify-command.ts";
@@ -37,6 +39,7 @@ Examples:
   $ skald import shop items.json                 bring documents in
   $ skald doc get shop items/42                  read one
   $ skald export shop -o shop.ndjson             write all of them to a file
+  $ skald query shop 'SELECT * FROM documents'   ask in SQL
   $ skald changes shop --since now --follow      print commits as they come
   $ skald clone https://skald.example shop       copy a db of another server
   $ skald snapshot export shop -o shop.car       its whole history as one file
@@ -55,6 +58,8 @@ for (const add of [
   addBranch,
   addImport,
   addExport,
+  addQuery,
+  addStatements,
   addChanges,
   addVerify,
   addCheckpoint,

@@ -9,7 +9,7 @@ import type { Receipt as LogReceipt } from "../log/log.ts";
 import { Receipt, TxRequest } from "../protocol/wire.ts";
 import { jsonText } from "./body.ts";
 import { mayMerge, mergeAnswer } from "./merge-answer.ts";
-import { itemTexts, memberTexts } from "./json-source.ts";
+import { itemTexts, memberTexts } from "../protocol/json-source.ts";
 import { cursorAt, iso } from "./point.ts";
 import { json, type Call, type Route } from "./route.ts";
 

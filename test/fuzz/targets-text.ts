@@ -19,7 +19,7 @@ import {
 import { SkaldError } from "../../src/errors.ts";
 import { readQuery } from "../../src/http/body.ts";
 import { notModified } from "../../src/http/etag.ts";
-import { itemTexts, memberTexts } from "../../src/http/json-source.ts";
+import { itemTexts, memberTexts } from "../../src/protocol/json-source.ts";
 import { nameCursor, nameOfCursor } from "../../src/http/point.ts";
 import { LIMITS } from "../../src/limits.ts";
 import { MOUNTS } from "../../src/http/server.ts";

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { itemTexts, memberTexts } from "../../src/http/json-source.ts";
+import { itemTexts, memberTexts } from "../../src/protocol/json-source.ts";
 
 const spaced = (value: unknown, spaces: number): string => JSON.stringify(value, null, spaces);
 
