@@ -16,6 +16,10 @@ export interface Config {
   readonly cacheMb: number;
   readonly reserveMb: number;
   readonly scrubDays: number;
+  /** Processes that run SQL. */
+  readonly queryProcesses: number;
+  /** What one statement may take of memory. */
+  readonly queryMemoryMb: number;
   /** Whether commits are signed: when the directory has a key, also by making one, or never. */
   readonly sign: "auto" | "always" | "never";
   /** The db that anybody syncs at `/`; undefined: none. */
@@ -106,6 +110,20 @@ export const SETTINGS: readonly Setting[] = [
     help: "days in which every byte of every db is read and checked once, 0 for never",
   },
   {
+    name: "queryProcesses",
+    flag: "--query-processes <number>",
+    env: "SKALD_QUERY_PROCESSES",
+    fallback: "2",
+    help: "processes that run SQL; they start with the first statement",
+  },
+  {
+    name: "queryMemoryMb",
+    flag: "--query-memory-mb <number>",
+    env: "SKALD_QUERY_MEMORY_MB",
+    fallback: "256",
+    help: "memory that an SQL statement may take, in MiB",
+  },
+  {
     name: "sign",
     flag: "--sign <when>",
     env: "SKALD_SIGN",
@@ -161,6 +179,8 @@ export function readConfig(
     cacheMb: whole("cacheMb", 1, most.cacheMb.value),
     reserveMb: whole("reserveMb", 0, most.reserveMb.value),
     scrubDays: whole("scrubDays", 0, most.scrubDays.value),
+    queryProcesses: whole("queryProcesses", 1, most.queryProcesses.value),
+    queryMemoryMb: whole("queryMemoryMb", 8, most.queryMemoryMb.value),
   };
 }
 

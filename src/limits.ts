@@ -87,6 +87,9 @@ export const LIMITS = {
     ms: limit(5000, "ms", "QUERY_LIMIT", "work of a statement"),
     rows: limit(5000, "items", "QUERY_LIMIT", "rows of an answer"),
     bytes: limit(MIB, "bytes", "QUERY_LIMIT", "rows of an answer, as JSON"),
+    streamMs: limit(30_000, "ms", "QUERY_LIMIT", "work of a statement whose rows are streamed"),
+    streamRows: limit(1_000_000, "items", "QUERY_LIMIT", "rows of an answer that is streamed"),
+    streamBytes: limit(256 * MIB, "bytes", "QUERY_LIMIT", "rows of an answer that is streamed, as text"),
     memoryBytes: limit(256 * MIB, "bytes", "QUERY_LIMIT", "memory of a query process"),
     atOnce: limit(8, "items", "waits", "statements of one token in query processes at once"),
     streams: limit(4, "items", "QUERY_BUSY", "answers of one server that are read row by row at once"),
@@ -261,6 +264,8 @@ export const LIMITS = {
     cacheMb: limit(65_536, "number", "BAD_REQUEST", "`--cache-mb`"),
     reserveMb: limit(1_048_576, "number", "BAD_REQUEST", "`--reserve-mb`"),
     scrubDays: limit(3650, "number", "BAD_REQUEST", "`--scrub-days`"),
+    queryProcesses: limit(64, "number", "BAD_REQUEST", "`--query-processes`"),
+    queryMemoryMb: limit(65_536, "number", "BAD_REQUEST", "`--query-memory-mb`"),
   },
 } as const satisfies Readonly<Record<string, Readonly<Record<string, Limit>>>>;
 

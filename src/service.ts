@@ -15,6 +15,8 @@ import { Scrub } from "./db/scrub.ts";
 import { verifyLines } from "./db/verify.ts";
 import { createEvents } from "./events.ts";
 import { FEED_KINDS, FeedTally } from "./http/feed-tally.ts";
+import { QUERY_OUTCOMES, QueryTally } from "./http/query-tally.ts";
+import { openQueries } from "./query/open.ts";
 import type { ServerLimits } from "./http/load.ts";
 import { corsFor } from "./http/cors.ts";
 import type { RequestLog } from "./http/dispatch.ts";
@@ -83,6 +85,13 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     failed: onError,
     refused: (error, details) => events.refused({ code: error.code, message: error.message, ...details }),
   });
+  const sql = openQueries({
+    engine,
+    onError,
+    processes: config.queryProcesses,
+    memoryBytes: config.queryMemoryMb * 1024 * 1024,
+  });
+  const queryTally = new QueryTally();
   let openApi: string | undefined;
   let accepting = true;
   const services: Services = {
@@ -92,6 +101,8 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     sync,
     syncRoot: config.syncRoot,
     subscriptions,
+    queries: sql.queries,
+    queryTally,
     version,
     automerge: AUTOMERGE_VERSION,
     world: realWorld,
@@ -125,6 +136,24 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   );
   events.gauges("skald_feeds_open", "Change feeds open now.", "kind", FEED_KINDS, (kind) => feeds.open[kind]);
   events.gauge("skald_feed_events_total", "Events sent by change feeds.", () => feeds.sent);
+  const outcomes = ["outcome", QUERY_OUTCOMES] as const;
+  events.gauges("skald_sql_statements_total", "Statements of SQL.", ...outcomes, (one) => queryTally.statements[one]);
+  events.gauges(
+    "skald_sql_seconds_total",
+    "From a statement of SQL to its answer, the first page of a long one.",
+    ...outcomes,
+    (one) => queryTally.seconds[one],
+  );
+  const processes = (read: (stats: ReturnType<typeof sql.processes.stats>) => number) => () =>
+    read(sql.processes.stats());
+  events.gauge("skald_sql_processes", "Processes for SQL alive.", processes((stats) => stats.processes));
+  events.gauge("skald_sql_running", "Statements of SQL that run.", processes((stats) => stats.running));
+  events.gauge("skald_sql_waiting", "Statements of SQL that wait.", processes((stats) => stats.waiting));
+  events.gauge(
+    "skald_sql_kills_total",
+    "Processes for SQL that were ended before their time.",
+    processes((stats) => stats.restarts),
+  );
   events.gauge("skald_sync_peers", "Sync peers connected.", () => sync.stats().peers);
   events.gauge(
     "skald_sync_documents",
@@ -178,8 +207,11 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     try {
       await scrub.stop();
       await retention?.stop();
+      // Nothing of theirs is to begin anew while the dbs close, and the dbs end what the tables' thread is at.
+      await sql.processes.close();
       await engine.close();
     } finally {
+      await sql.tables.close();
       tokens.close();
       events.close();
     }

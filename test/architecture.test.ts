@@ -53,6 +53,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "archive",
     "auth",
     "backup",
+    "query",
   ],
   client: ["errors", "ids", "protocol"],
   service: [
@@ -66,6 +67,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "subscriptions",
     "sync",
     "auth",
+    "query",
     "http",
   ],
   cli: [

@@ -8,6 +8,7 @@ export const ACTIONS = [
   "query.read",
   "query.write",
   "query.admin",
+  "query.run",
   "branch.write",
   "snapshot.read",
   "snapshot.write",

@@ -3,7 +3,7 @@ import type { IncomingMessage } from "node:http";
 import { text as readAll } from "node:stream/consumers";
 import type { Command } from "commander";
 import { LIMITS } from "../limits.ts";
-import { itemTexts, memberTexts } from "../protocol/json-source.ts";
+import { memberTexts } from "../protocol/json-source.ts";
 import { clientCommand, dbPath, query, type ClientFlags } from "./client-command.ts";
 import { readText, withConnection, type Connection } from "./connection.ts";
 import { CliError, usageError } from "./failure.ts";
@@ -136,27 +136,27 @@ function linesOf({
   return rows.map((row) => `${objectText(names, row)}\n`).join("");
 }
 
-/** Throws what the last line tells of, and FAILED when there is none. */
+/** The rows between head and end. Throws what the last line tells of, and FAILED when there is none. */
 async function* objectLines(reply: IncomingMessage): AsyncGenerator<string> {
-  let names: string[] | undefined;
+  let last = "{}";
+  let lines = 0;
   for await (const bytes of splitLines(reply, LIMITS.cli.recordBytes.value)) {
-    const line = bytes.toString("utf8");
-    if (line.startsWith("[")) yield `${objectText(names ?? [], itemTexts(line))}\n`;
-    else {
-      const said = JSON.parse(line) as {
-        columns?: string[];
-        row_count?: number;
-        error?: { code?: string; detail?: string; hint?: string };
-      };
-      if (said.error) {
-        const { code = "FAILED", detail = "", hint } = said.error;
-        throw new CliError(code, detail, hint === undefined ? {} : { hint });
-      }
-      if (said.row_count !== undefined) return;
-      names = distinctNames(said.columns ?? []);
-    }
+    // The first is the head, and which is the last nobody knows before the end.
+    if (lines > 1) yield `${last}\n`;
+    last = bytes.toString("utf8");
+    lines += 1;
   }
-  throw new CliError("FAILED", "The answer broke off before its end.");
+  const end = JSON.parse(last) as {
+    row_count?: number;
+    seq?: number;
+    error?: { code?: string; detail?: string; hint?: string };
+  };
+  if (end.error) {
+    const { code = "FAILED", detail = "", hint } = end.error;
+    throw new CliError(code, detail, hint === undefined ? {} : { hint });
+  }
+  if (end.row_count === undefined) throw new CliError("FAILED", "The answer broke off before its end.");
+  note(`${plural(end.row_count, "row")} at seq ${end.seq ?? 0}.`);
 }
 
 function summaryOf(text: string): string {

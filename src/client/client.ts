@@ -28,6 +28,18 @@ import {
 } from "./platform.ts";
 import { Requests } from "./request.ts";
 import { toBase64, type ClientStorage } from "./storage.ts";
+import {
+  execute,
+  executeBatch,
+  type SqlArgs,
+  type SqlBatchResult,
+  type SqlReadOptions,
+  type SqlRows,
+  type SqlStatement,
+  type SqlValue,
+  type SqlWriteOptions,
+  type SqlWritten,
+} from "./sql.ts";
 import { Subscription, type SubscriptionOptions } from "./subscription.ts";
 import { Sync } from "./sync.ts";
 import { WriteQueue, type KeptWrite, type Receipt } from "./write-queue.ts";
@@ -345,6 +357,33 @@ export class SkaldClient implements Documents {
    */
   subscription(name: string, options?: SubscriptionOptions): Subscription {
     return new Subscription(name, this.db, this.#requests, this.#platform, options, this.#closing);
+  }
+
+  /** The rows of a statement that reads. `?` takes `args` in their order, `:name` by name. */
+  query<T extends object = Record<string, SqlValue>>(
+    sql: string,
+    args?: SqlArgs,
+    options: SqlReadOptions = {},
+  ): Promise<SqlRows<T>> {
+    // One that writes after all is written once, however often it is sent.
+    return execute<T>(this.#requests, this.#path, sql, args, { ...options, txId: freshName(this.#platform) });
+  }
+
+  /** Runs a statement that writes, as one commit; `rows` are those of RETURNING. Is not kept while offline. */
+  exec<T extends object = Record<string, SqlValue>>(
+    sql: string,
+    args?: SqlArgs,
+    options: SqlWriteOptions = {},
+  ): Promise<SqlWritten<T>> {
+    return execute<T>(this.#requests, this.#path, sql, args, { txId: freshName(this.#platform), ...options });
+  }
+
+  /** Runs several statements as one commit: all of it or nothing. Is not kept while offline. */
+  batch(statements: readonly SqlStatement[], options: SqlWriteOptions = {}): Promise<SqlBatchResult> {
+    return executeBatch(this.#requests, this.#path, statements, {
+      txId: freshName(this.#platform),
+      ...options,
+    });
   }
 
   info(options: { signal?: AbortSignal } = {}): Promise<DbInfo> {

@@ -18,6 +18,17 @@ export type {
   SocketLike,
   StreamLike,
 } from "./platform.ts";
+export type {
+  SqlArg,
+  SqlArgs,
+  SqlBatchResult,
+  SqlReadOptions,
+  SqlRows,
+  SqlStatement,
+  SqlValue,
+  SqlWriteOptions,
+  SqlWritten,
+} from "./sql.ts";
 export { localStorageStorage, memoryStorage, type ClientStorage, type WebStorageLike } from "./storage.ts";
 export type {
   ConsumeOptions,

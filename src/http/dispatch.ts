@@ -229,16 +229,28 @@ function authorize(
     route.partial && db !== undefined
       ? prefixesFor(principal, route.access, db) !== "none"
       : allows(principal, route.access, db, route.resource?.(params));
-  if (!allowed) {
-    throw new SkaldError(
-      "FORBIDDEN",
-      `The token does not allow ${route.access}${db === undefined ? "" : ` on the db ${db}`}.`,
-      {
-        details: { action: route.access, ...(db === undefined ? {} : { db }) },
-      },
-    );
+  if (!allowed && !route.or?.some((action) => allows(principal, action, db))) {
+    throw notAllowed(principal, route.access, db, route.resource !== undefined);
   }
   return principal;
+}
+
+/** Says so when it is only a prefix that stands in the way of what concerns the whole db. */
+export function notAllowed(
+  principal: Principal,
+  action: Action,
+  db: string | undefined,
+  named = false,
+): SkaldError {
+  const where = db === undefined ? "" : ` on the db ${db}`;
+  const limited = !named && db !== undefined && Array.isArray(prefixesFor(principal, action, db));
+  return new SkaldError(
+    "FORBIDDEN",
+    limited
+      ? `The token allows ${action}${where} under a prefix only, and this concerns the whole db.`
+      : `The token does not allow ${action}${where}.`,
+    { details: { action, ...(db === undefined ? {} : { db }) } },
+  );
 }
 
 const NOBODY: Principal = { id: "", subject: "", scopes: [] };

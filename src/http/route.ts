@@ -5,10 +5,12 @@ import type { Tickets } from "../auth/tickets.ts";
 import type { Tokens } from "../auth/tokens.ts";
 import type { Db } from "../db/db.ts";
 import type { Engine } from "../db/engine.ts";
+import type { Queries } from "../query/queries.ts";
 import type { SyncHubs } from "../sync/hub.ts";
 import type { Subscriptions } from "../subscriptions/subscriptions.ts";
 import type { World } from "../world.ts";
 import type { FeedTally } from "./feed-tally.ts";
+import type { QueryTally } from "./query-tally.ts";
 import type { ServerLimits } from "./load.ts";
 import type { Outlet } from "./outlet.ts";
 import type { VerifyOptions } from "../db/verify.ts";
@@ -19,7 +21,8 @@ import type { VerifyOptions } from "../db/verify.ts";
  * cannot disagree. Handlers know nothing of sockets or Express.
  */
 export interface Route {
-  readonly method: "GET" | "PUT" | "PATCH" | "POST" | "DELETE";
+  /** `QUERY` (RFC 10008) is there when this Node's parser knows it. */
+  readonly method: "GET" | "PUT" | "PATCH" | "POST" | "DELETE" | "QUERY";
   /** Express path below the mount point, such as `/db/:db`. */
   readonly path: string;
   readonly summary: string;
@@ -27,6 +30,8 @@ export interface Route {
   readonly tag: string;
   /** `public` needs no credential, `any` any valid one; an action is checked for the db of the path. */
   readonly access: "public" | "any" | Action;
+  /** Actions that let a caller in as well when it has one of them on the whole db; the handler checks what it needs. */
+  readonly or?: readonly Action[];
   /** What the action is done to, for tokens limited to a prefix; none means the whole db. */
   readonly resource?: (params: Params) => string;
   /** Takes a ticket in `?ticket=` in the place of a token, as streams do that browsers open. */
@@ -67,6 +72,8 @@ export interface Services {
   /** The db that is synced at `/`, also without a credential; undefined: none. */
   readonly syncRoot: string | undefined;
   readonly subscriptions: Subscriptions;
+  readonly queries: Queries;
+  readonly queryTally: QueryTally;
   readonly version: string;
   readonly automerge: string;
   readonly world: World;

@@ -28,6 +28,7 @@ import { importRoutes } from "./import-routes.ts";
 import { feedRoutes } from "./feed-routes.ts";
 import { logRoutes } from "./log-routes.ts";
 import { openApiOf } from "./openapi.ts";
+import { queryRoutes } from "./query-routes.ts";
 import { mergeRoutes } from "./merge-routes.ts";
 import { opsRoutes } from "./ops-routes.ts";
 import { replicationRoutes } from "./replication-routes.ts";
@@ -61,6 +62,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...branchRoutes,
       ...logRoutes,
       ...headRoutes,
+      ...queryRoutes,
       ...feedRoutes,
       ...subscriptionRoutes,
       ...verifyRoutes,
@@ -183,6 +185,7 @@ function expressApp(context: DispatchContext) {
       const handler = (req: express.Request, res: express.Response): Promise<void> =>
         dispatch(route, req.params as Record<string, string>, searchOf(req.url), req, res, context);
       if (route.method === "GET") app.get(path, handler);
+      // Express has a function for every method that Node knows; its types do not know QUERY.
       else app[route.method.toLowerCase() as "put" | "patch" | "post" | "delete"](path, handler);
     }
   }

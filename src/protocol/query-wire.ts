@@ -106,12 +106,21 @@ export const SqlSchema = z
     tables: z.array(
       z.object({
         name: z.string(),
-        kind: z.enum(["table", "view", "virtual"]),
+        type: z.enum(["table", "view", "virtual"]),
         columns: z.array(
-          z.object({ name: z.string(), type: z.string(), not_null: z.boolean(), key: z.boolean() }),
+          z.object({
+            name: z.string(),
+            type: z.string().meta({ description: "As declared." }),
+            key: z.boolean().meta({ description: "In the primary key." }),
+          }),
         ),
-        indexes: z.array(z.string()).optional(),
-        sql: z.string().nullable(),
+        indexes: z.array(
+          z.object({
+            name: z.string(),
+            unique: z.boolean(),
+            columns: z.array(z.string().nullable()).meta({ description: "null is an expression." }),
+          }),
+        ),
       }),
     ),
     seq: z.int(),

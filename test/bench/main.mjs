@@ -37,6 +37,7 @@ const SUBJECTS = [
   "feed",
   "sse",
   "archive",
+  "sql-queries",
 ];
 
 const { values } = parseArgs({

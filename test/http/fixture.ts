@@ -156,6 +156,7 @@ export function problem(reply: Reply, status: number, code: string): Record<stri
     request_id: reply.headers["x-request-id"],
   });
   expect(reply.headers["x-request-id"]).toMatch(/^[A-Za-z0-9._:-]{1,64}$/);
-  expect(reply.text).not.toMatch(/\bat .*\(|\.[jt]s:\d|node_modules|\/tmp\/|\/dist\/|sqlite/i);
+  expect(reply.text).not.toMatch(/\bat .*\(|\.[jt]s:\d|node_modules|\/tmp\/|\/dist\/|\.sqlite\b/i);
+  expect(reply.text).not.toContain("SQLITE_");
   return reply.json;
 }

@@ -63,6 +63,17 @@ export const sqlProbes: Readonly<Record<keyof (typeof LIMITS)["sql"], ProbeSpec>
   },
   rows: { run: (n) => outcomeOf(() => read(COUNT, { args: [n] })) },
   bytes: { run: (n) => outcomeOf(() => read("SELECT hex(zeroblob(?)) || ?", text(n - 4))) },
+  streamMs: {
+    made: STATEMENT_MS,
+    run: (ms) =>
+      outcomeOf(() => streamed(ms > STATEMENT_MS ? 1e12 : 1, { ms: STATEMENT_MS, rows: 1e12, bytes: 1e12 })),
+  },
+  streamRows: { run: (n) => outcomeOf(() => streamed(n, { rows: LIMITS.sql.streamRows.value })) },
+  // Each row is a line end of two bytes behind a text.
+  streamBytes: {
+    made: STREAM_BYTES,
+    run: (n) => outcomeOf(() => streamed(1, { bytes: STREAM_BYTES }, n)),
+  },
   // What the process itself has is not the statement's: nearly all of it, and twice as much.
   memoryBytes: {
     run: (n) =>
