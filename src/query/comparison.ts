@@ -4,7 +4,7 @@
  */
 export type Comparable = null | number | bigint | string | Uint8Array;
 
-export type Affinity = "text" | "numeric" | "none";
+export type Affinity = "text" | "numeric" | "real" | "none";
 
 /** Of a declared type; undefined when it depends on the table. */
 export function affinityOf(declared: string): Affinity | undefined {
@@ -14,6 +14,7 @@ export function affinityOf(declared: string): Affinity | undefined {
   if (type.includes("INT")) return "numeric";
   if (/CHAR|CLOB|TEXT/.test(type)) return "text";
   if (type === "" || type.includes("BLOB")) return "none";
+  if (/REAL|FLOA|DOUB/.test(type)) return "real";
   return "numeric";
 }
 
@@ -27,7 +28,13 @@ export function converted(value: Comparable, affinity: Affinity): Comparable | u
     // How SQLite writes reals is its own; a whole number may be one.
     return typeof value === "number" ? undefined : value;
   }
-  return typeof value === "string" ? numberIn(value) : value;
+  const number = typeof value === "string" ? numberIn(value) : value;
+  // What is stored there loses digits, what it is compared with does not.
+  return affinity === "real" && typeof number === "bigint" && !isExact(number) ? undefined : number;
+}
+
+function isExact(integer: bigint): boolean {
+  return BigInt(Number(integer)) === integer && integer <= 2n ** 53n && integer >= -(2n ** 53n);
 }
 
 /** What a text is to a column of numbers: itself when it is none. */
