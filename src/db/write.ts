@@ -7,7 +7,7 @@ import { readChange, type ChangeHeader } from "../log/change.ts";
 import { AUTHORED_LIMITS } from "../log/guard.ts";
 import { headsOf } from "../log/doc-state.ts";
 import { genesisOf } from "../log/genesis.ts";
-import type { Log, Receipt } from "../log/log.ts";
+import type { Log, Receipt, Unchanged } from "../log/log.ts";
 import type { DocWrite, Transaction } from "../log/transaction.ts";
 import { actorOn, ownActors } from "./own-actor.ts";
 import type { Proofs } from "./proofs.ts";
@@ -25,6 +25,8 @@ export interface TxRequest {
   readonly message?: string;
   readonly reads?: readonly { readonly doc: string; readonly heads: readonly string[] }[];
   readonly expectSeq?: number;
+  /** Refuse with SQL_CONFLICT when what the writes were worked out from has changed. */
+  readonly unchanged?: Unchanged;
   readonly writes: readonly TxWrite[];
   /** The branch that is written; `main` when absent. */
   readonly branch?: string;
@@ -209,6 +211,7 @@ function commit(context: WriteContext, request: TxRequest, writes: readonly DocW
     ...(request.message === undefined ? {} : { message: request.message }),
     ...(request.reads === undefined ? {} : { reads: request.reads }),
     ...(request.expectSeq === undefined ? {} : { expectSeq: request.expectSeq }),
+    ...(request.unchanged === undefined ? {} : { unchanged: request.unchanged }),
     ...(request.anyActor === undefined ? {} : { anyActor: request.anyActor }),
     ...(request.branch === undefined ? {} : { branch: request.branch }),
   };

@@ -62,6 +62,7 @@ import {
   type PlannedWrite,
   type Transaction,
 } from "./transaction.ts";
+import { checkUnchanged, RecentTouches, touchedBy, type Unchanged } from "./unchanged.ts";
 
 export interface LogHead {
   readonly seq: number;
@@ -118,11 +119,14 @@ export class Group {
   readonly #changes: (doc: string, branch: number) => readonly Uint8Array[];
   readonly #own = new Map<number, StoredCommit>();
   readonly #on: OnBranches;
+  readonly #recent: RecentTouches;
   readonly #signers: readonly Signer[];
   /** Who signs the next commit; undefined when that must be worked out. */
   #signer: { readonly signer: Signer | undefined } | undefined;
 
-  constructor({ identity, stage, head, world, stored, below, changes, signers = [] }: GroupParts) {
+  constructor(parts: GroupParts) {
+    const { identity, stage, head, world, stored, below, changes, signers = [] } = parts;
+    this.#recent = parts.recent ?? new RecentTouches();
     this.#identity = identity;
     this.stage = stage;
     this.head = head;
@@ -141,6 +145,7 @@ export class Group {
     const step = tx.step && this.#step(tx.branch ?? MAIN, tx.step);
     const branch = step ? undefined : openBranch(tx.branch ?? MAIN, this.stage.branches);
     const stage = this.#on.stage(branch?.id ?? 0);
+    if (tx.unchanged) this.checkUnchanged(tx.unchanged, tx.branch ?? MAIN);
     const planned = planTransaction(tx, stage, this.#lookup(branch?.id ?? 0));
     const events = step
       ? [encodeBranchEvent(step)]
@@ -183,6 +188,21 @@ export class Group {
     stageFacts(stored, this.stage);
     this.#keep(stored, body, { step });
     return { cid, seq, time: commit.time, entries: commit.entries, duplicate: false, bytes: body.length };
+  }
+
+  /** Throws SQL_CONFLICT when a commit on the branch changed what `unchanged` names. */
+  checkUnchanged(unchanged: Unchanged, branch: string): void {
+    const { branches } = this.stage;
+    const { id } = openBranch(branch, branches);
+    checkUnchanged(unchanged, {
+      branch,
+      head: this.head.seq,
+      stage: this.#on.stage(id),
+      touched: (seq) => {
+        const own = this.#own.get(seq);
+        return own ? touchedBy(own) : this.#recent.of(seq, (at) => this.#commit(at));
+      },
+    });
   }
 
   #step(name: string, step: BranchStep): BranchEvent {
@@ -922,6 +942,8 @@ export interface GroupParts {
   readonly below: Below;
   /** The changes of a document up to the head that count on a branch. */
   readonly changes: (doc: string, branch: number) => readonly Uint8Array[];
+  /** What durable commits touched, for whoever asks in this group and the next ones. */
+  readonly recent?: RecentTouches;
   /** Who signs commits: the first of them whose key the line has not retired. */
   readonly signers?: readonly Signer[];
 }

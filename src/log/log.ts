@@ -31,10 +31,12 @@ import { stateOn } from "./row-states.ts";
 import { SERVER, rotationTxId } from "./signature.ts";
 import { changesIn, type StoredCommit } from "./stored-commit.ts";
 import type { Transaction } from "./transaction.ts";
+import { collectionsIn, RecentTouches, type Unchanged } from "./unchanged.ts";
 
 export type { BranchMerge } from "./branch-merge.ts";
 export type { PackBundle } from "./bundle.ts";
 export type { LogHead, MergedBranch, Receipt } from "./group.ts";
+export type { Unchanged } from "./unchanged.ts";
 export type { BranchInfo, DocPoint, ListedDoc, Place } from "./reader.ts";
 export type { StoredStatement } from "./schema-events.ts";
 export type { SchemaStatement } from "./schema-steps.ts";
@@ -57,6 +59,7 @@ export class Log extends LogReader {
   readonly #archive: WritersArchive;
   readonly #onError: (error: unknown) => void;
   readonly #signers: () => readonly Signer[];
+  readonly #recent = new RecentTouches();
   readonly #listeners = new Set<(seq: number) => void>();
   #waiting: (Waiting | Receiving | Merging)[] = [];
   #running: Promise<void> | undefined;
@@ -175,6 +178,17 @@ export class Log extends LogReader {
   dryRun(tx: Transaction): Receipt {
     const group = this.#openGroup();
     return receiptOf(group.add(tx));
+  }
+
+  /** Throws SQL_CONFLICT when a commit on the branch changed what was read. */
+  checkUnchanged(unchanged: Unchanged, branch: string = MAIN): void {
+    this.#openGroup().checkUnchanged(unchanged, branch);
+  }
+
+  /** Who writes under a condition mostly does so again, and would have to read this commit for it. */
+  #noteTouched({ events = [], branch = MAIN }: Transaction, { seq, entries }: Added): void {
+    if (events.length > 0) return;
+    this.#recent.put(seq, { branch, collections: collectionsIn(entries), schema: false });
   }
 
   bytes(): number {
@@ -386,7 +400,10 @@ export class Log extends LogReader {
         const failure = this.catalog.absorb(group.stage, group.head.seq, group.head.cid);
         if (failure !== undefined) this.#onError(failure);
       }
-      for (const { waiting, added } of members) waiting.resolve(receiptOf(added));
+      for (const { waiting, added } of members) {
+        if (waiting.tx.unchanged && !added.duplicate) this.#noteTouched(waiting.tx, added);
+        waiting.resolve(receiptOf(added));
+      }
       for (const { waiting, error } of refused) waiting.reject(error);
       if (group.records.length > 0) this.#afterAppend();
       await nextTurn(this.world);
@@ -534,6 +551,7 @@ export class Log extends LogReader {
       signers: this.#signers(),
       stored: (seq) => this.commit(seq),
       below: this.#below(),
+      recent: this.#recent,
       changes: (doc, id) => this.changesOn(id, doc, 0, this.current.seq),
     });
   }

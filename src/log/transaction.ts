@@ -19,6 +19,7 @@ import {
 import { erasedError } from "./erased.ts";
 import { genesisOf } from "./genesis.ts";
 import { refuseDescendants, refusalOf } from "./refusals.ts";
+import type { Unchanged } from "./unchanged.ts";
 
 /** One atomic write, its changes already read and guarded. */
 export interface Transaction {
@@ -38,6 +39,8 @@ export interface Transaction {
   readonly reads?: readonly { readonly doc: string; readonly heads: readonly string[] }[];
   /** Refused with SEQ_CONFLICT unless the db is still at this seq. */
   readonly expectSeq?: number;
+  /** Refused with SQL_CONFLICT when what this was worked out from has changed. */
+  readonly unchanged?: Unchanged;
   /** Takes changes whose actors belong to others, as an import does. */
   readonly anyActor?: boolean;
 }
