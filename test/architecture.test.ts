@@ -140,6 +140,8 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "log/opened-bundles.ts ENTRY_BYTES": "what an entry of that cache is counted as",
   "ids/document-id.ts MAX_LETTERS": "four times what an id has; longer text is none",
   "archive/archive-import.ts BATCH_BYTES": "commits that share a sync",
+  "db/prepare.ts SLICE_MS": "work between two turns for others",
+  "documents/first-change.ts SURE_BYTES": "a larger change is shown to the guard, which has the limits",
   "db/compare.ts SLICE_MS": "work between two turns for others",
   "db/merge.ts CONFLICTS_MAX": "conflicts in one answer, which says when there are more",
   "log/branch-merge.ts MERGE_BYTES": "what goes into one commit of a merge; more goes into the next",

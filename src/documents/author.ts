@@ -4,20 +4,18 @@ import { SkaldError } from "../errors.ts";
 import { missingHeads, type Handle } from "./handle.ts";
 import { applyJsonPatch, applyMergePatch } from "./json-patch.ts";
 import {
-  depthOf,
   isObject,
   type Json,
   type JsonObject,
-  LEVELS,
   parseJson,
   refuseProblems,
   sameJson,
   stringifyJson,
-  toPointer,
   type ValueProblem,
 } from "./json-value.ts";
 import { bytesOf, documentJson } from "./materialise.ts";
 import { Past } from "./past.ts";
+import { asDocument, hasHugeFloat, isStorable, isStoredAsInt } from "./storable.ts";
 
 /**
  * Writes into `handle` the operations that make its root what `edit` wants, and no others: what is equal is
@@ -28,8 +26,7 @@ export function writeEdit(handle: Handle, edit: Edit): void {
   if (edit.kind === "revert" && missingHeads(handle, edit.heads).length > 0)
     throw new SkaldError("BAD_REQUEST", "The document never was at the heads it is to go back to.");
   const before = documentJson(handle);
-  const after = edit.kind === "revert" ? documentJson(handle, edit.heads) : wanted(before, edit);
-  if (!isObject(after)) return refuseProblems([{ pointer: "", detail: "a document is an object" }]);
+  const after = edit.kind === "revert" ? documentJson(handle, edit.heads) : asDocument(wanted(before, edit));
   const writer = new Writer(handle, edit.kind === "revert" ? new Past(handle, edit.heads) : undefined);
   writer.editMap("_root", before, after, []);
   refuseProblems(writer.problems);
@@ -161,7 +158,7 @@ class Writer {
     else handle.putObjectFromHydrate(object, prop, value);
   }
 
-  /** Automerge's batch insertion takes every whole number for an integer and cuts 1e21 off at 2^63 - 1. */
+  /** See `hasHugeFloat`. */
   #writeStepwise(object: string, prop: string | number, value: Json[] | JsonObject, insert: boolean): void {
     const handle = this.#handle;
     const empty = Array.isArray(value) ? [] : {};
@@ -177,39 +174,13 @@ class Writer {
     else this.#handle.spliceFromHydrate(list, at, 0, values);
   }
 
-  /** Notes what cannot be stored. Checked here and not on the text: what is not written need not be storable. */
   #allowed(value: Json, path: Path): boolean {
-    const before = this.problems.length;
-    if (path.length + depthOf(value) > LEVELS) {
-      this.problems.push({ pointer: toPointer(path), detail: `more than ${LEVELS} levels` });
-    } else {
-      this.#findBigIntegers(value, path);
-    }
-    return this.problems.length === before;
-  }
-
-  #findBigIntegers(value: Json, path: Path): void {
-    if (typeof value === "bigint") {
-      this.problems.push({
-        pointer: toPointer(path),
-        detail: "an integer outside ±9007199254740991; send it as a string",
-      });
-    } else if (Array.isArray(value)) {
-      value.forEach((item, i) => this.#findBigIntegers(item, [...path, i]));
-    } else if (isObject(value)) {
-      for (const key of Object.keys(value)) this.#findBigIntegers(value[key] as Json, [...path, key]);
-    }
+    return isStorable(value, path, this.problems);
   }
 }
 
 function datatype(value: null | boolean | number): "null" | "boolean" | "int" | "f64" {
   if (value === null) return "null";
   if (typeof value === "boolean") return "boolean";
-  return Number.isSafeInteger(value) && !Object.is(value, -0) ? "int" : "f64";
-}
-
-function hasHugeFloat(value: Json): boolean {
-  if (typeof value === "number") return Number.isInteger(value) && !Number.isSafeInteger(value);
-  if (typeof value !== "object" || value === null) return false;
-  return (Array.isArray(value) ? value : Object.values(value)).some(hasHugeFloat);
+  return isStoredAsInt(value) ? "int" : "f64";
 }

@@ -37,25 +37,10 @@ export class ChangeBuilder {
     this.#buildHeader(v, columns);
     const header = this.#header;
     const data = this.#columns;
-    const length = header.length + data.length;
-    out.reserve(length + 20);
-    const start = out.length;
-    out.byte(0x85);
-    out.byte(0x6f);
-    out.byte(0x4a);
-    out.byte(0x83);
-    out.length += 4;
-    out.byte(CHUNK_CHANGE);
-    out.uint(length);
+    const start = openChange(out, header.length + data.length);
     out.copy(header.bytes, 0, header.length);
     out.copy(data.bytes, 0, data.length);
-    const hash = sha256Hex(out.bytes.subarray(start + 8, out.length));
-    const checksum = Number.parseInt(hash.slice(0, 8), 16);
-    out.bytes[start + 4] = checksum >>> 24;
-    out.bytes[start + 5] = checksum >>> 16;
-    out.bytes[start + 6] = checksum >>> 8;
-    out.bytes[start + 7] = checksum;
-    return hash;
+    return sealChange(out, start);
   }
 
   #findOthers(v: ChangeValues): void {
@@ -93,11 +78,7 @@ export class ChangeBuilder {
     const texts = this.#actors.texts;
     out.length = 0;
     out.uint(v.deps.length);
-    for (const dep of v.deps) {
-      out.reserve(32);
-      out.bytes.write(dep, out.length, 32, "hex");
-      out.length += 32;
-    }
+    for (const dep of v.deps) out.hex(dep);
     putText(out, texts[v.actor] as string);
     out.uint(v.seq);
     out.uint(v.startOp);
@@ -186,6 +167,31 @@ export class ChangeBuilder {
     const texts = this.#keys.texts;
     putRuns(this.#columns, ids, count, NULL, (out, id) => putText(out, texts[id] as string));
   }
+}
+
+/** Begins a chunk of a change whose contents, `length` bytes, follow; gives where it starts. */
+export function openChange(out: PackBytes, length: number): number {
+  out.reserve(length + 20);
+  const start = out.length;
+  out.byte(0x85);
+  out.byte(0x6f);
+  out.byte(0x4a);
+  out.byte(0x83);
+  out.length += 4;
+  out.byte(CHUNK_CHANGE);
+  out.uint(length);
+  return start;
+}
+
+/** Puts the checksum into a chunk that ends where `out` does; gives the hash of the change. */
+export function sealChange(out: PackBytes, start: number): string {
+  const hash = sha256Hex(out.bytes.subarray(start + 8, out.length));
+  const checksum = Number.parseInt(hash.slice(0, 8), 16);
+  out.bytes[start + 4] = checksum >>> 24;
+  out.bytes[start + 5] = checksum >>> 16;
+  out.bytes[start + 6] = checksum >>> 8;
+  out.bytes[start + 7] = checksum;
+  return hash;
 }
 
 function putText(out: PackBytes, text: string): void {

@@ -68,6 +68,50 @@ export class PackBytes {
     this.length += count;
   }
 
+  /** A string in UTF-8. */
+  text(text: string): void {
+    const count = text.length;
+    this.reserve(3 * count);
+    // Most are short ASCII, for which the call into the runtime takes longer: written again when it was not.
+    if (count < 48) {
+      const { bytes } = this;
+      let at = this.length;
+      let i = 0;
+      for (; i < count; i++) {
+        const code = text.charCodeAt(i);
+        if (code > 0x7f) break;
+        bytes[at++] = code;
+      }
+      if (i === count) {
+        this.length = at;
+        return;
+      }
+    }
+    this.length += this.bytes.write(text, this.length, "utf8");
+  }
+
+  /** The same behind the number of its bytes. */
+  utf8(text: string): void {
+    const start = this.length;
+    const { length } = text;
+    this.uint(length);
+    const from = this.length;
+    this.text(text);
+    const bytes = this.length - from;
+    if (bytes === length) return;
+    this.length = start;
+    this.uint(bytes);
+    this.text(text);
+  }
+
+  /** Bytes in hex. */
+  hex(text: string): void {
+    const count = text.length / 2;
+    this.reserve(count);
+    this.bytes.write(text, this.length, count, "hex");
+    this.length += count;
+  }
+
   view(): Buffer {
     return this.bytes.subarray(0, this.length);
   }
