@@ -12,13 +12,16 @@ export interface ChildLimits {
   readonly writes: boolean;
 }
 
+/** 64 KiB; the index of a write-ahead log begins with 32. */
+const READERS_BLOCKS = "128";
+
 /** Measured: 31 MiB with SQLite loaded and the watching thread. */
 const OWN_BYTES = 48 * 1024 * 1024;
 
 /**
  * The limits are set by a shell, which then becomes the process: Node cannot set its own. `-d` counts memory that
  * can be written, so V8's reservations do not count, and what goes beyond it fails inside the process alone; a file
- * that it would write ends at 0 bytes.
+ * that it would write ends where the index of a write-ahead log does: the first reader of a file makes that.
  */
 const LIMITED =
   'ulimit -c 0; ulimit -s 4096 2>/dev/null; ulimit -d "$1" 2>/dev/null; [ "$2" = - ] || ulimit -f "$2" || exit 1; shift 2; exec "$@"';
@@ -37,7 +40,16 @@ export function startChild(limits: ChildLimits): ChildProcess {
   const kib = Math.ceil((limits.memoryBytes + OWN_BYTES) / 1024);
   const child = spawn(
     "/bin/sh",
-    ["-c", LIMITED, "sh", String(kib), limits.writes ? "-" : "0", process.execPath, ...FLAGS, PROCESS_FILE],
+    [
+      "-c",
+      LIMITED,
+      "sh",
+      String(kib),
+      limits.writes ? "-" : READERS_BLOCKS,
+      process.execPath,
+      ...FLAGS,
+      PROCESS_FILE,
+    ],
     {
       cwd: "/",
       // No file that SQLite makes for itself has a place.

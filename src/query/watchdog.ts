@@ -26,6 +26,9 @@ export function startWatchdog(): Watchdog {
   const worker = new Worker(`(${watch.toString()})(require("node:worker_threads").workerData)`, {
     eval: true,
     env: {},
+    // Otherwise this process's own output becomes a stream for the thread's sake, and does not block any more.
+    stdout: true,
+    stderr: true,
     workerData: { cells, parent: process.ppid, graceMs: GRACE_MS, lookMs: LOOK_MS, idleLooks: IDLE_LOOKS },
     resourceLimits: {
       maxOldGenerationSizeMb: 8,
