@@ -91,7 +91,7 @@ export const LIMITS = {
     streamRows: limit(1_000_000, "items", "QUERY_LIMIT", "rows of an answer that is streamed"),
     streamBytes: limit(256 * MIB, "bytes", "QUERY_LIMIT", "rows of an answer that is streamed, as text"),
     memoryBytes: limit(256 * MIB, "bytes", "QUERY_LIMIT", "memory of a query process"),
-    atOnce: limit(8, "items", "waits", "statements of one token in query processes at once"),
+    atOnce: limit(32, "items", "waits", "statements of one token in query processes at once"),
     streams: limit(4, "items", "QUERY_BUSY", "answers of one server that are read row by row at once"),
     waiting: limit(4096, "items", "QUERY_BUSY", "statements of one server that wait for a query process"),
     waitingPerToken: limit(

@@ -284,7 +284,10 @@ function callOf(
       if (!controller) {
         const made = new AbortController();
         controller = made;
-        res.once("close", () => made.abort());
+        // An abort makes an exception with its stack: most answers are out before.
+        res.once("close", () => {
+          if (!res.writableFinished) made.abort();
+        });
       }
       return controller.signal;
     },

@@ -42,11 +42,13 @@ const query: Route = {
   handle: queryAnswer,
 };
 
+export const EXEC_PATH = "/db/:db/query/exec";
+
 /** SQL over a db's documents. */
 export const queryRoutes: readonly Route[] = [
   {
     method: "POST",
-    path: "/db/:db/query/exec",
+    path: EXEC_PATH,
     summary: "Run an SQL statement",
     description:
       "SELECT, VALUES, WITH and EXPLAIN need `query.read`, INSERT, UPDATE, DELETE and REPLACE `query.write` (with RETURNING `query.read` as well), CREATE, ALTER, DROP and PRAGMA `query.admin`. Rows also come as `text/csv` and `application/x-ndjson`, streamed.",

@@ -28,7 +28,7 @@ import { importRoutes } from "./import-routes.ts";
 import { feedRoutes } from "./feed-routes.ts";
 import { logRoutes } from "./log-routes.ts";
 import { openApiOf } from "./openapi.ts";
-import { queryRoutes } from "./query-routes.ts";
+import { EXEC_PATH, queryRoutes } from "./query-routes.ts";
 import { mergeRoutes } from "./merge-routes.ts";
 import { opsRoutes } from "./ops-routes.ts";
 import { replicationRoutes } from "./replication-routes.ts";
@@ -143,15 +143,17 @@ interface HotRoute {
   readonly names: readonly string[];
 }
 
-/** One document and the transaction: what programs call a thousand times a second. */
-const HOT: readonly HotRoute[] = [txRoute, ...docRoutes.filter(({ path }) => path === DOC_PATH)].map(
-  (route) => ({
-    route,
-    // Only plain characters: a path with escapes takes the other way and means the same.
-    pattern: new RegExp(`^${API}${route.path.replaceAll(/:\w+/g, "([A-Za-z0-9._~-]+)")}(?:\\?(.*))?$`),
-    names: [...route.path.matchAll(/:(\w+)/g)].map((match) => match[1] as string),
-  }),
-);
+/** One document, the transaction and a statement: what programs call a thousand times a second. */
+const HOT: readonly HotRoute[] = [
+  txRoute,
+  ...docRoutes.filter(({ path }) => path === DOC_PATH),
+  ...queryRoutes.filter(({ path }) => path === EXEC_PATH),
+].map((route) => ({
+  route,
+  // Only plain characters: a path with escapes takes the other way and means the same.
+  pattern: new RegExp(`^${API}${route.path.replaceAll(/:\w+/g, "([A-Za-z0-9._~-]+)")}(?:\\?(.*))?$`),
+  names: [...route.path.matchAll(/:(\w+)/g)].map((match) => match[1] as string),
+}));
 
 function hotMatch(
   req: IncomingMessage,

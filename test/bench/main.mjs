@@ -38,6 +38,8 @@ const SUBJECTS = [
   "sse",
   "archive",
   "sql-queries",
+  "sql-point",
+  "sql-busy",
 ];
 
 const { values } = parseArgs({
