@@ -217,6 +217,18 @@ const OF_A_ROW = /^SQLITE_(?:CONSTRAINT|ERROR|MISMATCH|TOOBIG|RANGE)/;
 
 const OF_THE_FILE = /^SQLITE_(?:CORRUPT|NOTADB|IOERR|CANTOPEN|READONLY|FORMAT|SCHEMA|CONSTRAINT)/;
 
+/**
+ * What writing a file failed with, where no row can be to blame: whatever SQLite says of it, it is not as it was made.
+ */
+export function writingError(error: unknown, file: string): unknown {
+  if (isSkaldError(error)) return error;
+  const found = tablesError(error, file);
+  const code = (found as { code?: unknown } | null)?.code;
+  return typeof code === "string" && code.startsWith("SQLITE_")
+    ? damaged(file, (error as Error).message, error)
+    : found;
+}
+
 /** All that can be wrong with a derived file is mended in one way, unless the disk is full. */
 function tablesError(error: unknown, file: string): unknown {
   const found = storageError(error, file);

@@ -1,5 +1,5 @@
 import { isSkaldError } from "../errors.ts";
-import { makeTables, openTables } from "../store/sqlite-tables.ts";
+import { makeTables, openTables, writingError } from "../store/sqlite-tables.ts";
 import type { Answer, OpenedTables, Request, Step, StepError, StepResults } from "./steps.ts";
 import { TablesWriter } from "./writer.ts";
 
@@ -11,7 +11,7 @@ export class TablesDesk {
     try {
       return { id, result: this.#run(file, step) };
     } catch (error) {
-      return { id, error: errorOf(error) };
+      return { id, error: errorOf(writingError(error, file)) };
     }
   }
 
