@@ -18,9 +18,11 @@ export interface Limit {
 /**
  * An error code; a close code of a WebSocket; `waits`, not read further until there is room; `closed`, the
  * connection ends; `ignored`, taken as if it were not there; `shorter`, the page ends early and says where
- * to go on; `replaced`, a thread is ended between jobs.
+ * to go on; `replaced`, a thread is ended between jobs; `dropped`, what was used longest ago goes, and is made again when it is asked
+ * for.
  */
-export type Beyond = ErrorCode | "1007" | "1009" | "waits" | "closed" | "ignored" | "shorter" | "replaced";
+export type Beyond =
+  ErrorCode | "1007" | "1009" | "waits" | "closed" | "ignored" | "shorter" | "replaced" | "dropped";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -113,6 +115,14 @@ export const LIMITS = {
     statements: limit(1000, "items", "TOO_LARGE", "schema statements in force on a branch"),
     stored: limit(1000, "items", "TOO_LARGE", "stored statements of a db"),
     descriptionBytes: limit(4 * KIB, "bytes", "TOO_LARGE", "description of a stored statement"),
+  },
+  tables: {
+    pointBytes: limit(
+      256 * MIB,
+      "bytes",
+      "dropped",
+      "files of tables of past states and branches that are kept of a db",
+    ),
   },
   socket: {
     sockets: limit(2048, "items", "UNAVAILABLE", "sockets of one server"),

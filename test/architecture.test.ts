@@ -243,6 +243,8 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "sync/log-history.ts MESSAGE_BYTES": "messages kept for others",
   "sync/log-history.ts PAST_BYTES": "commits of one document in memory",
   "sync/log-history.ts SAVED_BYTES": "saved forms kept for others",
+  "tables/bring-point.ts SLICE_MS": "how long others wait for a turn",
+  "tables/bring-point.ts BUSY_MS": "until room on the workers is looked for again",
   "tables/tables.ts PAUSE_MS": "how long writers must pause",
   "tables/tables.ts LAG_MS": "how far the tables may lag",
   "store/seal.ts SEAL_MAX": "derived files that are sealed",

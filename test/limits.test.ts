@@ -9,7 +9,7 @@ import { httpProbes, socketProbes, alive } from "./limits/server-probes.ts";
 import { cliProbes, dbProbes, documentProbes, settingProbes } from "./limits/local-probes.ts";
 import { nameProbes, queryProbes, syncProbes, tokenProbes, txProbes } from "./limits/request-probes.ts";
 import { syncMessageProbes } from "./limits/sync-probes.ts";
-import { schemaProbes, statementCharacters } from "./limits/schema-probes.ts";
+import { schemaProbes, statementCharacters, tablesProbes } from "./limits/schema-probes.ts";
 import { sqlProbes } from "./limits/sql-probes.ts";
 import { repoProbes, ticketProbes } from "./limits/repo-probes.ts";
 import { feedProbes } from "./limits/feed-probes.ts";
@@ -23,6 +23,7 @@ const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
   sql: sqlProbes,
   tx: txProbes,
   schema: schemaProbes,
+  tables: tablesProbes,
   socket: socketProbes,
   feed: feedProbes,
   syncMessage: syncMessageProbes,
@@ -60,7 +61,7 @@ describe("the table", () => {
   });
 
   test("names codes that exist", () => {
-    const words = ["1007", "1009", "waits", "closed", "ignored", "shorter", "replaced"];
+    const words = ["1007", "1009", "waits", "closed", "ignored", "shorter", "replaced", "dropped"];
     for (const [name, { beyond }] of entries) {
       expect({ name, known: beyond in ERROR_CODES || words.includes(beyond) }).toEqual({ name, known: true });
     }

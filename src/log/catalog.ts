@@ -52,6 +52,7 @@ export class Catalog {
   /** What events said that the table does not have yet, by kind and name. */
   readonly #facts = new Map<string, Fact>();
   readonly #erasing: Map<string, Fact>;
+  #setAside = 0;
   /** Steps of the schema, in order, once somebody asked. */
   #steps: SchemaStep[] | undefined;
   /** The last events on stored statements, once somebody asked. */
@@ -257,7 +258,8 @@ export class Catalog {
     }
     for (const doc of stage.newRows.keys()) this.#rowsOf.delete(doc);
     for (const [name, staged] of stage.docs) {
-      const { erased } = staged.state;
+      const { erased, refusedAt } = staged.state;
+      if (refusedAt > this.#setAside) this.#setAside = refusedAt;
       if (erased === 0) this.#owed.add(docOf(name));
       else if (erased !== undefined) this.#owed.delete(docOf(name));
       const touched = this.#dirty.get(name);
@@ -344,6 +346,11 @@ export class Catalog {
     const facts = new Map(this.#table.facts(kind).map((fact) => [fact.name, fact]));
     for (const fact of this.#facts.values()) if (fact.kind === kind) facts.set(fact.name, fact);
     return [...facts.values()].sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)));
+  }
+
+  /** The last commit that set changes aside, of those that came since this was opened, with at most a batch before them; 0 for none. */
+  setAside(): number {
+    return this.#setAside;
   }
 
   /** What commits did to the schema, in the order of the commits. Only ever grows, by what commits add. */

@@ -786,6 +786,11 @@ export class LogReader {
       .filter((rule) => rule?.maxAge !== undefined) as RetentionRule[];
   }
 
+  /** The last commit known to have set changes aside: points before it may read otherwise than they did. */
+  get lastSetAside(): number {
+    return this.catalog.setAside();
+  }
+
   /**
    * The schema statements in force on a branch after commit `seq`, in order: its parent's up to the fork and its own; a
    * merge adds those of the other branch that it lacks. Whether each can be applied is not looked at. Throws

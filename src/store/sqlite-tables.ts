@@ -80,6 +80,23 @@ export function makeTables(file: string, owner: TablesOwner, life: string): Tabl
   }
 }
 
+/**
+ * Makes a file of what another holds at this moment. Not by its bytes: a file that this process has open must not be
+ * read past SQLite. Throws DB_MISSING, DERIVED_DAMAGED, STORAGE_FULL.
+ */
+export function copyTables(file: string, to: string): void {
+  let sqlite: Sqlite | undefined;
+  try {
+    sqlite = openSqlite(file, { kind: "tables", readonly: true });
+    sqlite.prepare("VACUUM INTO ?").run(to);
+  } catch (error) {
+    if (isSkaldError(error) && error.code === "DB_MISSING") throw error;
+    throw tablesError(error, file);
+  } finally {
+    sqlite?.close();
+  }
+}
+
 /** Removes the tables of a db and all that is made of them; the next use makes them anew. */
 export function dropTables(folder: string): void {
   const file = path.join(folder, TABLES_FILE);

@@ -1,5 +1,5 @@
 import { isSkaldError } from "../errors.ts";
-import { makeTables, openTables, writingError } from "../store/sqlite-tables.ts";
+import { copyTables, makeTables, openTables, writingError } from "../store/sqlite-tables.ts";
 import type { Answer, OpenedTables, Request, Step, StepError, StepResults } from "./steps.ts";
 import { TablesWriter } from "./writer.ts";
 
@@ -24,6 +24,10 @@ export class TablesDesk {
       return undefined;
     }
     if (step.kind === "close") return this.#close(file);
+    if (step.kind === "copy") {
+      copyTables(file, step.to);
+      return undefined;
+    }
     const open = this.#open.get(file);
     if (!open) throw new Error(`${file} is not open`);
     const { writer } = open;

@@ -80,6 +80,8 @@ export type Step =
   | { readonly kind: "end"; readonly head: TablesHead }
   | { readonly kind: "abort" }
   | { readonly kind: "tidy" }
+  /** Makes a file of its own of what the file holds now; the file itself may be open elsewhere. */
+  | { readonly kind: "copy"; readonly to: string }
   | { readonly kind: "close" };
 
 export interface StepResults {
@@ -91,6 +93,7 @@ export interface StepResults {
   readonly abort: undefined;
   /** False when somebody who reads keeps some of what was removed from going. */
   readonly tidy: boolean;
+  readonly copy: undefined;
   readonly close: undefined;
 }
 

@@ -2,10 +2,13 @@ import path from "node:path";
 import { isSkaldError, SkaldError } from "../errors.ts";
 import type { Db } from "../db/db.ts";
 import type { Engine } from "../db/engine.ts";
+import { resolvePoint } from "../db/point.ts";
 import { toHex } from "../ids/hash.ts";
+import { MAIN } from "../log/branches.ts";
 import { dropTables, TABLES_FILE, type TablesHead } from "../store/sqlite-tables.ts";
 import { bringTo } from "./bring.ts";
 import type { Applied } from "./steps.ts";
+import { Points, type LentPlace } from "./points.ts";
 import { TablesThread, type StepRunner } from "./thread.ts";
 
 export type { Applied, RowChange } from "./steps.ts";
@@ -24,11 +27,17 @@ export class TablesOf {
   readonly engine: Engine;
   readonly #runner: StepRunner;
   readonly #onError: (error: unknown) => void;
+  readonly #pointBytes: number | undefined;
   readonly #tables = new WeakMap<Db, Tables>();
+  readonly #points = new WeakMap<Db, Points>();
+  /** Another thread: the file that follows `main` waits for no other. */
+  readonly #pointsRunner: StepRunner;
 
-  constructor({ engine, onError, runner = new TablesThread() }: TablesOptions) {
+  constructor({ engine, onError, runner, pointBytes }: TablesOptions) {
     this.engine = engine;
-    this.#runner = runner;
+    this.#runner = runner ?? new TablesThread();
+    this.#pointsRunner = runner ?? new TablesThread();
+    this.#pointBytes = pointBytes;
     this.#onError = onError;
   }
 
@@ -44,13 +53,42 @@ export class TablesOf {
       const folder = this.engine.folderOf(db.id);
       tables = new Tables({ db, folder, runner: this.#runner, onError: this.#onError });
       this.#tables.set(db, tables);
+      const points = new Points({
+        db,
+        folder,
+        runner: this.#pointsRunner,
+        current: () => this.of(db).current(),
+        ...(this.#pointBytes === undefined ? {} : { budget: this.#pointBytes }),
+      });
+      this.#points.set(db, points);
     }
     return tables;
   }
 
-  /** Ends the thread. The dbs close before. */
-  close(): Promise<void> {
-    return this.#runner.close();
+  /** The files of other states of a db that is open. */
+  points(db: Db): Points {
+    this.of(db);
+    return this.#points.get(db) as Points;
+  }
+
+  /**
+   * The file of a point as requests name it: a branch, and on it a seq, a commit's address or a time; its head when left
+   * out. Whoever asked releases it. Throws what `resolvePoint` and `Points.at` throw.
+   */
+  async at(
+    db: Db,
+    { branch, at }: { readonly branch?: string; readonly at?: string },
+    options: { readonly exact?: boolean } = {},
+  ): Promise<LentPlace> {
+    await db.locate(at);
+    const seq = resolvePoint(db.log, at, branch);
+    return this.points(db).at({ branch: branch ?? MAIN, seq }, options);
+  }
+
+  /** Ends the threads. The dbs close before. */
+  async close(): Promise<void> {
+    await this.#runner.close();
+    if (this.#pointsRunner !== this.#runner) await this.#pointsRunner.close();
   }
 }
 
@@ -58,8 +96,10 @@ export interface TablesOptions {
   readonly engine: Engine;
   /** Told of failures that concern no caller. */
   readonly onError: (error: unknown) => void;
-  /** What writes the files; by default a thread. */
+  /** What writes the files; by default two threads. */
   readonly runner?: StepRunner;
+  /** Bytes of files of other states that are kept of one db though nobody reads them. Default: see LIMITS. */
+  readonly pointBytes?: number;
 }
 
 interface TablesParts {

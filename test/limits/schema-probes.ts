@@ -3,6 +3,8 @@ import path from "node:path";
 import { Engine } from "../../src/db/engine.ts";
 import type { Db } from "../../src/db/db.ts";
 import { writeEvents, type SchemaEvent } from "../../src/db/write-events.ts";
+import { LIMITS } from "../../src/limits.ts";
+import { PointCache } from "../../src/tables/point-cache.ts";
 import { memoryDir } from "../support/temp-dir.ts";
 import { outcomeOf, type Probe, type ProbeSpec } from "./probe.ts";
 
@@ -42,4 +44,18 @@ export const schemaProbes: Readonly<Record<string, ProbeSpec>> = {
   statements: probe((n) => Array.from({ length: n }, (_, i) => make(`create table t${i} (id primary key)`))),
   stored: probe((n) => Array.from({ length: n }, (_, i) => save(`q${i}`))),
   descriptionBytes: probe((n) => [save("q", "select 1", "x".repeat(n))]),
+};
+
+export const tablesProbes: Readonly<Record<string, ProbeSpec>> = {
+  pointBytes: {
+    cheap: true,
+    run: (n) => {
+      const dropped: string[] = [];
+      const cache = new PointCache(LIMITS.tables.pointBytes.value, ({ file }) => dropped.push(file));
+      cache.put("old", { file: "old", bytes: 1 });
+      cache.put("new", { file: "new", bytes: n - 1 });
+      cache.trim();
+      return dropped.join() === "old" ? "dropped" : dropped.length === 0 ? "ok" : dropped.join();
+    },
+  },
 };
