@@ -137,7 +137,12 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   events.gauges("skald_feeds_open", "Change feeds open now.", "kind", FEED_KINDS, (kind) => feeds.open[kind]);
   events.gauge("skald_feed_events_total", "Events sent by change feeds.", () => feeds.sent);
   const outcomes = ["outcome", QUERY_OUTCOMES] as const;
-  events.gauges("skald_sql_statements_total", "Statements of SQL.", ...outcomes, (one) => queryTally.statements[one]);
+  events.gauges(
+    "skald_sql_statements_total",
+    "Statements of SQL.",
+    ...outcomes,
+    (one) => queryTally.statements[one],
+  );
   events.gauges(
     "skald_sql_seconds_total",
     "From a statement of SQL to its answer, the first page of a long one.",
@@ -146,9 +151,21 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   );
   const processes = (read: (stats: ReturnType<typeof sql.processes.stats>) => number) => () =>
     read(sql.processes.stats());
-  events.gauge("skald_sql_processes", "Processes for SQL alive.", processes((stats) => stats.processes));
-  events.gauge("skald_sql_running", "Statements of SQL that run.", processes((stats) => stats.running));
-  events.gauge("skald_sql_waiting", "Statements of SQL that wait.", processes((stats) => stats.waiting));
+  events.gauge(
+    "skald_sql_processes",
+    "Processes for SQL alive.",
+    processes((stats) => stats.processes),
+  );
+  events.gauge(
+    "skald_sql_running",
+    "Statements of SQL that run.",
+    processes((stats) => stats.running),
+  );
+  events.gauge(
+    "skald_sql_waiting",
+    "Statements of SQL that wait.",
+    processes((stats) => stats.waiting),
+  );
   events.gauge(
     "skald_sql_kills_total",
     "Processes for SQL that were ended before their time.",

@@ -143,14 +143,17 @@ function objectText(members: readonly (string | undefined)[]): string {
 
 function argsJson(args: SqlArgs): string {
   if (Array.isArray(args)) return `[${(args as readonly SqlArg[]).map(argJson).join()}]`;
-  return objectText(Object.entries(args as object).map(([name, value]) => member(name, argJson(value as SqlArg))));
+  return objectText(
+    Object.entries(args as object).map(([name, value]) => member(name, argJson(value as SqlArg))),
+  );
 }
 
 /** Throws BAD_REQUEST for what has no JSON, such as undefined, NaN and functions. */
 function argJson(value: SqlArg): string {
   if (typeof value === "bigint") return value.toString();
   if (value instanceof Uint8Array) return `{"/":{"bytes":"${toBase64(value).replace(/=+$/, "")}"}}`;
-  const text: unknown = typeof value === "number" && !Number.isFinite(value) ? undefined : JSON.stringify(value);
+  const text: unknown =
+    typeof value === "number" && !Number.isFinite(value) ? undefined : JSON.stringify(value);
   if (typeof text === "string") return text;
   throw new SkaldError("BAD_REQUEST", `An argument is ${String(value)}, which SQL has no value for.`, {
     hint: "null stands for NULL.",

@@ -85,9 +85,7 @@ export async function rowsAnswer(
   const { streamMs, streamRows, streamBytes } = LIMITS.sql;
   const bounds = { ms: streamMs.value, rows: streamRows.value, bytes: streamBytes.value };
   const statement = { ...asked, ...callerOf(call), format: form, bounds };
-  const stream = await counted(call, "read", () =>
-    call.services.queries.stream(db, statement, call.signal),
-  );
+  const stream = await counted(call, "read", () => call.services.queries.stream(db, statement, call.signal));
   const { seq, columns, pages } = stream;
   return {
     status: 200,

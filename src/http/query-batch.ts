@@ -29,7 +29,13 @@ export async function batchAnswer(call: Call): Promise<Answer> {
       ...given({ branch, message, clientTxId }),
       dryRun: isDryRun(call, rest.dry_run),
     };
-    const written = await counted(call, "batch", () => (queries as unknown as { batch(...given: unknown[]): Promise<{ seq: number }> }).batch(db, batch, call.signal));
+    const written = await counted(call, "batch", () =>
+      (queries as unknown as { batch(...given: unknown[]): Promise<{ seq: number }> }).batch(
+        db,
+        batch,
+        call.signal,
+      ),
+    );
     return json(200, { ...written, cursor: cursorAt(db, written.seq) }, pointHeaders(db, written.seq));
   });
 }

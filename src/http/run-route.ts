@@ -37,7 +37,10 @@ const FORMS: ReadonlySet<string> = new Set<Form>(["json", "ndjson", "csv"]);
 async function run(call: Call): Promise<Answer> {
   const form = call.params["form"] ?? "";
   if (!FORMS.has(form))
-    throw new SkaldError("NOT_FOUND", `A stored statement answers as .json, .ndjson and .csv, not as .${form.slice(0, 20)}.`);
+    throw new SkaldError(
+      "NOT_FOUND",
+      `A stored statement answers as .json, .ndjson and .csv, not as .${form.slice(0, 20)}.`,
+    );
   return call.db(async (db) => {
     const { sql } = find(call, db);
     const { at, branch, ...named } = call.query as Record<string, string>;
@@ -53,7 +56,8 @@ async function run(call: Call): Promise<Answer> {
 }
 
 /** Functions of the moment and of chance, as they are written; a word of them in a text does no harm. */
-const CHANGING = /\b(?:random|randomblob|now|current_(?:date|time|timestamp))\b|\b(?:date|time|datetime|julianday|unixepoch)\s*\(\s*\)/i;
+const CHANGING =
+  /\b(?:random|randomblob|now|current_(?:date|time|timestamp))\b|\b(?:date|time|datetime|julianday|unixepoch)\s*\(\s*\)/i;
 
 /** Of all that the answer is made of: the same statement with the same arguments on the same state. */
 function etagOf(seq: number, of: unknown): string {

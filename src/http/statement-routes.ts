@@ -77,7 +77,10 @@ export const statementRoutes: readonly Route[] = [
         const { name } = find(call, db);
         return json(
           200,
-          receiptJson(db, await writeEvents(db, { ...stepOf(call), events: [{ type: "query.remove", name }] })),
+          receiptJson(
+            db,
+            await writeEvents(db, { ...stepOf(call), events: [{ type: "query.remove", name }] }),
+          ),
         );
       }),
   },
@@ -132,9 +135,13 @@ function checkSaved(sql: string): string[] {
     });
   const taken = names.find(([name]) => RESERVED.has(name))?.[0];
   if (taken !== undefined)
-    throw new SkaldError("BAD_REQUEST", `:${taken} cannot be given in a URL: ?${taken}= has a meaning there.`, {
-      hint: "Give the parameter another name.",
-    });
+    throw new SkaldError(
+      "BAD_REQUEST",
+      `:${taken} cannot be given in a URL: ?${taken}= has a meaning there.`,
+      {
+        hint: "Give the parameter another name.",
+      },
+    );
   return names.map(([name]) => name);
 }
 

@@ -18,11 +18,9 @@ export const SqlArgs = z.union([z.array(Value), z.record(z.string(), Value)]).me
 const point = z.string().max(LIMITS.query.pointCharacters.value);
 const onPoint = {
   branch: point.optional().meta({ description: "A branch; `main` when left out." }),
-  at: point
-    .optional()
-    .meta({
-      description: "Of a read: a seq, a commit's address, or an RFC 3339 time; the head when left out.",
-    }),
+  at: point.optional().meta({
+    description: "Of a read: a seq, a commit's address, or an RFC 3339 time; the head when left out.",
+  }),
 };
 const ofWrite = {
   message: z.string().max(LIMITS.tx.messageCharacters.value).optional(),

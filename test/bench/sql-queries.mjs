@@ -13,7 +13,10 @@ import { Wire, httpRequest } from "./wire.mjs";
  */
 export async function run(context) {
   const documents = documentsOf(context);
-  const server = await startSkald({ dir: path.join(context.dir, "sql-queries"), flags: ["--scrub-days", "0"] });
+  const server = await startSkald({
+    dir: path.join(context.dir, "sql-queries"),
+    flags: ["--scrub-days", "0"],
+  });
   const oracle = oracleOf(documents);
   try {
     await fill(server, documents);
@@ -49,7 +52,10 @@ export async function run(context) {
       found.push({ name: query.name, ours: median(ours), theirs: median(theirs) });
     }
     wire.close();
-    return [equality("twenty SQL statements through HTTP: the rows of plain tables", equal), ...rowsOf(found, rounds)];
+    return [
+      equality("twenty SQL statements through HTTP: the rows of plain tables", equal),
+      ...rowsOf(found, rounds),
+    ];
   } finally {
     oracle.close();
     await server.stop();

@@ -65,10 +65,18 @@ test.each([
     let rows = 0;
     for (const query of QUERIES) {
       const { sql, args, name } = query;
-      const reply = await ask("POST", `${DB}/query/exec`, { body: { sql, ...(args ? { args } : {}), ...(at ? { at } : {}) } });
+      const reply = await ask("POST", `${DB}/query/exec`, {
+        body: { sql, ...(args ? { args } : {}), ...(at ? { at } : {}) },
+      });
       const wanted = answerOf(oracle, query);
       rows += wanted.rows.length;
-      expect({ seed, name, status: reply.status, columns: reply.json["columns"], rows: reply.json["rows"] }).toEqual({
+      expect({
+        seed,
+        name,
+        status: reply.status,
+        columns: reply.json["columns"],
+        rows: reply.json["rows"],
+      }).toEqual({
         seed,
         name,
         status: 200,

@@ -31,7 +31,18 @@ test.each(["9223372036854775808", "-9223372036854775809", "1e400", "123456789012
 );
 
 test("in a URL, JSON numbers, null, true, false and texts in quotes are that, and anything else is text", () => {
-  const given = { a: "12", b: "012", c: '"12"', d: "null", e: "", f: '"', g: "1.5", h: "[1]", i: "true", j: "Null" };
+  const given = {
+    a: "12",
+    b: "012",
+    c: '"12"',
+    d: "null",
+    e: "",
+    f: '"',
+    g: "1.5",
+    h: "[1]",
+    i: "true",
+    j: "Null",
+  };
   expect(argsOfUrl(given)).toEqual(
     Object.assign(Object.create(null), {
       a: 12,

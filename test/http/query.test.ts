@@ -44,13 +44,23 @@ describe("documents without any table", () => {
       commit: reply.headers["skald-commit"],
     });
     expect(reply.headers["skald-seq"]).toBe("4");
-    expect(Object.keys(reply.json)).toEqual(["columns", "types", "rows", "row_count", "seq", "commit", "cursor"]);
+    expect(Object.keys(reply.json)).toEqual([
+      "columns",
+      "types",
+      "rows",
+      "row_count",
+      "seq",
+      "commit",
+      "cursor",
+    ]);
     const page = await ask("GET", `${DB}/changes?since=${reply.json["cursor"] as string}`);
     expect(page.json["events"]).toEqual([]);
   });
 
   test("have a history that SQL can read", async () => {
-    expect(await rows("SELECT key, seq, deleted FROM changes WHERE collection = 'items' ORDER BY seq")).toEqual([
+    expect(
+      await rows("SELECT key, seq, deleted FROM changes WHERE collection = 'items' ORDER BY seq"),
+    ).toEqual([
       ["a", 1, 0],
       ["b", 2, 0],
       ["c", 3, 0],
@@ -59,7 +69,8 @@ describe("documents without any table", () => {
   });
 
   test("arguments and answers keep every digit and every byte", async () => {
-    const sql = "SELECT ? + 0 AS big, typeof(?) AS bytes, ? AS text, ? || '' AS list, ? AS truth, ? AS gone, 7 / ? AS whole";
+    const sql =
+      "SELECT ? + 0 AS big, typeof(?) AS bytes, ? AS text, ? || '' AS list, ? AS truth, ? AS gone, 7 / ? AS whole";
     const text =
       '{"sql":' +
       JSON.stringify(sql) +
@@ -68,7 +79,9 @@ describe("documents without any table", () => {
       headers: { "content-type": "application/json" },
       body: Buffer.from(text),
     });
-    expect(reply.text).toContain('"rows":[[9223372036854775807,"blob","ü\\u0000","[1.0, 9007199254740993]",1,null,3]]');
+    expect(reply.text).toContain(
+      '"rows":[[9223372036854775807,"blob","ü\\u0000","[1.0, 9007199254740993]",1,null,3]]',
+    );
     const named = await rows("SELECT :a, @b, $c", { args: { a: 1, b: "x", c: null } });
     expect(named).toEqual([[1, "x", null]]);
     expect((await exec("SELECT x'0102' AS b")).json["rows"]).toEqual([[{ "/": { bytes: "AQI" } }]]);
@@ -85,7 +98,8 @@ describe("documents without any table", () => {
 });
 
 describe("rows as text", () => {
-  const sql = "SELECT key, value ->> 'name' AS \"the name\", value ->> 'price' AS price, '' AS empty, x'0102' AS b FROM documents WHERE collection = 'items' ORDER BY key";
+  const sql =
+    "SELECT key, value ->> 'name' AS \"the name\", value ->> 'price' AS price, '' AS empty, x'0102' AS b FROM documents WHERE collection = 'items' ORDER BY key";
 
   test("CSV has the names first, nothing for NULL, quotes where they are needed", async () => {
     const reply = await exec(sql, {}, { headers: { accept: "text/csv" } });
@@ -98,9 +112,15 @@ describe("rows as text", () => {
 
   test("lines of JSON have a head, an object for each row, and an end", async () => {
     const reply = await exec(`${sql} LIMIT 2`, {}, { headers: { accept: "application/x-ndjson" } });
-    const lines = reply.text.trimEnd().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
+    const lines = reply.text
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
     expect(lines).toEqual([
-      expect.objectContaining({ columns: ["key", "the name", "price", "empty", "b"], seq: expect.any(Number) as number }),
+      expect.objectContaining({
+        columns: ["key", "the name", "price", "empty", "b"],
+        seq: expect.any(Number) as number,
+      }),
       { key: "a", "the name": "Apple", price: 1.5, empty: "", b: { "/": { bytes: "AQI" } } },
       { key: "b", "the name": "Bread", price: 3, empty: "", b: { "/": { bytes: "AQI" } } },
       expect.objectContaining({ row_count: 2 }),
@@ -109,13 +129,19 @@ describe("rows as text", () => {
   });
 
   test("many more rows come than JSON has, and what breaks off says so on its last line", async () => {
-    const many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT i FROM n";
+    const many =
+      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT i FROM n";
     const csv = await exec(many, {}, { headers: { accept: "text/csv" } });
     expect(csv.text.split("\r\n")).toHaveLength(20_002);
     problem(await exec(many), 422, "QUERY_LIMIT");
-    const broken = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT abs(CASE WHEN i < 19000 THEN i ELSE -9223372036854775808 END) AS a FROM n";
-    const lines = (await exec(broken, {}, { headers: { accept: "application/x-ndjson" } })).text.trimEnd().split("\n");
-    expect(JSON.parse(lines.at(-1) as string)).toMatchObject({ error: { code: "SQL_ERROR", hint: expect.any(String) as string } });
+    const broken =
+      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT abs(CASE WHEN i < 19000 THEN i ELSE -9223372036854775808 END) AS a FROM n";
+    const lines = (await exec(broken, {}, { headers: { accept: "application/x-ndjson" } })).text
+      .trimEnd()
+      .split("\n");
+    expect(JSON.parse(lines.at(-1) as string)).toMatchObject({
+      error: { code: "SQL_ERROR", hint: expect.any(String) as string },
+    });
     // A CSV has no place for it: it ends without its last chunk.
     await expect(exec(broken, {}, { headers: { accept: "text/csv" } })).rejects.toThrow(/aborted|hang up/);
   });
@@ -123,13 +149,19 @@ describe("rows as text", () => {
   test("a form that there is none of is refused, and a statement that fails is a problem in any form", async () => {
     problem(await exec(sql, {}, { headers: { accept: "text/html" } }), 406, "NOT_ACCEPTABLE");
     problem(await exec("SELECT nothing", {}, { headers: { accept: "text/csv" } }), 400, "SQL_ERROR");
-    problem(await exec("SELECT nothing", {}, { headers: { accept: "application/x-ndjson" } }), 400, "SQL_ERROR");
+    problem(
+      await exec("SELECT nothing", {}, { headers: { accept: "application/x-ndjson" } }),
+      400,
+      "SQL_ERROR",
+    );
   });
 });
 
 describe("tables and writes", () => {
   test("a table makes a collection's fields columns, and what is written to it is a commit", async () => {
-    const made = await exec("CREATE TABLE items (id TEXT PRIMARY KEY, name TEXT NOT NULL, price REAL, fresh BOOLEAN)");
+    const made = await exec(
+      "CREATE TABLE items (id TEXT PRIMARY KEY, name TEXT NOT NULL, price REAL, fresh BOOLEAN)",
+    );
     expect({ status: made.status, text: made.text }).toMatchObject({ status: 200 });
     expect(made.json["seq"]).toBe(await head());
     expect(await rows("SELECT * FROM items ORDER BY id")).toEqual([
@@ -138,17 +170,24 @@ describe("tables and writes", () => {
       ["c", 'Comma, "quote"', null, null],
     ]);
     const { token } = await ask.token(["shop:query.write"], { subject: "ann" });
-    const written = await exec("INSERT INTO items (id, name, price) VALUES (?, ?, ?)", { args: ["d", "Dill", 0.5], message: "herbs" }, { token });
+    const written = await exec(
+      "INSERT INTO items (id, name, price) VALUES (?, ?, ?)",
+      { args: ["d", "Dill", 0.5], message: "herbs" },
+      { token },
+    );
     expect(written.json).toMatchObject({ rows_affected: 1, seq: await head() });
     expect((await ask("GET", `${DB}/docs/items/d`)).json).toEqual({ name: "Dill", price: 0.5 });
     const commit = await ask("GET", `${DB}/commits/${written.json["commit"] as string}`);
     expect(commit.json).toMatchObject({ author: "ann", message: "herbs" });
-    const updated = await exec("UPDATE items SET price = price * 2 WHERE id IN ('a', 'd') RETURNING id, price");
+    const updated = await exec(
+      "UPDATE items SET price = price * 2 WHERE id IN ('a', 'd') RETURNING id, price",
+    );
     expect(updated.json).toMatchObject({ rows_affected: 2, columns: ["id", "price"] });
     expect(new Set((updated.json["rows"] as unknown[]).map(String))).toEqual(new Set(["a,3", "d,1"]));
     // What has no column is kept.
     expect((await ask("GET", `${DB}/docs/items/a`)).json).toMatchObject({ price: 3, tags: ["fruit", "red"] });
-    const upsert = "INSERT INTO items (id, name, price) VALUES ('d', 'Dill', 9) ON CONFLICT (id) DO UPDATE SET price = excluded.price";
+    const upsert =
+      "INSERT INTO items (id, name, price) VALUES ('d', 'Dill', 9) ON CONFLICT (id) DO UPDATE SET price = excluded.price";
     expect((await exec(upsert)).json).toMatchObject({ rows_affected: 1 });
     expect((await exec("DELETE FROM items WHERE id = 'd'")).json).toMatchObject({ rows_affected: 1 });
     expect((await ask("GET", `${DB}/docs/items/d`)).status).toBe(404);
@@ -185,7 +224,14 @@ describe("tables and writes", () => {
     const done = await ask("POST", `${DB}/query/batch`, {
       body: {
         statements: [
-          { sql: "INSERT INTO items (id, name, price) VALUES (?, ?, ?)", values: [["x1", "One", 1], ["x2", "Two", 2], ["x3", "Three", 3]] },
+          {
+            sql: "INSERT INTO items (id, name, price) VALUES (?, ?, ?)",
+            values: [
+              ["x1", "One", 1],
+              ["x2", "Two", 2],
+              ["x3", "Three", 3],
+            ],
+          },
           { sql: "UPDATE items SET price = price + :more WHERE id LIKE 'x%'", args: { more: 10 } },
         ],
         message: "load",
@@ -207,7 +253,9 @@ describe("tables and writes", () => {
   });
 
   test("the past is read with at, another branch with branch", async () => {
-    expect(await rows("SELECT count(*) FROM documents WHERE collection = 'items'", { at: "2" })).toEqual([[2]]);
+    expect(await rows("SELECT count(*) FROM documents WHERE collection = 'items'", { at: "2" })).toEqual([
+      [2],
+    ]);
     const made = await ask("POST", `${DB}/branches`, { body: { name: "draft" } });
     expect(made.status).toBe(201);
     await exec("UPDATE items SET name = 'Apfel' WHERE id = 'a'", { branch: "draft" });
@@ -221,8 +269,15 @@ describe("tables and writes", () => {
   test("the schema names what an editor completes", async () => {
     const reply = await ask("GET", `${DB}/query/schema`);
     const tables = reply.json["tables"] as { name: string; columns: { name: string }[] }[];
-    expect(tables.map(({ name }) => name)).toEqual(expect.arrayContaining(["documents", "commits", "changes", "items"]));
-    expect(tables.find(({ name }) => name === "items")?.columns.map(({ name }) => name)).toEqual(["id", "name", "price", "fresh"]);
+    expect(tables.map(({ name }) => name)).toEqual(
+      expect.arrayContaining(["documents", "commits", "changes", "items"]),
+    );
+    expect(tables.find(({ name }) => name === "items")?.columns.map(({ name }) => name)).toEqual([
+      "id",
+      "name",
+      "price",
+      "fresh",
+    ]);
     expect(JSON.stringify(tables)).not.toMatch(/skald_|sqlite_/);
     const etag = reply.headers.etag as string;
     await put("items/e", { name: "Egg" });
@@ -235,7 +290,11 @@ describe("tables and writes", () => {
 describe("what a statement does decides what it needs", () => {
   const STATEMENTS = {
     read: ["SELECT 1", "VALUES (1)", "WITH a AS (SELECT 1) SELECT * FROM a", "EXPLAIN QUERY PLAN SELECT 1"],
-    write: ["INSERT INTO items (id, name) VALUES ('w', 'W') ON CONFLICT DO NOTHING", "UPDATE items SET price = 1 WHERE id = 'none'", "DELETE FROM items WHERE id = 'none'"],
+    write: [
+      "INSERT INTO items (id, name) VALUES ('w', 'W') ON CONFLICT DO NOTHING",
+      "UPDATE items SET price = 1 WHERE id = 'none'",
+      "DELETE FROM items WHERE id = 'none'",
+    ],
     admin: ["CREATE INDEX items_name ON items (name)", "DROP INDEX items_name", "PRAGMA table_info(items)"],
   } as const;
   const CLASSES = Object.keys(STATEMENTS) as (keyof typeof STATEMENTS)[];
@@ -275,7 +334,9 @@ describe("what a statement does decides what it needs", () => {
     const before = await head();
     const reply = await ask("POST", `${DB}/query/batch`, {
       token,
-      body: { statements: [{ sql: "DELETE FROM items" }, { sql: "UPDATE items SET price = 1 RETURNING name" }] },
+      body: {
+        statements: [{ sql: "DELETE FROM items" }, { sql: "UPDATE items SET price = 1 RETURNING name" }],
+      },
     });
     problem(reply, 403, "FORBIDDEN");
     expect(await head()).toBe(before);
@@ -286,7 +347,7 @@ describe("statements that are refused say what to do", () => {
   test.each<[string, number, string, RegExp]>([
     ["", 400, "SQL_ERROR", /no statement/],
     ["SELEC 1", 400, "SQL_ERROR", /near "SELEC"/],
-    ["SELECT * FROM nothing", 400, "SQL_ERROR", /no such table: nothing/],
+    ["SELECT * FROM nowhere", 400, "SQL_ERROR", /no such table: nowhere/],
     ["SELECT nme FROM items", 400, "SQL_ERROR", /no such column: nme/],
     ["SELECT 1; SELECT 2", 403, "SQL_NOT_ALLOWED", /more than one statement/],
     ["ATTACH 'x' AS y", 403, "SQL_NOT_ALLOWED", /ATTACH/],
@@ -307,7 +368,9 @@ describe("statements that are refused say what to do", () => {
   });
 
   test("a statement that never ends is ended, and others are answered meanwhile", async () => {
-    const endless = exec("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n");
+    const endless = exec(
+      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+    );
     expect(await rows("SELECT 1")).toEqual([[1]]);
     expect(problem(await endless, 422, "QUERY_LIMIT")["limit"]).toBe("time");
   }, 60_000);
@@ -319,7 +382,9 @@ describe("stored statements", () => {
     ask("PUT", `${NAMES}/${name}`, { body: { sql, ...more } });
 
   beforeAll(async () => {
-    const made = await save("cheap", "SELECT id, price FROM items WHERE price < :most ORDER BY id", { description: "Below a price" });
+    const made = await save("cheap", "SELECT id, price FROM items WHERE price < :most ORDER BY id", {
+      description: "Below a price",
+    });
     expect({ status: made.status, text: made.text }).toMatchObject({ status: 201 });
     await save("echo", "SELECT :x AS x, typeof(:x) AS type");
   });
@@ -348,10 +413,15 @@ describe("stored statements", () => {
 
   test("run by their names, with arguments from the URL, in every form and at every point", async () => {
     const reply = await ask("GET", `${DB}/query/cheap.json?most=5`);
-    expect({ status: reply.status, columns: reply.json["columns"] }).toEqual({ status: 200, columns: ["id", "price"] });
+    expect({ status: reply.status, columns: reply.json["columns"] }).toEqual({
+      status: 200,
+      columns: ["id", "price"],
+    });
     const csv = await ask("GET", `${DB}/query/cheap.csv?most=5`);
     expect(csv.text).toMatch(/^id,price\r\n/);
-    expect((await ask("GET", `${DB}/query/cheap.ndjson?most=5`)).text).toMatch(/^\{"columns":\["id","price"\]/);
+    expect((await ask("GET", `${DB}/query/cheap.ndjson?most=5`)).text).toMatch(
+      /^\{"columns":\["id","price"\]/,
+    );
     const past = await ask("GET", `${DB}/query/echo.json?x=1&at=5`);
     expect(past.json).toMatchObject({ seq: 5 });
     problem(await ask("GET", `${DB}/query/cheap.xml?most=5`), 404, "NOT_FOUND");
@@ -365,7 +435,10 @@ describe("stored statements", () => {
       ["a%20b", "a b", "text"],
       ["", "", "text"],
     ] as const)
-      expect({ text, rows: (await ask("GET", `${DB}/query/echo.json?x=${text}`)).json["rows"] }).toEqual({ text, rows: [[value, type]] });
+      expect({ text, rows: (await ask("GET", `${DB}/query/echo.json?x=${text}`)).json["rows"] }).toEqual({
+        text,
+        rows: [[value, type]],
+      });
     for (const search of ["", "?y=1", "?x=1&y=2", "?x=1&x=2"]) {
       const wrong = await ask("GET", `${DB}/query/echo.json${search}`);
       expect({ search, status: wrong.status }).toEqual({ search, status: 400 });

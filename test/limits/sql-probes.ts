@@ -47,6 +47,30 @@ async function queued(count: number, principalOf: (n: number) => string): Promis
 }
 
 const STATEMENT_MS = 300;
+const STREAM_BYTES = 100_000;
+
+/** Numbers one below the other, or one text of so many characters, page by page to the end. */
+async function streamed(count: number, bounds: Partial<Bounds>, characters?: number): Promise<void> {
+  const { processes, file } = setting();
+  const { streamMs, streamRows, streamBytes } = LIMITS.sql;
+  const all = { ms: streamMs.value, rows: streamRows.value, bytes: streamBytes.value, ...bounds };
+  const held = processes.hold(all);
+  let done = false;
+  try {
+    const sql = characters === undefined ? COUNT : "SELECT hex(zeroblob(?)) || ? AS x";
+    const args = characters === undefined ? [count] : text(characters - HEAD_AND_ENDS).args;
+    let request: object = { file, sql, args, format: "csv" };
+    while (!done) {
+      ({ done } = await held.run<{ done: boolean }>({ kind: "rows", principal: "p", request }));
+      request = { next: true };
+    }
+  } finally {
+    held.release(done);
+  }
+}
+
+/** `x` and two line ends. */
+const HEAD_AND_ENDS = 5;
 
 export const sqlProbes: Readonly<Record<keyof (typeof LIMITS)["sql"], ProbeSpec>> = {
   statementBytes: { cheap: true, run: (n) => outcomeOf(() => classify(`SELECT 1${" ".repeat(n - 8)}`)) },
@@ -66,10 +90,9 @@ export const sqlProbes: Readonly<Record<keyof (typeof LIMITS)["sql"], ProbeSpec>
   streamMs: {
     made: STATEMENT_MS,
     run: (ms) =>
-      outcomeOf(() => streamed(ms > STATEMENT_MS ? 1e12 : 1, { ms: STATEMENT_MS, rows: 1e12, bytes: 1e12 })),
+      outcomeOf(() => streamed(ms > STATEMENT_MS ? 1e12 : 1, { ms: STATEMENT_MS, rows: 1e12, bytes: 1e15 })),
   },
   streamRows: { run: (n) => outcomeOf(() => streamed(n, { rows: LIMITS.sql.streamRows.value })) },
-  // Each row is a line end of two bytes behind a text.
   streamBytes: {
     made: STREAM_BYTES,
     run: (n) => outcomeOf(() => streamed(1, { bytes: STREAM_BYTES }, n)),

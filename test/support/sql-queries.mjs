@@ -120,7 +120,7 @@ export const QUERIES = [
   },
   {
     name: "JSON of rows (json_group_array, json_object)",
-    sql: "SELECT subregion, json_group_array(json_object('id', id, 'name', name ->> 'common') ORDER BY id) AS members, json_group_object(id, area) FILTER (WHERE independent) AS areas FROM countries WHERE region = 'Americas' GROUP BY subregion ORDER BY subregion",
+    sql: "SELECT subregion, json_group_array(json_object('id', id, 'name', name ->> 'common') ORDER BY id) AS members, json_group_object(id, area ORDER BY id) FILTER (WHERE independent) AS areas FROM countries WHERE region = 'Americas' GROUP BY subregion ORDER BY subregion",
   },
   {
     name: "what is missing (LEFT JOIN, IS NULL, coalesce)",
