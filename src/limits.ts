@@ -86,6 +86,8 @@ export const LIMITS = {
   sql: {
     statementBytes: limit(64 * KIB, "bytes", "TOO_LARGE", "SQL statement"),
     args: limit(1000, "items", "TOO_LARGE", "`args` of a statement"),
+    batchStatements: limit(100, "items", "TOO_LARGE", "statements of a batch"),
+    batchRuns: limit(1000, "items", "TOO_LARGE", "`values` of all statements of a batch"),
     ms: limit(5000, "ms", "QUERY_LIMIT", "work of a statement"),
     rows: limit(5000, "items", "QUERY_LIMIT", "rows of an answer"),
     bytes: limit(MIB, "bytes", "QUERY_LIMIT", "rows of an answer, as JSON"),

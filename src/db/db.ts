@@ -22,6 +22,7 @@ import { resolvePoint } from "./point.ts";
 import { Proofs } from "./proofs.ts";
 import { sourceOf } from "./source.ts";
 import { TENDED_COMMITS, Tending, dueUpTo, isEnough, type TendingPolicy } from "./tending.ts";
+import { WriteHold } from "./write-hold.ts";
 import { earlierReceipt, mergeWrites, writeTransaction, type TxRequest, type WriteContext } from "./write.ts";
 
 export interface DbParts {
@@ -144,6 +145,7 @@ export class Db {
       authored: (doc, branch, seq, json) => this.#keep(doc, branch, seq, json),
       proofs: this.#proofs,
       busy: new Map(),
+      hold: new WriteHold(this.log.world),
     };
     this.projection.schedule();
     this.#erasures = new Erasures({
@@ -172,6 +174,14 @@ export class Db {
   /** Writes a transaction; resolves when it is durable. Throws what refuses it; then nothing was kept. */
   tx(request: TxRequest): Promise<Receipt> {
     return writeTransaction(this.#write, request);
+  }
+
+  /**
+   * Has `work` write while other transactions do not begin, for at most `ms`: for one that kept losing to them. It
+   * writes with the `tx` that it is given.
+   */
+  inTurn<T>(ms: number, work: (tx: Db["tx"]) => Promise<T>): Promise<T> {
+    return this.#write.hold.during(ms, () => work((request) => writeTransaction(this.#write, request, true)));
   }
 
   /**

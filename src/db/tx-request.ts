@@ -2,6 +2,7 @@ import type { Documents, Edit, SourceCallback } from "../documents/documents.ts"
 import type { ChangeHeader } from "../log/change.ts";
 import type { Log, Unchanged } from "../log/log.ts";
 import type { Proofs } from "./proofs.ts";
+import type { WriteHold } from "./write-hold.ts";
 
 /** What a caller asks of a db to write, and what writing it needs. */
 export interface TxRequest {
@@ -42,4 +43,5 @@ export interface WriteContext {
   readonly proofs: Pick<Proofs, "prove" | "mended">;
   /** Documents being authored: the last of each one's queue. */
   readonly busy: Map<string, Promise<unknown>>;
+  readonly hold: WriteHold;
 }

@@ -2,7 +2,7 @@ import { SkaldError } from "../errors.ts";
 import { checkTxId } from "../ids/names.ts";
 import { LIMITS } from "../limits.ts";
 import { encodeSchemaEvent, QUERY_SAVE, SCHEMA_CHANGE, type SchemaEvent } from "../log/schema-events.ts";
-import type { Receipt } from "../log/log.ts";
+import type { Receipt, Unchanged } from "../log/log.ts";
 import type { Db } from "./db.ts";
 import { checkCount } from "./write.ts";
 
@@ -16,6 +16,8 @@ export interface EventsRequest {
   readonly message?: string;
   readonly clientTxId?: string;
   readonly expectSeq?: number;
+  /** Refuse with SQL_CONFLICT when what the statements were tried on has changed. */
+  readonly unchanged?: Unchanged;
   /** Answer as if written, keep nothing. */
   readonly dryRun?: boolean;
 }
@@ -25,7 +27,7 @@ export interface EventsRequest {
  * Throws NAME_INVALID, BAD_REQUEST, TOO_LARGE beyond the limits, and what `Log.write` throws.
  */
 export async function writeEvents(db: Db, request: EventsRequest): Promise<Receipt> {
-  const { author, branch, message, clientTxId = "", expectSeq, dryRun } = request;
+  const { author, branch, message, clientTxId = "", expectSeq, unchanged, dryRun } = request;
   if (clientTxId !== "") checkTxId(clientTxId);
   if (request.events.length === 0) throw new SkaldError("TX_EMPTY", "The commit has no events.");
   if ((message?.length ?? 0) > LIMITS.tx.messageCharacters.value)
@@ -43,6 +45,7 @@ export async function writeEvents(db: Db, request: EventsRequest): Promise<Recei
     ...(branch === undefined ? {} : { branch }),
     ...(message === undefined ? {} : { message }),
     ...(expectSeq === undefined ? {} : { expectSeq }),
+    ...(unchanged === undefined ? {} : { unchanged }),
   };
   return dryRun ? db.log.dryRun(tx) : await db.log.write(tx);
 }

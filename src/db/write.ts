@@ -19,8 +19,14 @@ export type { TxRequest, TxWrite, WriteContext, WrittenChange } from "./tx-reque
 /** Another writer has to win each time for one more try to be needed. */
 const MAX_TRIES = 16;
 
-export async function writeTransaction(context: WriteContext, request: TxRequest): Promise<Receipt> {
+/** `hasTurn`: others are held off for this one. */
+export async function writeTransaction(
+  context: WriteContext,
+  request: TxRequest,
+  hasTurn = false,
+): Promise<Receipt> {
   check(request);
+  if (!hasTurn) while (context.hold.held) await context.hold.held;
   const { branch, writes } = request;
   if (branch !== undefined && branch !== MAIN)
     await context.log.ready(

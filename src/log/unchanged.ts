@@ -2,6 +2,7 @@ import { SkaldError } from "../errors.ts";
 import { mergeEventIn } from "./branch-events.ts";
 import type { DocStage } from "./catalog.ts";
 import { eventsIn } from "./erased.ts";
+import { SCHEMA_CHANGE } from "./schema-events.ts";
 import type { StoredCommit } from "./stored-commit.ts";
 
 /**
@@ -97,7 +98,6 @@ function conflict(since: number, seq: number): SkaldError {
   });
 }
 
-const SCHEMA_CHANGE = "schema.change";
 /** Commits looked at: whoever is further behind reads again, which is cheaper. */
 const LOOKED_MAX = 1000;
 const KEPT_MAX = 1024;

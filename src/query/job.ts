@@ -8,6 +8,8 @@ export const JOB_KINDS = {
   read: { writes: false },
   rows: { writes: false },
   names: { writes: false },
+  write: { writes: true },
+  schema: { writes: false },
 } as const;
 export type JobKind = keyof typeof JOB_KINDS;
 

@@ -5,8 +5,10 @@ import { frameOf, type Bounds, type JobAnswer, type JobKind, type Line } from ".
 import { namesJob } from "./names-job.ts";
 import { readJob } from "./read-job.ts";
 import { rowsJob } from "./rows-job.ts";
+import { schemaJob } from "./schema-job.ts";
 import { realWorld } from "../world.ts";
 import { startWatchdog } from "./watchdog.ts";
+import { writeJob } from "./write-job.ts";
 
 // Entry of a query process. It reads jobs from its standard input and answers on its standard output, one after
 // the other, and ends when nobody is there to give it any.
@@ -15,6 +17,8 @@ const JOBS: Readonly<Record<JobKind, (request: never, bounds: Bounds) => JobAnsw
   read: readJob,
   rows: rowsJob,
   names: namesJob,
+  write: writeJob,
+  schema: schemaJob,
 };
 
 const watchdog = startWatchdog();

@@ -4,6 +4,7 @@ import type { Bounds } from "../../src/query/job.ts";
 import { QueryProcesses } from "../../src/query/processes.ts";
 import { boundsOf } from "../../src/query/queries.ts";
 import { classify } from "../../src/query/statement.ts";
+import { runsOf } from "../../src/query/writes.ts";
 import { tablesFile } from "../query/tables-file.ts";
 import { outcomeOf, type ProbeSpec } from "./probe.ts";
 
@@ -74,6 +75,11 @@ const HEAD_AND_ENDS = 5;
 
 export const sqlProbes: Readonly<Record<keyof (typeof LIMITS)["sql"], ProbeSpec>> = {
   statementBytes: { cheap: true, run: (n) => outcomeOf(() => classify(`SELECT 1${" ".repeat(n - 8)}`)) },
+  batchStatements: { cheap: true, run: (n) => outcomeOf(() => runsOf(Array(n).fill({ sql: "SELECT 1" }))) },
+  batchRuns: {
+    cheap: true,
+    run: (n) => outcomeOf(() => runsOf([{ sql: "SELECT 1", values: Array(n).fill([]) }])),
+  },
   args: { cheap: true, run: (n) => outcomeOf(() => wireArgs(Array<number>(n).fill(1))) },
   ms: {
     made: STATEMENT_MS,
