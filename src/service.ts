@@ -102,6 +102,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     syncRoot: config.syncRoot,
     subscriptions,
     queries: sql.queries,
+    batch: sql.batch,
     queryTally,
     version,
     automerge: AUTOMERGE_VERSION,

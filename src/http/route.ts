@@ -5,6 +5,7 @@ import type { Tickets } from "../auth/tickets.ts";
 import type { Tokens } from "../auth/tokens.ts";
 import type { Db } from "../db/db.ts";
 import type { Engine } from "../db/engine.ts";
+import type { OpenedQueries } from "../query/open.ts";
 import type { Queries } from "../query/queries.ts";
 import type { SyncHubs } from "../sync/hub.ts";
 import type { Subscriptions } from "../subscriptions/subscriptions.ts";
@@ -73,6 +74,8 @@ export interface Services {
   readonly syncRoot: string | undefined;
   readonly subscriptions: Subscriptions;
   readonly queries: Queries;
+  /** Runs several statements as one commit. */
+  readonly batch: OpenedQueries["batch"];
   readonly queryTally: QueryTally;
   readonly version: string;
   readonly automerge: string;

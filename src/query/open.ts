@@ -1,9 +1,10 @@
+import type { Db } from "../db/db.ts";
 import type { Engine } from "../db/engine.ts";
-import { SkaldError } from "../errors.ts";
-import { writeEvents } from "../db/write-events.ts";
 import { TablesOf } from "../tables/tables.ts";
 import { QueryProcesses } from "./processes.ts";
-import { Queries } from "./queries.ts";
+import { Queries, boundsOf, type Statement } from "./queries.ts";
+import { changeSchema } from "./schema.ts";
+import { Writes, type WriteRequest, type Written } from "./writes.ts";
 
 export interface OpenQueries {
   readonly engine: Engine;
@@ -13,26 +14,62 @@ export interface OpenQueries {
   readonly memoryBytes?: number;
 }
 
-/** Everything of SQL for the dbs of an engine. What is given closes in this order: processes, the engine, tables. */
-export function openQueries({ engine, onError, processes: count, memoryBytes }: OpenQueries): {
+/** What SQL has of the dbs of an engine. It closes in this order: processes, the engine, tables. */
+export interface OpenedQueries {
   readonly queries: Queries;
+  /** Several statements as one commit. */
+  readonly batch: (db: Db, request: WriteRequest, signal?: AbortSignal) => Promise<Written>;
   readonly processes: QueryProcesses;
   readonly tables: TablesOf;
-} {
+}
+
+export function openQueries({ engine, onError, processes: count, memoryBytes }: OpenQueries): OpenedQueries {
   const tables = new TablesOf({ engine, onError });
   const processes = new QueryProcesses({
     ...(count === undefined ? {} : { processes: count }),
     ...(memoryBytes === undefined ? {} : { memoryBytes }),
   });
+  const at = (db: Db, point: { branch?: string; at?: string }) => tables.at(db, point);
+  const writes = new Writes({ processes, tables: (db) => tables.of(db), at });
   const queries = new Queries({
     processes,
     tables: (db) => tables.of(db),
-    at: () => Promise.reject(new SkaldError("UNAVAILABLE", "Points are not there yet.")),
-    write: () => Promise.reject(new SkaldError("UNAVAILABLE", "Writes are not there yet.")),
-    schema: async (db, { sql, author }) => {
-      const { seq, commit } = await writeEvents(db, { author, events: [{ type: "schema.change", sql }] });
-      return { seq, json: JSON.stringify({ rows_affected: 0, seq, commit }) };
+    at,
+    write: async (db, { sql, args, ...rest }, _classified, bounds, signal) => {
+      const statement = { sql, ...(args === undefined ? {} : { args }) };
+      return answerOf(await writes.run(db, { ...carried(rest), statements: [statement] }, bounds, signal));
     },
+    schema: async (db, { sql, ...rest }, _classified, bounds, signal) =>
+      answerOf(await changeSchema(processes, db, { ...carried(rest), sql }, bounds, signal)),
   });
-  return { queries, processes, tables };
+  return {
+    queries,
+    batch: (db, request, signal) => writes.run(db, request, boundsOf(), signal),
+    processes,
+    tables,
+  };
+}
+
+type Carried = Omit<WriteRequest, "statements">;
+
+function carried(statement: Omit<Statement, "sql" | "args">): Carried {
+  const { author, principal, branch, message, clientTxId, dryRun } = statement as Carried;
+  return {
+    author,
+    principal,
+    ...(branch === undefined ? {} : { branch }),
+    ...(message === undefined ? {} : { message }),
+    ...(clientTxId === undefined ? {} : { clientTxId }),
+    ...(dryRun === undefined ? {} : { dryRun }),
+  };
+}
+
+/** The answer of one statement: what RETURNING gave stands among its members. */
+function answerOf({ seq, commit, duplicate, affected, answers }: Written): { seq: number; json: string } {
+  const rows = answers.slice(1, -1);
+  const given = rows === "null" ? "" : `${rows.slice(1, -1)},`;
+  return {
+    seq,
+    json: `{"rows_affected":${affected[0] ?? 0},${given}"seq":${seq},"commit":${JSON.stringify(commit)},"duplicate":${duplicate}}`,
+  };
 }

@@ -8,6 +8,8 @@ import { Scrub } from "../../src/db/scrub.ts";
 import { verifyLines } from "../../src/db/verify.ts";
 import { isSkaldError } from "../../src/errors.ts";
 import { FeedTally } from "../../src/http/feed-tally.ts";
+import { QueryTally } from "../../src/http/query-tally.ts";
+import { openQueries, type OpenedQueries } from "../../src/query/open.ts";
 import { createHttpServer } from "../../src/http/server.ts";
 import { Subscriptions } from "../../src/subscriptions/subscriptions.ts";
 import { SERVICE_FILE } from "../../src/store/sqlite-registry.ts";
@@ -87,6 +89,8 @@ export class Server {
           engine: this.engine,
           onError: (error) => this.#failed(error, "in a subscription"),
         }),
+        ...this.#sql(),
+        queryTally: new QueryTally(),
         version: "0",
         automerge: "0",
         world,
@@ -99,6 +103,11 @@ export class Server {
       },
       { request: () => {}, failure: (error, id) => this.#failed(error, `request ${id}`) },
     );
+  }
+
+  /** None of the clients here speaks SQL, so it starts nothing. */
+  #sql(): OpenedQueries {
+    return openQueries({ engine: this.engine, onError: (error) => this.#failed(error, "in SQL") });
   }
 
   /** A client connects. Undefined when nobody listens. */
