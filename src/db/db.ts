@@ -123,14 +123,13 @@ export class Db {
       docRef: (doc) => this.docRef(doc),
       onError: parts.onError,
     });
-    this.projection = new DocumentsProjection(
-      this.log,
-      this.views,
-      (doc, { seq, heads }) =>
+    this.projection = new DocumentsProjection(this.log, this.views, {
+      known: (doc) => this.#known(doc),
+      look: (doc) => this.#proofs.follow(doc),
+      read: (doc, { seq, heads }) =>
         this.#proofs.mended(doc, () => this.#json(doc, this.log.stateAt(doc, seq) ?? { seq, heads })),
-      (doc) => this.#proofs.follow(doc),
-      parts.onError,
-    );
+      onError: parts.onError,
+    });
     this.#policy = parts.tending;
     this.#tending = new Tending(this.log, () => this.#tend(), parts.onError);
     this.log.onCommit(() => {
@@ -142,7 +141,10 @@ export class Db {
       documents: this.documents,
       docRef: (doc, branch) => this.docRef(doc, branch),
       source: (doc, branch) => sourceOf(this.log, this.views, doc, this.log.head().seq, branch),
-      authored: (doc, branch, seq, json) => this.#keep(doc, branch, seq, json),
+      authored: (doc, branch, seq, json) => {
+        this.#keep(doc, branch, seq, json);
+        if (this.log.state(doc)?.first === seq) this.projection.noteFresh();
+      },
       proofs: this.#proofs,
       busy: new Map(),
       hold: new WriteHold(this.log.world),
@@ -572,6 +574,15 @@ export class Db {
     const { json } = await this.documents.read(this.#at(doc, point, branch));
     if (isHead) this.#keep(doc, branch, point.seq, json);
     return json;
+  }
+
+  /** What was authored here and is still remembered needs no look: see `Proofs`. */
+  #known(doc: string): { seq: number; json: string } | undefined {
+    const state = this.log.state(doc);
+    if (!state || state.deleted || state.erased !== undefined || !this.#proofs.isCalm(state))
+      return undefined;
+    const json = this.#cache.get(this.docRef(doc), state.last);
+    return json === undefined ? undefined : { seq: state.last, json };
   }
 
   #keep(doc: string, branch: string | undefined, seq: number, json: string): void {

@@ -9,6 +9,7 @@ import { genesisOf } from "../log/genesis.ts";
 import { AUTHORED_LIMITS } from "../log/guard.ts";
 import type { Log } from "../log/log.ts";
 import type { DocWrite } from "../log/transaction.ts";
+import { severalAtOnce } from "../projections/several.ts";
 import { nextTurn, type World } from "../world.ts";
 import { actorOn, ownActors } from "./own-actor.ts";
 import type { TxRequest, TxWrite, WriteContext, WrittenChange } from "./tx-request.ts";
@@ -17,6 +18,8 @@ import type { TxRequest, TxWrite, WriteContext, WrittenChange } from "./tx-reque
 const AT_ONCE_CHARACTERS = 16 * 1024;
 /** Between two turns for others. */
 const SLICE_MS = 5;
+/** Jobs that one transaction has waiting: a few messages to each thread. */
+const AUTHORED_AT_ONCE = 256;
 
 /** A write as changes on the heads as they are, with the JSON of the document when it was authored here. */
 export interface Prepared {
@@ -50,8 +53,11 @@ export async function prepareAll(context: WriteContext, request: TxRequest): Pro
     if (slices.over()) await slices.next();
   }
   if (!prepared.includes(undefined)) return prepared as Prepared[];
-  return Promise.all(
-    writes.map(async (write, i) => prepared[i] ?? prepare(context, request, write as AuthoredWrite)),
+  // More than the threads may have waiting would refuse what is asked of them meanwhile.
+  return severalAtOnce(
+    writes,
+    AUTHORED_AT_ONCE,
+    async (write, i) => prepared[i] ?? prepare(context, request, write as AuthoredWrite),
   );
 }
 
@@ -70,7 +76,7 @@ function prepareFirst(
   const signature = signatureOf(context, request, undefined);
   const { change, json } = guarded(() => firstChange({ value, genesis: first.hash, ...signature }));
   const changes = [change ?? readChange(first.bytes)];
-  return { write: { doc, changes, base: [], authored: true }, json };
+  return { write: { doc, changes, base: [], authored: true, genesis: first }, json };
 }
 
 async function prepare(context: WriteContext, request: TxRequest, write: AuthoredWrite): Promise<Prepared> {

@@ -71,6 +71,11 @@ export class Proofs {
     return (await this.#try(state, false)).setAside;
   }
 
+  /** Whether `follow` would do nothing. */
+  isCalm(state: DocState): boolean {
+    return !this.due(state.name) && !this.#saved.wanted(state, true) && !this.#resting.has(state.name);
+  }
+
   /** For the projection: tries a document that was written and makes its saved form, if either is worth it by now. */
   async follow(doc: string): Promise<Tried> {
     const state = this.#context.log.state(doc);

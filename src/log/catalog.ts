@@ -379,6 +379,11 @@ export class Catalog {
     return this.#head - this.#tableHead();
   }
 
+  /** Rows of documents that the table does not have as they are. */
+  pendingRows(): number {
+    return this.#dirty.size;
+  }
+
   /** Writes everything that is only in memory to the table. */
   flush(): void {
     if (this.#broken !== undefined) throw this.#broken;

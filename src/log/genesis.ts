@@ -53,9 +53,21 @@ export function genesisOf(
   key: string,
 ): { actor: string; hash: string; bytes: Uint8Array } {
   const actor = derive("skald/genesis-actor/1", uid, collection, key);
-  // deps 0 | actor | seq 1 | startOp 1 | time 0 | message 0 | other actors 0 | columns 0
-  const contents = new Uint8Array([0, actor.length, ...actor, 1, 1, 0, 0, 0, 0]);
-  const hash = sha256Hex(new Uint8Array([1, contents.length, ...contents]));
-  const checksum = new Uint8Array(Buffer.from(hash.slice(0, 8), "hex"));
-  return { actor: toHex(actor), hash, bytes: frameChange(checksum, contents) };
+  const bytes = GENESIS.slice();
+  bytes.set(actor, ACTOR_AT);
+  const hash = sha256Hex(bytes.subarray(8));
+  const checksum = Number.parseInt(hash.slice(0, 8), 16);
+  bytes[4] = checksum >>> 24;
+  bytes[5] = checksum >>> 16;
+  bytes[6] = checksum >>> 8;
+  bytes[7] = checksum;
+  return { actor: toHex(actor), hash, bytes };
 }
+
+/** All of it but the checksum and the actor. */
+const GENESIS = frameChange(
+  new Uint8Array(4),
+  // deps 0 | actor | seq 1 | startOp 1 | time 0 | message 0 | other actors 0 | columns 0
+  new Uint8Array([0, 16, ...new Uint8Array(16), 1, 1, 0, 0, 0, 0]),
+);
+const ACTOR_AT = 12;

@@ -23,7 +23,7 @@ import { LogReader, type Place } from "./reader.ts";
 import { OpenedBundles } from "./opened-bundles.ts";
 import { Records } from "./records.ts";
 import { FoundDocs, type Below } from "./on-branches.ts";
-import { CATALOG_BATCH, noteBundles, recover, rowsIn, rowsOf, type Touch } from "./recover.ts";
+import { isBatch, noteBundles, recover, rowsIn, rowsOf, type Touch } from "./recover.ts";
 import { openReceived } from "./received.ts";
 import { Removal, type Removed } from "./removal.ts";
 import { RETENTION_SET } from "./retention.ts";
@@ -473,7 +473,7 @@ export class Log extends LogReader {
   #afterAppend(): void {
     const calls = [...this.#listeners].map((listener) => () => listener(this.current.seq));
     // The catalog keeps what it could not write in memory and tries again with the next batch.
-    calls.push(() => this.catalog.pending() >= CATALOG_BATCH && this.catalog.flush());
+    calls.push(() => isBatch(this.catalog) && this.catalog.flush());
     for (const call of calls) {
       try {
         call();

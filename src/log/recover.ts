@@ -16,7 +16,16 @@ import { refusalOf } from "./refusals.ts";
 import { headersIn, type StoredCommit } from "./stored-commit.ts";
 
 /** Commits between two batches of the catalog: large enough to share pages, small enough to stay below 20 ms. */
-export const CATALOG_BATCH = 1024;
+const CATALOG_BATCH = 1024;
+/** The same of documents, of which one commit may write a thousand. */
+const CATALOG_ROWS = 2048;
+/** Commits read at first, before it is known how many documents they write. */
+const FIRST_PAGE = 16;
+
+/** Whether the catalog has enough in memory that it is to be written. */
+export function isBatch(catalog: Catalog): boolean {
+  return catalog.pending() >= CATALOG_BATCH || catalog.pendingRows() >= CATALOG_ROWS;
+}
 
 /** Reads the log's tail into the catalog: what was appended after its last batch. */
 export function recover(storage: LogStorage, records: Records, catalog: Catalog): LogHead {
@@ -28,9 +37,9 @@ export function recover(storage: LogStorage, records: Records, catalog: Catalog)
     throw commitsMissing(storage.last(), at, "its catalog");
   }
   const found = new FoundDocs();
-  while (catalog.head() < last) {
+  for (let size = FIRST_PAGE; catalog.head() < last;) {
     const stage = new Stage(catalog);
-    const page = records.page(catalog.head() + 1, CATALOG_BATCH);
+    const page = records.page(catalog.head() + 1, Math.min(size, CATALOG_BATCH - catalog.pending()));
     const below = {
       archive: (row: string) => archive(records, catalog, row),
       commitsOn: () => [],
@@ -44,7 +53,8 @@ export function recover(storage: LogStorage, records: Records, catalog: Catalog)
     const { cid, commit } = page.at(-1) as StoredCommit;
     // Nothing was written since the stage was begun, so it takes all of it.
     catalog.absorb(stage, commit.seq, cid);
-    if (catalog.pending() >= CATALOG_BATCH) catalog.flush();
+    size = stage.docs.size > CATALOG_ROWS ? Math.max(1, size >> 2) : Math.min(2 * size, CATALOG_BATCH);
+    if (isBatch(catalog)) catalog.flush();
   }
   noteBundles(storage, records, catalog);
   const head = last > 0 ? records.commit(last) : undefined;

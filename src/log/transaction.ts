@@ -58,6 +58,8 @@ export interface DocWrite {
   readonly deleted?: boolean;
   /** This server made its change, and the server's own actor writes for every principal. */
   readonly authored?: boolean;
+  /** The genesis of the document, of who has worked it out. */
+  readonly genesis?: { readonly actor: string; readonly hash: string };
   /** Sets changes aside instead of adding any: then `changes` is empty and `base` given. See `Log.setAside`. */
   readonly refused?: { readonly hashes: readonly string[]; readonly heads: readonly string[] };
   /** Takes changes that build on ones that were set aside: whoever merges sets them aside as well. */
@@ -334,8 +336,11 @@ function planOnBranch(
   lookup: LogLookup,
   others: readonly DocState[],
 ): readonly ChangeHeader[] {
-  if (write.changes.length === 1 && isNext(write.changes[0] as ChangeHeader, state, tx, write))
-    return write.changes;
+  const [only] = write.changes;
+  if (only && write.changes.length === 1) {
+    if (state.changes === 0 ? isFirst(only, state, write, lookup) : isNext(only, state, tx, write))
+      return write.changes;
+  }
   const fresh: ChangeHeader[] = [];
   const within = new Map<string, ChangeHeader>();
   const latest = new Map<string, ChangeHeader>();
@@ -400,6 +405,14 @@ function isNext(change: ChangeHeader, state: DocState, tx: Transaction, write: D
     if (maxOp > largest) largest = maxOp;
   }
   return startsRight(change, largest, state.maxOp);
+}
+
+/** The other common case: the first change of a document that nobody wrote before, on its genesis. */
+function isFirst(change: ChangeHeader, state: DocState, write: DocWrite, lookup: LogLookup): boolean {
+  if (state.heads.size + state.actors.size + state.refused.size > 0) return false;
+  if (change.seq !== 1 || change.deps.length !== 1) return false;
+  const { actor, hash } = write.genesis ?? genesis(write.doc, lookup.uid);
+  return change.deps[0] === hash && change.actor !== actor && startsRight(change, 0, state.maxOp);
 }
 
 function largestOpOfDeps(

@@ -6,6 +6,7 @@ import type { TxRequest, TxWrite } from "../../src/db/write.ts";
 import { toHex } from "../../src/ids/hash.ts";
 import { readTrustedHeader } from "../../src/log/change.ts";
 import { refusal } from "../log/fixture.ts";
+import { setChange } from "../support/plain-change.mjs";
 import { tempDir } from "../support/temp-dir.ts";
 
 /** The first value of a document is written without a thread; whatever comes after reads it with Automerge. */
@@ -49,7 +50,7 @@ test("a thousand small documents are written, and shown by the projection, witho
 test("what is told of a new document is what Automerge reads of it, to the letter", () =>
   inDb(async (db) => {
     const value = fc.jsonValue({ maxDepth: 4, stringUnit: "grapheme" });
-    const values = fc.sample(fc.dictionary(fc.string({ maxLength: 5 }), value, { maxKeys: 6 }), 300);
+    const values = fc.sample(fc.dictionary(fc.string({ maxLength: 5 }), value, { maxKeys: 6 }), 100);
     const writes = values
       .map((each) => JSON.stringify(each).replaceAll('"__proto__"', '"proto"'))
       // JavaScript writes some floats as whole numbers of this many digits, which are refused.
@@ -147,3 +148,42 @@ test("one that cannot be stored refuses the whole transaction, by its own name",
     });
     expect(db.log.head().seq).toBe(0);
   }));
+
+describe("a transaction of more documents than may wait for a thread", () => {
+  const small = new Engine({ dir: tempDir(), reserve: 0, documents: { workers: 1, queueLimit: 300 } });
+  afterAll(() => small.close());
+  const docs = Array.from({ length: 1000 }, (_, i) => `c/${i}`);
+
+  test("is authored all the same", async () => {
+    await small.create("edits");
+    await small.use("edits", async (db) => {
+      await tx(
+        db,
+        docs.map((doc, i) => put(doc, `{"i":${i}}`)),
+      );
+      const patches = docs.map((doc) => ({ doc, edit: { kind: "merge-patch", patch: '{"p":1}' } as const }));
+      await tx(db, patches);
+      expect((await byAutomerge(db, "c/999")).json).toBe('{"i":999,"p":1}');
+    });
+  });
+
+  test("by others is tried and shown all the same", async () => {
+    await small.create("others");
+    await small.use("others", async (db) => {
+      const changes = docs.map((doc, value) => {
+        const { bytes } = setChange({
+          deps: [db.genesis(doc).hash],
+          actor: "ab".repeat(16),
+          seq: 1,
+          startOp: 1,
+          key: "n",
+          value: value % 64,
+        });
+        return { doc, changes: [bytes] };
+      });
+      await tx(db, changes);
+      await db.projection.catchUp();
+      expect(db.views.document("c/999")).toMatchObject({ json: `{"n":${999 % 64}}` });
+    });
+  });
+});

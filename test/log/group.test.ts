@@ -4,11 +4,13 @@ import * as A from "@automerge/automerge";
 import { SkaldError } from "../../src/errors.ts";
 import type { CatalogBatch, StoredDoc, StoredRecord } from "../../src/store/contract.ts";
 import { readChange } from "../../src/log/change.ts";
+import { genesisOf } from "../../src/log/genesis.ts";
 import { Log } from "../../src/log/log.ts";
-import { openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
-import { createSqliteLog } from "../../src/store/sqlite-log.ts";
+import { dropSqliteCatalog, openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
+import { createSqliteLog, openSqliteLog } from "../../src/store/sqlite-log.ts";
 import { CatalogAround, StorageAround } from "../support/broken-builds.ts";
 import { memoryLog } from "../support/memory-log.ts";
+import { setChange } from "../support/plain-change.mjs";
 import { tempDir } from "../support/temp-dir.ts";
 import { ACTORS, copyOf, createLog, forge, lastChange, openLog, refusal, set, tx, write } from "./fixture.ts";
 
@@ -183,6 +185,36 @@ describe("a full disk", () => {
 });
 
 describe("the catalog", () => {
+  test("is written when 2,048 documents are only in memory, however few commits wrote them", async () => {
+    const writes: number[] = [];
+    const { log, folder } = createLog(tempDir());
+    await log.close();
+    const storage = openSqliteLog(folder, "notes");
+    const table = new (class extends CatalogAround {
+      override write(batch: CatalogBatch): void {
+        writes.push(batch.docs.length);
+        super.write(batch);
+      }
+    })(openSqliteCatalog(folder));
+    const own = new Log(storage, table);
+    for (let n = 0; n < 6; n += 1) {
+      const writesOf = Array.from({ length: 900 }, (_, i) => {
+        const doc = `notes/${n}-${i}`;
+        const { hash } = genesisOf(own.identity.uid, "notes", `${n}-${i}`);
+        const { bytes } = setChange({ deps: [hash], actor: AA, seq: 1, startOp: 1, key: "n", value: 1 });
+        return write(doc, [bytes]);
+      });
+      await own.write(tx(writesOf));
+    }
+    expect(writes).toEqual([2700, 2700]);
+    await own.close();
+    // The same from the records alone, which are not all read at once.
+    dropSqliteCatalog(folder);
+    const again = openLog(folder);
+    expect(again.log.counts()).toMatchObject({ documents: 5400 });
+    await again.log.close();
+  });
+
   test("is written to its table when 1,024 commits are only in memory, and not before", async () => {
     const writes: number[] = [];
     const folder = path.join(tempDir(), "db");
