@@ -266,6 +266,10 @@ export const ERROR_CODES = {
   SCHEMA_INVALID: { status: 422, hint: "See specs/24-tables.md for what a table of a collection may be." },
   QUERY_LIMIT: { status: 422, hint: "The detail names the limit; ask for less at once." },
   QUERY_BUSY: { status: 429, hint: "Too many statements are running; try again in a moment." },
+  JSON_SCHEMA_INVALID: {
+    status: 422,
+    hint: "`pointer` says where; specs/26-graph.md has the keywords that a graph query takes.",
+  },
   STATEMENT_NOT_FOUND: { status: 404, hint: "GET …/query lists the stored statements." },
   WATCH_ENDED: { status: 410, hint: "Ask for the watch again; `seq` has how far it got." },
   // tokens

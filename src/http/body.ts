@@ -122,7 +122,8 @@ export function readQuery(route: Pick<Route, "query">, search: string): Readonly
 
 const EMPTY: Readonly<Record<string, unknown>> = Object.freeze({});
 
-function checked(
+/** What a schema makes of a value. Throws BAD_REQUEST with pointers to what is wrong. */
+export function checked(
   schema: {
     safeParse(value: unknown): {
       success: boolean;

@@ -101,6 +101,7 @@ export async function dispatch(
   }
   leave?.();
   if (entered) context.load.leaveRequest(held);
+  else context.load.release(held);
   context.log.request({
     id: requestId,
     method: route.method,

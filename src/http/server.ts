@@ -21,6 +21,7 @@ import {
 } from "./dispatch.ts";
 import { diffRoutes } from "./diff-routes.ts";
 import { DOC_PATH, docRoutes } from "./doc-routes.ts";
+import { graphRoutes } from "./graph-routes.ts";
 import { headRoutes } from "./head-routes.ts";
 import { keyRoutes } from "./key-routes.ts";
 import { eraseRoutes } from "./erase-routes.ts";
@@ -65,6 +66,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...queryRoutes,
       ...feedRoutes,
       ...subscriptionRoutes,
+      ...graphRoutes,
       ...verifyRoutes,
       ...replicationRoutes,
       ...snapshotRoutes,

@@ -29,6 +29,7 @@ export function openEvents(
   path: string,
   token: string | undefined,
   headers: Readonly<Record<string, string>> = {},
+  body?: object,
 ): Promise<EventStream> {
   return new Promise((resolve, reject) => {
     const req: ClientRequest = request({
@@ -36,8 +37,10 @@ export function openEvents(
       port,
       path,
       agent: false,
+      method: body ? "POST" : "GET",
       headers: {
         accept: "text/event-stream",
+        ...(body ? { "content-type": "application/json" } : {}),
         ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
         ...headers,
       },
@@ -107,6 +110,6 @@ export function openEvents(
         close: () => req.destroy(),
       });
     });
-    req.end();
+    req.end(body && JSON.stringify(body));
   });
 }

@@ -1,0 +1,13 @@
+import { SkaldError } from "../errors.ts";
+
+/** Places that watches keep between evaluations, against how many they may. */
+export interface Kept {
+  places: number;
+  readonly most: number;
+}
+
+export function busy(most: number): SkaldError {
+  return new SkaldError("QUERY_BUSY", `The graph watches of this server keep ${most} places already.`, {
+    details: { limit: "watchedPlaces", max: most },
+  });
+}
