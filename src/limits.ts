@@ -266,7 +266,7 @@ export const LIMITS = {
   graph: {
     linkDepth: limit(64, "levels", "BAD_REQUEST", "`max_link_depth`"),
     pathSteps: limit(256, "items", "BAD_REQUEST", "steps of `path`; a link with more leads nowhere"),
-    queryCharacters: limit(8 * KIB, "characters", "BAD_REQUEST", "`q` of a graph watch"),
+    queryCharacters: limit(6 * KIB, "characters", "BAD_REQUEST", "`q` of a graph watch"),
     schemaLevels: limit(64, "levels", "QUERY_LIMIT", "lists and maps of a schema within each other"),
     schemaCharacters: limit(256 * KIB, "characters", "QUERY_LIMIT", "JSON of a schema"),
     schemas: limit(2000, "items", "QUERY_LIMIT", "sub-schemas of a schema"),

@@ -14,6 +14,7 @@ import { sqlProbes } from "./limits/sql-probes.ts";
 import { repoProbes, ticketProbes } from "./limits/repo-probes.ts";
 import { feedProbes } from "./limits/feed-probes.ts";
 import { subscriptionProbes } from "./limits/subscription-probes.ts";
+import { graphProbes } from "./limits/graph-probes.ts";
 import { holds, type ProbeSpec } from "./limits/probe.ts";
 
 const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
@@ -38,6 +39,7 @@ const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
   token: tokenProbes,
   db: dbProbes,
   subscription: subscriptionProbes,
+  graph: graphProbes,
   cli: cliProbes,
   setting: settingProbes,
 };

@@ -271,7 +271,7 @@ export class Walk implements Looking {
 
   #check(): void {
     if (this.#signal?.aborted) throw new SkaldError("UNAVAILABLE", "Whoever asked is gone.");
-    if (this.#world.monotonic() - this.#began >= this.bounds.timeMs)
+    if (this.#world.monotonic() - this.#began > this.bounds.timeMs)
       throw beyond("timeMs", this.bounds.timeMs, "milliseconds");
   }
 

@@ -5,7 +5,7 @@ import { PARTS, TARGETS } from "./targets.ts";
 const SRC = path.resolve(import.meta.dirname, "../../src");
 
 /** Where bytes and text from outside are read. */
-const FOLDERS = ["ids", "protocol", "log", "documents", "replication", "archive", "sync", "backup"];
+const FOLDERS = ["ids", "protocol", "log", "documents", "replication", "archive", "sync", "backup", "graph"];
 const FILES = [
   "sync/sync-message.ts",
   "sync/parts.ts",
