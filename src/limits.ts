@@ -280,7 +280,12 @@ export const LIMITS = {
     ),
     steps: limit(2_000_000, "number", "QUERY_LIMIT", "assertions tried, properties and values looked at"),
     timeMs: limit(5000, "ms", "QUERY_LIMIT", "one evaluation"),
-    answerCharacters: limit(8 * MIB, "characters", "QUERY_LIMIT", "what was selected of the documents"),
+    answerCharacters: limit(
+      8 * MIB,
+      "characters",
+      "QUERY_LIMIT",
+      "what was selected of the documents, and the places",
+    ),
     touched: limit(10_000, "items", "shorter", "`touched` and `missing` of an answer, each"),
     reasons: limit(100, "items", "shorter", "`reasons` of an answer"),
     watchedPlaces: limit(1_000_000, "items", "QUERY_BUSY", "places that all graph watches of a server keep"),

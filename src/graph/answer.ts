@@ -34,8 +34,8 @@ export class Answers {
     this.#walk = walk;
   }
 
-  /** Throws QUERY_LIMIT. */
-  answer(): GraphAnswer {
+  /** Gives way to others between two documents. Throws QUERY_LIMIT. */
+  async answer(): Promise<GraphAnswer> {
     const { docs, bounds, verdict } = this.#walk;
     for (const doc of this.#parts.keys()) if (docs.get(doc.name) !== doc) this.#parts.delete(doc);
     const found = [...docs.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -45,7 +45,12 @@ export class Answers {
       if (size > bounds.answerCharacters)
         throw beyond("answerCharacters", bounds.answerCharacters, "characters selected");
     };
-    const parts = found.map((doc) => this.#part(doc, spend));
+    const parts: DocPart[] = [];
+    for (const doc of found) {
+      const wait = this.#walk.turn();
+      if (wait) await wait;
+      parts.push(this.#part(doc, spend));
+    }
     const word = VERDICTS[verdict];
     const hash = toHex(blake3(Buffer.from(`${word}\n${parts.map((part) => part.hash).join("\n")}`)));
     const text = [

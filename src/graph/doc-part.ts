@@ -15,13 +15,13 @@ export interface DocPart {
   readonly followed: number;
   /** Links that were too many to follow. */
   readonly exceeded: readonly string[];
-  /** Characters of what was selected. */
+  /** Characters of what was selected, and of the places' pointers. */
   readonly size: number;
   /** In hex: blake3 of what was selected, touched and missing; see specs/26-graph.md. */
   readonly hash: string;
 }
 
-/** Works a document's part out. `spend` hears of each piece of what is selected. */
+/** Works a document's part out. `spend` hears of the length of what is selected and of each place. */
 export function partOf(doc: WalkedDoc, start: Pair, spend: (characters: number) => void): DocPart {
   const { loaded } = doc;
   const touched: string[] = [];
@@ -31,9 +31,14 @@ export function partOf(doc: WalkedDoc, start: Pair, spend: (characters: number) 
   const values: string[] = [];
   let followed = 0;
   let size = 0;
+  const write = (characters: number): void => {
+    size += characters;
+    spend(characters);
+  };
   for (const [place, path] of placesOf(doc.root)) {
     const pairs = [...place.pairs.values()];
     if (pairs.length === 0) continue;
+    write(path.length);
     const isEntry = pairs.some((pair) => pair === start || [...pair.in].some(({ link }) => link));
     if (place.value === undefined) {
       missing.push({ path, reason: loaded ? "path" : (doc.state as Absence) });
@@ -44,10 +49,7 @@ export function partOf(doc: WalkedDoc, start: Pair, spend: (characters: number) 
     if (pairs.some((pair) => pair.followed && !pair.lost)) followed += 1;
     if (pairs.some((pair) => pair.isLink && !pair.followed && pair.truth !== NO)) exceeded.push(path);
     if (!isEntry || !loaded) continue;
-    const text = selected(place, (characters) => {
-      size += characters;
-      spend(characters);
-    });
+    const text = selected(place, write);
     values.push(`${JSON.stringify(path)}:${text}`);
     const { seq, heads } = loaded;
     docs.push(`${JSON.stringify({ doc: doc.name, path, seq, heads }).slice(0, -1)},"value":${text}}`);

@@ -129,7 +129,7 @@ export class GraphWatch {
     try {
       if (walk && this.#answers) {
         await walk.update(source, again);
-        answer = this.#answers.answer();
+        answer = await this.#answers.answer();
       }
     } catch (error) {
       // What is let go of counts until it is gone, so one that changes a lot may have to begin anew.
@@ -140,7 +140,7 @@ export class GraphWatch {
       walk = this.#walk = new Walk(this.query, this.#db.log.world, this.#gone.signal);
       this.#answers = new Answers(walk);
       await walk.begin(source);
-      answer = this.#answers.answer();
+      answer = await this.#answers.answer();
     }
     if (this.ended) return;
     this.#keep(walk.size);

@@ -97,9 +97,11 @@ export class Place {
 
   /** Lets go of it, and of those above it, when nothing is looked at. */
   prune(): void {
-    if (this.pairs.size > 0 || this.kids.size > 0 || !this.parent) return;
-    this.parent.#kids?.delete(this.step);
-    this.parent.prune();
+    let place: Place | undefined = this.parent;
+    if (!place || this.pairs.size > 0 || this.kids.size > 0) return;
+    place.#kids?.delete(this.step);
+    for (; place.parent && place.pairs.size === 0 && place.kids.size === 0; place = place.parent)
+      place.parent.#kids?.delete(place.step);
   }
 
   get pointer(): string {

@@ -67,5 +67,5 @@ export async function graphResult(
   const seq = resolvePoint(db.log, at, query.branch);
   const walk = new Walk(query, db.log.world, signal);
   await walk.begin(new DbSource(db, query.branch, seq, visible));
-  return { seq, answer: new Answers(walk).answer() };
+  return { seq, answer: await new Answers(walk).answer() };
 }

@@ -105,7 +105,7 @@ export class Walk implements Looking {
     const changedPairs = new Set<Pair>();
     const added: Edge[] = [];
     for (const pair of again) {
-      const wait = this.#turn();
+      const wait = this.turn();
       if (wait) await wait;
       this.#look(pair, removed, added, changedPairs);
     }
@@ -182,7 +182,7 @@ export class Walk implements Looking {
       // It grows: what a place looks at in its own document is as deep as itself.
       for (const pair of level) {
         if (pair.depth <= depth) continue;
-        const wait = this.#turn();
+        const wait = this.turn();
         if (wait) await wait;
         pair.depth = depth;
         const follows = pair.isLink && pair.schema.always !== false && depth < this.maxDepth;
@@ -197,7 +197,7 @@ export class Walk implements Looking {
     const work = {
       step: () => {
         this.settled += 1;
-        return this.#turn();
+        return this.turn();
       },
     };
     await settle(changed, this.#round, work);
@@ -275,8 +275,8 @@ export class Walk implements Looking {
       throw beyond("timeMs", this.bounds.timeMs, "milliseconds");
   }
 
-  /** Undefined while nobody has waited for long. */
-  #turn(): Promise<void> | undefined {
+  /** Undefined while nobody has waited for long. Throws QUERY_LIMIT, and UNAVAILABLE when the caller is gone. */
+  turn(): Promise<void> | undefined {
     if (this.#world.monotonic() - this.#slice < SLICE_MS) return undefined;
     this.#check();
     const waiting = this.#world.monotonic();

@@ -30,7 +30,7 @@ async function compared(
   const walk = walkOf(schema, "d/0", depth);
   await walk.begin(sourceOf(now, versions));
   const answers = new Answers(walk);
-  said(answers);
+  await said(answers);
   for (const step of steps) {
     for (const [doc, value] of step) {
       versions.set(doc, (versions.get(doc) ?? 0) + 1);
@@ -40,7 +40,7 @@ async function compared(
     await walk.update(sourceOf(now, versions), told(step.map(([doc]) => doc)));
     const fresh = walkOf(schema, "d/0", depth);
     await fresh.begin(sourceOf(now, versions));
-    const [own, other] = [said(answers), said(new Answers(fresh))];
+    const [own, other] = [await said(answers), await said(new Answers(fresh))];
     if (JSON.stringify(own) !== JSON.stringify(other) || walk.size !== fresh.size)
       return { own, other, sizes: [walk.size, fresh.size] };
   }
@@ -101,7 +101,7 @@ describe("what a change costs", () => {
     const walk = walkOf(schema, "d/0");
     await walk.begin(sourceOf(docs, versions));
     const answers = new Answers(walk);
-    expect(said(answers).verdict).toBe("yes");
+    expect((await said(answers)).verdict).toBe("yes");
     const all = { looked: walk.looked, settled: walk.settled, parts: answers.parts };
     expect(all).toEqual({ looked: 4002, settled: 4002, parts: 1001 });
 
@@ -110,7 +110,7 @@ describe("what a change costs", () => {
       docs.set("t/500", value);
       versions.set("t/500", (versions.get("t/500") ?? 0) + 1);
       await walk.update(sourceOf(docs, versions), ["t/500"]);
-      said(answers);
+      await said(answers);
       return {
         looked: walk.looked - before.looked,
         settled: walk.settled - before.settled,

@@ -1,4 +1,5 @@
 import { Answers } from "../../src/graph/answer.ts";
+import { writeValue } from "../../src/graph/json.ts";
 import type { Absence, DocSource, LoadedDoc } from "../../src/graph/places.ts";
 import { readSchema } from "../../src/graph/schema.ts";
 import { Walk, type GraphBounds } from "../../src/graph/walk.ts";
@@ -16,9 +17,14 @@ export function sourceOf(docs: Docs, versions: ReadonlyMap<string, number> = new
     load: (doc): Promise<LoadedDoc | Absence> => {
       const value = docs.get(doc);
       const heads = [String(versions.get(doc) ?? 0)];
-      return Promise.resolve(
-        value === undefined ? "missing" : { seq: 1, heads, value, size: JSON.stringify(value).length },
-      );
+      if (value === undefined) return Promise.resolve("missing");
+      const size = writeValue(
+        value,
+        undefined,
+        () => "whole",
+        () => {},
+      ).length;
+      return Promise.resolve({ seq: 1, heads, value, size });
     },
   };
 }
@@ -42,7 +48,8 @@ export interface Said {
   readonly reasons: { doc: string; path: string; schema_path: string; message: string }[];
 }
 
-export const said = (answers: Answers): Said => JSON.parse(`{${answers.answer().text}}`) as Said;
+export const said = async (answers: Answers): Promise<Said> =>
+  JSON.parse(`{${(await answers.answer()).text}}`) as Said;
 
 export async function ask(docs: Docs, schema: RawSchema, maxDepth?: number): Promise<Said> {
   const walk = walkOf(schema, "d/0", maxDepth);
