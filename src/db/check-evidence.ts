@@ -1,6 +1,6 @@
 import { cidToString } from "../ids/cid.ts";
 import { blake3, toHex } from "../ids/hash.ts";
-import { prefixOf } from "../log/catalog.ts";
+import { prefixOf } from "../log/address-map.ts";
 import { erasedBy, isStub } from "../log/erased.ts";
 import { isMerge, mergedIn } from "../log/merged.ts";
 import { Records } from "../log/records.ts";

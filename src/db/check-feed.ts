@@ -1,6 +1,6 @@
 import { cidDigest, cidOf, cidToString, CODEC_DAG_CBOR } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
-import { prefixOf } from "../log/catalog.ts";
+import { prefixOf } from "../log/address-map.ts";
 import { lineOf } from "../log/commit.ts";
 import { mergedIn } from "../log/merged.ts";
 import { addressesOf, headersIn, type StoredCommit } from "../log/stored-commit.ts";

@@ -1,6 +1,7 @@
 import { SkaldError } from "../errors.ts";
 import { isInPast, knownTo, pastOf, type Branch } from "./branches.ts";
-import { prefixOf, type Stage } from "./catalog.ts";
+import { prefixOf } from "./address-map.ts";
+import type { Stage } from "./stage.ts";
 import type { ChangeHeader } from "./change.ts";
 import type { DocState } from "./doc-state.ts";
 import { broughtBy, planBrought, restores, type Brought } from "./merge-plan.ts";

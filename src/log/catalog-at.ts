@@ -1,5 +1,6 @@
 import type { Branches } from "./branches.ts";
-import type { Catalog, StageBase } from "./catalog.ts";
+import type { Catalog } from "./catalog.ts";
+import type { StageBase } from "./stage.ts";
 import type { DocState } from "./doc-state.ts";
 import type { SchemaStep } from "./schema-steps.ts";
 

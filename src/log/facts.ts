@@ -1,4 +1,4 @@
-import type { Stage } from "./catalog.ts";
+import type { Stage } from "./stage.ts";
 import { eventsIn } from "./erased.ts";
 import { RETENTION_SET, ruleOf } from "./retention.ts";
 import { SCHEMA_CHANGE, encodeSchemaEvent, schemaEventsIn, schemaStepsOf } from "./schema-events.ts";

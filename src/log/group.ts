@@ -30,7 +30,8 @@ import {
 } from "./branch-merge.ts";
 import { branchNotFound, openBranch, otherBranch, planStep } from "./branch-steps.ts";
 import { isInPast, MAIN, type Branch } from "./branches.ts";
-import { prefixOf, type DocStage, type Stage } from "./catalog.ts";
+import { prefixOf } from "./address-map.ts";
+import type { DocStage, Stage } from "./stage.ts";
 import { readTrustedHeader, type ChangeHeader } from "./change.ts";
 import { encodeCommit, type Commit, type CommitEntry } from "./commit.ts";
 import { headsOf } from "./doc-state.ts";

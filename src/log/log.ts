@@ -8,7 +8,8 @@ import type { BranchMerge } from "./branch-merge.ts";
 import { BUNDLE_COMMITS, type PackBundle } from "./bundle.ts";
 import { branchOf, docOf, MAIN, pastOf, rowOf } from "./branches.ts";
 import { CatalogAt } from "./catalog-at.ts";
-import { Catalog, Stage } from "./catalog.ts";
+import { Catalog } from "./catalog.ts";
+import { Stage } from "./stage.ts";
 import { erasedBy, eventsIn } from "./erased.ts";
 import {
   Group,

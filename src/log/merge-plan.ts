@@ -1,6 +1,6 @@
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { CODEC_RAW, cidOf } from "../ids/cid.ts";
-import type { DocStage } from "./catalog.ts";
+import type { DocStage } from "./stage.ts";
 import type { CommitEntry } from "./commit.ts";
 import { readChange, type ChangeHeader } from "./change.ts";
 import { newDocState, type DocState, type Refusal } from "./doc-state.ts";

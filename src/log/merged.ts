@@ -2,7 +2,8 @@ import { SkaldError } from "../errors.ts";
 import { CborReader, CborWriter } from "../ids/cbor.ts";
 import { CODEC_DAG_CBOR, CODEC_RAW, cidCodec, cidDigest, cidOf, cidToString } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
-import { prefixOf, type Stage } from "./catalog.ts";
+import { prefixOf } from "./address-map.ts";
+import type { Stage } from "./stage.ts";
 import { decodeCommit, type Commit } from "./commit.ts";
 import type { StoredCommit } from "./stored-commit.ts";
 

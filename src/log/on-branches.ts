@@ -1,6 +1,7 @@
 import { touchesRow } from "./archive.ts";
 import { docOf, isInPast, pastOf, rowOf, branchOf } from "./branches.ts";
-import { BranchStage, ownerAmong, prefixOf, type DocStage, type Stage } from "./catalog.ts";
+import { prefixOf } from "./address-map.ts";
+import { BranchStage, ownerAmong, type DocStage, type Stage } from "./stage.ts";
 import type { ChangeHeader } from "./change.ts";
 import type { DocState } from "./doc-state.ts";
 import { stateSteps, type RowSource } from "./row-states.ts";

@@ -22,7 +22,9 @@ import {
   type Branch,
   type Stretch,
 } from "./branches.ts";
-import { prefixOf, Stage, type Catalog } from "./catalog.ts";
+import { prefixOf } from "./address-map.ts";
+import type { Catalog } from "./catalog.ts";
+import { Stage } from "./stage.ts";
 import { readTrustedHeader } from "./change.ts";
 import type { Commit, CommitEntry } from "./commit.ts";
 import type { RawCommit } from "./commit-scan.ts";

@@ -3,7 +3,8 @@ import { LIMITS } from "../limits.ts";
 import { CODEC_RAW, cidDigest, cidOf } from "../ids/cid.ts";
 import { toHex } from "../ids/hash.ts";
 import { parseDocName } from "../ids/names.ts";
-import { prefixOf, type DocStage } from "./catalog.ts";
+import { prefixOf } from "./address-map.ts";
+import type { DocStage } from "./stage.ts";
 import type { ChangeHeader } from "./change.ts";
 import type { CommitEntry } from "./commit.ts";
 import {

@@ -1,6 +1,6 @@
 import { SkaldError } from "../errors.ts";
 import { mergeEventIn } from "./branch-events.ts";
-import type { DocStage } from "./catalog.ts";
+import type { DocStage } from "./stage.ts";
 import { eventsIn } from "./erased.ts";
 import { SCHEMA_CHANGE } from "./schema-events.ts";
 import type { StoredCommit } from "./stored-commit.ts";

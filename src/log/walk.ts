@@ -23,7 +23,8 @@ import {
   type MergeEvent,
 } from "./branch-events.ts";
 import { Branches, branchOf, docOf, knownTo, pastOf, rowOf } from "./branches.ts";
-import { ownerAmong, prefixOf } from "./catalog.ts";
+import { prefixOf } from "./address-map.ts";
+import { ownerAmong } from "./stage.ts";
 import { readChange, type ChangeHeader } from "./change.ts";
 import { decodeCommit, type Commit, type CommitEntry } from "./commit.ts";
 import { advance, followHollow, headsOf, hollow, newDocState, startRow, type DocState } from "./doc-state.ts";

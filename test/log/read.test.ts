@@ -4,7 +4,7 @@ import { packBundle } from "../../src/log/bundle.ts";
 import { readChange } from "../../src/log/change.ts";
 import { decodeRecord, encodeRecord } from "../../src/log/record.ts";
 import { dropSqliteCatalog, openSqliteCatalog } from "../../src/store/sqlite-catalog.ts";
-import { prefixOf } from "../../src/log/catalog.ts";
+import { prefixOf } from "../../src/log/address-map.ts";
 import { Log } from "../../src/log/log.ts";
 import { openSqliteLog } from "../../src/store/sqlite-log.ts";
 import { tempDir } from "../support/temp-dir.ts";

@@ -31,6 +31,8 @@ const SUBJECTS = {
   "src/log/log.ts": LOG,
   "src/log/refusals.ts": LOG,
   "src/log/catalog.ts": [...LOG, "store/sqlite-catalog"],
+  "src/log/stage.ts": [...LOG, "store/sqlite-catalog"],
+  "src/log/address-map.ts": [...LOG, "store/sqlite-catalog"],
   "src/log/recover.ts": ["log/read", ...LOG],
   "src/log/records.ts": ["log/records", ...LOG],
   "src/log/event.ts": ["log/event", "log/commit-and-record"],
