@@ -227,6 +227,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
       await retention?.stop();
       // Nothing of theirs is to begin anew while the dbs close, and the dbs end what the tables' thread is at.
       await sql.processes.close();
+      sql.queries.close();
       await engine.close();
     } finally {
       await sql.tables.close();

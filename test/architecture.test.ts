@@ -229,6 +229,8 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "projections/documents.ts LAG_MS": "how far the projection may lag",
   "projections/documents.ts PAUSE_MS": "how long writers must pause",
   "query/binding.ts MOST_NUMBER": "SQLite's own",
+  "query/bounded.ts MOST_INSTRUCTIONS": "programs that the server runs itself",
+  "query/near.ts MOST_CHARACTERS": "statements that the server runs itself",
   "query/open-tables.ts DROPPED_MAX":
     "statements that nobody has any more, until a connection is opened anew",
   "query/processes.ts LOOK_MS": "how often what runs is looked at",
@@ -240,7 +242,6 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "query/rows-job.ts PAGE_CHARS": "a page of a long answer",
   "query/watchdog.ts GRACE_MS": "how long the server's own deadline comes first",
   "query/watchdog.ts LOOK_MS": "how often what runs is looked at",
-  "store/sqlite-query.ts BUSY_MS": "how long a file that is being set up is waited for",
   "service.ts LOCAL_REQUEST_MS": "a request of the operator's own",
   "service.ts DRAIN_MS": "a stop's share for requests under way",
   "http/subscription-socket.ts CHECK_MS": "how often a silent socket is looked at",

@@ -103,9 +103,7 @@ async function jsonAnswer(
   headers: (seq: number) => Record<string, string> = () => ({}),
 ): Promise<Answer> {
   const statement = { ...asked, ...callerOf(call) };
-  const { seq, json } = await counted(call, outcome, () =>
-    call.services.queries.exec(db, statement, call.signal),
-  );
+  const { seq, json } = await counted(call, outcome, () => call.services.queries.exec(db, statement, call));
   const body = Buffer.from(json as string);
   return {
     status: 200,

@@ -48,10 +48,11 @@ export class OpenTables {
   #state: State | undefined;
   #at: Head | undefined;
 
-  constructor(file: string) {
+  /** `near`: in the server itself, which waits for nobody and keeps little. */
+  constructor(file: string, where: "process" | "near" = "process") {
     this.#file = file;
     this.#inode = inodeOf(file);
-    this.sqlite = openForStatements(file);
+    this.sqlite = openForStatements(file, where === "near" ? NEAR : undefined);
     try {
       this.#begin = this.sqlite.prepare("BEGIN");
       this.#end = this.sqlite.prepare("COMMIT");
@@ -64,9 +65,14 @@ export class OpenTables {
     }
   }
 
-  /** Whether another file has taken its place, or so many statements passed that a fresh start is cheaper. */
+  /** Whether another file has taken its place, or it is worn. */
   get stale(): boolean {
-    return this.#dropped > DROPPED_MAX || inodeOf(this.#file) !== this.#inode;
+    return this.worn || inodeOf(this.#file) !== this.#inode;
+  }
+
+  /** Whether so many statements passed that a fresh start is cheaper. */
+  get worn(): boolean {
+    return this.#dropped > DROPPED_MAX;
   }
 
   /** Runs work in a read transaction of its own: everything it reads is of one state, that of the head. */
@@ -166,6 +172,8 @@ export class OpenTables {
     for (const [, opcode, , , , p4] of program) if (opcode === "VOpen") found.set(String(p4), name);
   }
 }
+
+const NEAR = { busyMs: 0, cacheKib: 1000 };
 
 /** Statements that a connection keeps prepared. */
 const KEPT = 200;

@@ -1,6 +1,7 @@
 import { SkaldError } from "../errors.ts";
 import type { Statement } from "../store/sqlite.ts";
 import { bindNothing, parametersOf, type Parameters } from "./binding.ts";
+import { isBounded } from "./bounded.ts";
 import { failureOf } from "./failure.ts";
 import { pragmaOf, type Seen } from "./pragma.ts";
 import type { Cell } from "./rows-text.ts";
@@ -15,6 +16,8 @@ export interface Prepared {
   /** As declared; null of a column that is computed. */
   readonly declared: readonly (string | null)[];
   readonly verdict: Verdict;
+  /** Whether its program provably does next to nothing. */
+  readonly bounded: boolean;
   /** What becomes of each row before anybody sees it; undefined leaves it out. */
   readonly sift?: (row: Cell[]) => Cell[] | undefined;
 }
@@ -34,8 +37,9 @@ export function prepare(tables: Walled, sql: string): Prepared {
   try {
     switch (classified.kind) {
       case "read": {
-        const verdict = inspect(programOf(tables, classified.sql, parameters), tables.openable);
-        return whole(sqlite.prepare(classified.sql), parameters, verdict);
+        const program = programOf(tables, classified.sql, parameters);
+        const verdict = inspect(program, tables.openable);
+        return whole(sqlite.prepare(classified.sql), parameters, verdict, isBounded(program));
       }
       case "explain": {
         const { inner } = classified;
@@ -67,12 +71,12 @@ export function programOf(tables: Walled, sql: string, parameters: Parameters): 
   return explained.all(...bindNothing(parameters)) as unknown as Instruction[];
 }
 
-function whole(statement: Statement, parameters: Parameters, verdict: Verdict): Prepared {
+function whole(statement: Statement, parameters: Parameters, verdict: Verdict, bounded = false): Prepared {
   if (!statement.reader || !statement.readonly) throw notRead();
-  return told(statement, parameters, verdict);
+  return told(statement, parameters, verdict, bounded);
 }
 
-function told(statement: Statement, parameters: Parameters, verdict: Verdict): Prepared {
+function told(statement: Statement, parameters: Parameters, verdict: Verdict, bounded = false): Prepared {
   const columns = statement.columns();
   return {
     statement: statement.raw(),
@@ -80,6 +84,7 @@ function told(statement: Statement, parameters: Parameters, verdict: Verdict): P
     columns: columns.map(({ name }) => name),
     declared: columns.map(({ type }) => type),
     verdict,
+    bounded,
   };
 }
 

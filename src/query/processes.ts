@@ -57,7 +57,7 @@ const LONG_MS = 20;
 /** Below this a statement is quick. */
 const QUICK_MICROS = 3000;
 /** Quick statements that are sent to a process ahead of their turn. */
-const AHEAD = 16;
+const AHEAD = LIMITS.sql.atOnce.value;
 /** A process beyond those there always are ends after so long without work; all of them after the second. */
 const SPARE_IDLE_MS = 10_000;
 const IDLE_MS = 60_000;

@@ -1,20 +1,17 @@
 import type { Db } from "../db/db.ts";
 import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
+import type { Place } from "../tables/tables.ts";
 import { wireArgs, type Args } from "./args.ts";
 import type { Bounds } from "./job.ts";
 import type { Names, NamesRequest } from "./names-job.ts";
+import { Near } from "./near.ts";
 import type { HeldProcess, QueryProcesses } from "./processes.ts";
 import type { ReadRequest, ReadValue } from "./read-job.ts";
 import type { RowsRequest, RowsValue } from "./rows-job.ts";
 import { classify, type Classified, type StatementKind } from "./statement.ts";
 
-/** Where a statement reads: a tables file that holds at least `seq`. */
-export interface Place {
-  readonly file: string;
-  readonly branch: string;
-  readonly seq: number;
-}
+export type { Place } from "../tables/tables.ts";
 
 /** A place that is kept until it is released. */
 export interface HeldPlace extends Place {
@@ -78,6 +75,8 @@ export class Queries {
   readonly #options: QueriesOptions;
   /** Kinds of statements that were seen, so that a repeated one is not taken apart again. */
   readonly #seen = new Map<string, Classified>();
+  readonly #near = new Near();
+  readonly #closers = new WeakSet<Db>();
 
   constructor(options: QueriesOptions) {
     this.#options = options;
@@ -97,7 +96,7 @@ export class Queries {
   }
 
   /** Runs one statement. Throws SQL_ERROR, SQL_NOT_ALLOWED, QUERY_LIMIT, QUERY_BUSY, and what writing throws. */
-  async exec(db: Db, statement: Statement, signal?: AbortSignal): Promise<Executed> {
+  async exec(db: Db, statement: Statement, gone?: Gone): Promise<Executed> {
     const classified = this.classify(statement.sql);
     const { kind } = classified;
     const bounds = boundsOf(statement.bounds);
@@ -108,19 +107,36 @@ export class Queries {
           "A past state is only read: leave `at` out, or make a branch there.",
         );
       const carry = kind === "write" ? this.#options.write : this.#options.schema;
-      return { kind, ...(await carry(db, statement, classified, bounds, signal)) };
+      return { kind, ...(await carry(db, statement, classified, bounds, signalOf(gone))) };
     }
     const args = wireArgs(statement.args);
     const { sql, principal } = statement;
-    return this.#reading(db, statement, async ({ file }) => {
+    return this.#reading(db, statement, async ({ file, life }) => {
       const request: ReadRequest = { file, sql, args };
-      const { seq, body } = await this.#options.processes.run<ReadValue>(
+      const here = kind === "read" && isPresent(statement);
+      const near = here ? this.#near.read(request, life, bounds) : undefined;
+      if (near !== undefined) return { kind, seq: near.seq, json: near.body };
+      const { seq, body, bounded } = await this.#options.processes.run<ReadValue>(
         { kind: "read", principal, request },
         bounds,
-        signal,
+        signalOf(gone),
       );
+      if (here && bounded) this.#learn(db, file, sql);
       return { kind, seq, json: body };
     });
+  }
+
+  /** From now on the server answers it, with a connection for as long as the db is open. */
+  #learn(db: Db, file: string, sql: string): void {
+    this.#near.learn(sql);
+    if (this.#closers.has(db)) return;
+    this.#closers.add(db);
+    db.onClose(() => this.#near.release(file));
+  }
+
+  /** Ends what is open here; the processes are closed by themselves. */
+  close(): void {
+    this.#near.close();
   }
 
   /**
@@ -182,13 +198,27 @@ export class Queries {
   }
 
   #place(db: Db, { branch, at }: Pick<Statement, "branch" | "at">): Promise<HeldPlace> {
-    if ((branch === undefined || branch === "main") && at === undefined)
-      return this.#options.tables(db).current();
+    if (isPresent({ branch, at })) return this.#options.tables(db).current();
     return this.#options.at(db, {
       ...(branch === undefined ? {} : { branch }),
       ...(at === undefined ? {} : { at }),
     });
   }
+}
+
+/**
+ * Tells when nobody waits for the answer any more. A caller gives what has the signal, where making one costs
+ * something: it is asked for when the work goes to a process.
+ */
+export type Gone = AbortSignal | { readonly signal: AbortSignal };
+
+function signalOf(gone: Gone | undefined): AbortSignal | undefined {
+  return gone && "signal" in gone ? gone.signal : gone;
+}
+
+/** Whether it reads the state that `main` has now. */
+function isPresent({ branch, at }: { branch?: string | undefined; at?: string | undefined }): boolean {
+  return (branch === undefined || branch === "main") && at === undefined;
 }
 
 /** Statements that are remembered, each with its tokens. */

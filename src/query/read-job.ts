@@ -2,7 +2,7 @@ import { SkaldError } from "../errors.ts";
 import { bind, type WireArgs } from "./binding.ts";
 import { failureOf } from "./failure.ts";
 import type { Bounds, JobAnswer } from "./job.ts";
-import { tablesOf } from "./open-tables.ts";
+import { tablesOf, type OpenTables } from "./open-tables.ts";
 import type { Prepared } from "./prepared.ts";
 import { exactRow, plainRow, type Cell } from "./rows-text.ts";
 
@@ -18,24 +18,39 @@ export interface ReadRequest {
 export interface ReadValue {
   readonly seq: number;
   readonly rows: number;
+  /** Whether the statement provably does next to nothing. */
+  readonly bounded: boolean;
 }
 
 /** Answers with the whole text: `{"columns", "types", "rows", "row_count", "seq", "commit"}`. */
 export function readJob(request: ReadRequest, bounds: Bounds): JobAnswer {
-  const tables = tablesOf(request.file);
   try {
-    return tables.within((head) => {
-      const prepared = tables.statement(request.sql);
-      const args = bind(prepared.parameters, request.args);
-      const { text, rows, types } = rowsOf(prepared, args, bounds);
-      const body =
-        `{"columns":${JSON.stringify(prepared.columns)},"types":${JSON.stringify(types)},"rows":[${text}],` +
-        `"row_count":${rows},"seq":${head.seq},"commit":${JSON.stringify(head.commit)}}`;
-      return { value: { seq: head.seq, rows } satisfies ReadValue, body };
-    });
+    const { body, ...value } = readWithin(tablesOf(request.file), request, bounds, false) as Read;
+    return { value, body };
   } catch (error) {
     throw failureOf(error, request.sql);
   }
+}
+
+type Read = ReadValue & { body: string };
+
+/** Undefined when only what is bounded may run, and this is not. */
+export function readWithin(
+  tables: OpenTables,
+  request: ReadRequest,
+  bounds: Bounds,
+  onlyBounded: boolean,
+): Read | undefined {
+  return tables.within((head) => {
+    const prepared = tables.statement(request.sql);
+    if (onlyBounded && !prepared.bounded) return undefined;
+    const args = bind(prepared.parameters, request.args);
+    const { text, rows, types } = rowsOf(prepared, args, bounds);
+    const body =
+      `{"columns":${JSON.stringify(prepared.columns)},"types":${JSON.stringify(types)},"rows":[${text}],` +
+      `"row_count":${rows},"seq":${head.seq},"commit":${JSON.stringify(head.commit)}}`;
+    return { seq: head.seq, rows, bounded: prepared.bounded, body };
+  });
 }
 
 interface Rows {

@@ -6,10 +6,14 @@ import type { Sqlite } from "./sqlite.ts";
  * none and makes none. What it may read of the file is for `src/query/walls.ts` to say; this alone is no wall.
  * Throws as better-sqlite3 does.
  */
-export function openForStatements(file: string): Sqlite {
-  const sqlite = new Database(file, { readonly: true, fileMustExist: true, timeout: BUSY_MS });
+export function openForStatements(
+  file: string,
+  { busyMs, cacheKib }: StatementsOptions = IN_A_PROCESS,
+): Sqlite {
+  const sqlite = new Database(file, { readonly: true, fileMustExist: true, timeout: busyMs });
   try {
     for (const pragma of PRAGMAS) sqlite.pragma(pragma);
+    sqlite.pragma(`cache_size = -${cacheKib}`);
     return sqlite;
   } catch (error) {
     sqlite.close();
@@ -17,8 +21,13 @@ export function openForStatements(file: string): Sqlite {
   }
 }
 
-/** Readers wait for nobody in WAL mode; this is for the moment in which a file is set up. */
-const BUSY_MS = 2000;
+export interface StatementsOptions {
+  /** Readers wait for nobody in WAL mode; this is for the moment in which a file is set up. */
+  readonly busyMs: number;
+  readonly cacheKib: number;
+}
+
+const IN_A_PROCESS: StatementsOptions = { busyMs: 2000, cacheKib: 16_000 };
 
 const PRAGMAS: readonly string[] = [
   // What the file's schema calls is no more trusted than what a statement calls.
@@ -28,5 +37,4 @@ const PRAGMAS: readonly string[] = [
   "query_only = ON",
   // Sorting and grouping stay in memory, which has a limit, and leave nothing on a disk.
   "temp_store = MEMORY",
-  "cache_size = -16000",
 ];
