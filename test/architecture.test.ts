@@ -234,7 +234,7 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "query/open-tables.ts DROPPED_MAX":
     "statements that nobody has any more, until a connection is opened anew",
   "query/processes.ts LOOK_MS": "how often what runs is looked at",
-  "query/processes.ts LONG_MS": "when nobody waits behind a statement any more",
+  "query/slot.ts LONG_MS": "when nobody waits behind a statement any more",
   "query/processes.ts SPARE_IDLE_MS": "when a process without work ends",
   "query/processes.ts IDLE_MS": "when a process without work ends",
   "query/processes.ts STARTING_MS": "when a process that does not come up is given up",

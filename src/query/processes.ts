@@ -1,11 +1,12 @@
 import type { ChildProcess } from "node:child_process";
-import type { Socket } from "node:net";
 import { SkaldError, type ErrorCode } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { realWorld, type World } from "../world.ts";
 import { memoryLimit } from "./failure.ts";
 import { Frames, JOB_KINDS, lineOf, type Bounds, type Failure, type Frame, type QueryJob } from "./job.ts";
-import { startChild, type ChildLimits } from "./query-child.ts";
+import { lowerPriority, startChild, type ChildLimits } from "./query-child.ts";
+import { Quickness } from "./quickness.ts";
+import { LONG_MS, newSlot, ref, sqlOf, takes, type Slot, type Task } from "./slot.ts";
 import { Waiting } from "./waiting.ts";
 
 export interface ProcessesOptions {
@@ -23,46 +24,11 @@ export interface HeldProcess {
   release(finished: boolean): void;
 }
 
-interface Task {
-  readonly id: number;
-  readonly job: QueryJob;
-  readonly bounds: Bounds;
-  /** What runs in one process together: `quick` behind others, the rest alone. */
-  readonly quick: boolean;
-  settled: boolean;
-  readonly resolve: (frame: Frame) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-interface Slot {
-  readonly writes: boolean;
-  child: ChildProcess | undefined;
-  ready: boolean;
-  frames: Frames;
-  /** Sent and not answered, in order: the process is at the first. */
-  sent: Task[];
-  lines: string;
-  /** When the first of `sent` began, on the monotonic clock. */
-  began: number;
-  /** Since when it has had nothing to do. */
-  idleSince: number;
-  /** Belongs to one answer that is read page by page. */
-  held: boolean;
-}
-
 /** How often what runs is looked at. */
 const LOOK_MS = 20;
-/** From here on a statement is taken for a long one: nobody waits behind it. */
-const LONG_MS = 20;
-/** Below this a statement is quick. */
-const QUICK_MICROS = 3000;
-/** Quick statements that are sent to a process ahead of their turn. */
-const AHEAD = LIMITS.sql.atOnce.value;
 /** A process beyond those there always are ends after so long without work; all of them after the second. */
 const SPARE_IDLE_MS = 10_000;
 const IDLE_MS = 60_000;
-/** Statements whose quickness is remembered. */
-const KNOWN = 2000;
 
 /**
  * Processes that run statements of others. They start when they are needed and are cheap to lose: one that overruns
@@ -78,7 +44,7 @@ export class QueryProcesses {
   readonly #waiting = { reads: new Waiting<Task>(), writes: new Waiting<Task>() };
   readonly #endings = new Set<Promise<void>>();
   readonly #atWork = new Map<string, number>();
-  readonly #quick = new Map<string, boolean>();
+  readonly #quick = new Quickness();
   #ids = 0;
   #flushing = false;
   #stopLooking: (() => void) | undefined;
@@ -125,7 +91,9 @@ export class QueryProcesses {
           if (this.#closed || !this.#slots.includes(slot)) return reject(closed());
           if (signal?.aborted) return reject(gone());
           const task = this.#task(job, { ...bounds, ms: Math.max(1, left) }, resolve, reject);
-          signal?.addEventListener("abort", () => this.#settle(task, () => reject(gone())), { once: true });
+          const abandon = (): void => this.#settle(task, () => reject(gone()));
+          signal?.addEventListener("abort", abandon, { once: true });
+          task.deafen = () => signal?.removeEventListener("abort", abandon);
           this.#give(slot, task);
           this.#soon();
         });
@@ -152,14 +120,23 @@ export class QueryProcesses {
 
   #newSlot(writes: boolean): Slot {
     const idleSince = this.#options.world.monotonic();
-    const slot: Slot = { ...NEW_SLOT, writes, frames: new Frames(), sent: [], idleSince };
+    const slot = newSlot(writes, idleSince);
     this.#slots.push(slot);
     return slot;
   }
 
   #task(job: QueryJob, bounds: Bounds, resolve: Task["resolve"], reject: Task["reject"]): Task {
     const id = (this.#ids = (this.#ids % 0xffff_fff0) + 1);
-    return { id, job, bounds, quick: this.#quick.get(sqlOf(job)) === true, settled: false, resolve, reject };
+    return {
+      id,
+      job,
+      bounds,
+      quick: this.#quick.of(sqlOf(job)),
+      settled: false,
+      deafen: undefined,
+      resolve,
+      reject,
+    };
   }
 
   stats(): { processes: number; running: number; waiting: number; restarts: number } {
@@ -203,6 +180,7 @@ export class QueryProcesses {
           this.#settle(task, () => reject(gone()));
         };
         signal.addEventListener("abort", abandon, { once: true });
+        task.deafen = () => signal.removeEventListener("abort", abandon);
       }
       queue.add(job.principal, task);
       this.#soon();
@@ -306,6 +284,7 @@ export class QueryProcesses {
     if (frame.kind === "ready") {
       slot.ready = true;
       slot.began = now;
+      if (slot.child) lowerPriority(slot.child);
       return;
     }
     const at = slot.sent.findIndex((task) => task.id === frame.id);
@@ -319,18 +298,8 @@ export class QueryProcesses {
     this.#settle(task, () => task.resolve(frame));
   }
 
-  /** By the processor's time: how long it took to come is the machine's business, too. */
   #learn(task: Task, frame: Frame): void {
-    if (task.job.kind !== "read") return;
-    const quick = frame.micros < QUICK_MICROS && frame.kind === "done";
-    const sql = sqlOf(task.job);
-    if (this.#quick.get(sql) === quick) return;
-    this.#quick.delete(sql);
-    this.#quick.set(sql, quick);
-    if (this.#quick.size > KNOWN) {
-      const [oldest] = this.#quick.keys();
-      this.#quick.delete(oldest as string);
-    }
+    if (task.job.kind === "read") this.#quick.learn(sqlOf(task.job), frame);
   }
 
   #rest(slot: Slot, now: number): void {
@@ -341,6 +310,7 @@ export class QueryProcesses {
   #settle(task: Task, how: () => void): void {
     if (task.settled) return;
     task.settled = true;
+    task.deafen?.();
     how();
   }
 
@@ -454,38 +424,10 @@ export class QueryProcesses {
   }
 }
 
-const NEW_SLOT = { child: undefined, ready: false, lines: "", began: 0, held: false };
-
 /** A process that does not come up in this time will not. */
 const STARTING_MS = 20_000;
 
 const FAILED: Frame = { id: 0, kind: "failed", micros: 0, value: "{}", body: Buffer.alloc(0) };
-
-function takes(slot: Slot, task: Task, now: number): boolean {
-  const [first] = slot.sent;
-  if (first === undefined) return true;
-  return (
-    task.quick &&
-    slot.ready &&
-    slot.sent.length < AHEAD &&
-    now - slot.began < LONG_MS &&
-    slot.sent.every((other) => other.quick)
-  );
-}
-
-/** A process that has nothing to do keeps nobody alive. */
-function ref(child: ChildProcess | undefined, wanted: boolean): void {
-  if (child === undefined) return;
-  for (const held of [child, child.stdin as Socket | null, child.stdout as Socket | null]) {
-    if (wanted) held?.ref();
-    else held?.unref();
-  }
-}
-
-function sqlOf(job: QueryJob): string {
-  const { sql } = job.request as { sql?: unknown };
-  return job.kind === "read" && typeof sql === "string" ? sql : "";
-}
 
 function answerOf<T extends object>(frame: Frame): T & { body: Buffer } {
   if (frame.kind === "done") return { ...(JSON.parse(frame.value) as T), body: frame.body };

@@ -38,7 +38,7 @@ const NICE = 5;
  */
 export function startChild(limits: ChildLimits): ChildProcess {
   const kib = Math.ceil((limits.memoryBytes + OWN_BYTES) / 1024);
-  const child = spawn(
+  return spawn(
     "/bin/sh",
     [
       "-c",
@@ -57,11 +57,11 @@ export function startChild(limits: ChildLimits): ChildProcess {
       stdio: ["pipe", "pipe", "ignore"],
     },
   );
-  if (child.pid !== undefined) lower(child.pid);
-  return child;
 }
 
-function lower(pid: number): void {
+/** From when it is up: a process that starts keeps somebody waiting. */
+export function lowerPriority({ pid }: ChildProcess): void {
+  if (pid === undefined) return;
   try {
     setPriority(pid, NICE);
   } catch {
