@@ -63,10 +63,10 @@ test("a statement that would take everything ends at its bound, and the server s
   const next = seeded(seed);
   const { file, sqlite } = tablesFile(300);
   const processes = new QueryProcesses();
-  const run = (sql: string) =>
+  const run = (sql: string, ms = 60_000) =>
     processes.run<object>(
       { kind: "read", principal: "p", request: { file, sql, args: [] } },
-      boundsOf({ ms: MS }),
+      boundsOf({ ms }),
     );
   const outcomes = new Map<string, number>();
   let late = 0;
@@ -80,7 +80,7 @@ test("a statement that would take everything ends at its bound, and the server s
       // A process that was ended is replaced with the next statement, which this one need not wait for.
       await run("SELECT 1");
       const from = performance.now();
-      const outcome = await run(sql).then(
+      const outcome = await run(sql, MS).then(
         () => "rows",
         (error: unknown) => {
           const { code, details } = error as { code: string; details: { limit?: string } };
