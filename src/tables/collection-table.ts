@@ -1,6 +1,6 @@
 import { blake3 } from "../ids/hash.ts";
 import type { RowFailure, SqlValue, TablesFile, TablesStatement } from "../store/sqlite-tables.ts";
-import type { CreateFts } from "./ddl.ts";
+import { ftsColumns, type CreateFts } from "./ddl.ts";
 import { fieldsOf, keyValueOf, valuesOf, type Row, type TableShape } from "./rows.ts";
 import { quoted } from "./tokens.ts";
 
@@ -125,11 +125,6 @@ class FullText {
   clear(): void {
     this.#file.exec(`DELETE FROM ${this.#name}`);
   }
-}
-
-/** The columns of a full-text table: the key first, unless it is among those that were asked for. */
-export function ftsColumns(key: string, columns: readonly string[]): readonly string[] {
-  return columns.some((column) => column.toLowerCase() === key.toLowerCase()) ? columns : [key, ...columns];
 }
 
 /** 62 bits of the key's hash: the same on every machine, whatever came before. */

@@ -63,8 +63,16 @@ export function ddlOf(sql: string): Ddl {
 
 /** What makes a full-text table of which this is the table's key column. */
 export function ftsSql({ name, columns, options }: CreateFts, key: string): string {
-  const parts = [`${quoted(key)} UNINDEXED`, ...columns.map(quoted), ...options];
-  return `CREATE VIRTUAL TABLE ${quoted(name)} USING fts5(${parts.join(", ")})`;
+  const own = ftsColumns(key, columns);
+  const parts = own.map((column) =>
+    columns.includes(column) ? quoted(column) : `${quoted(column)} UNINDEXED`,
+  );
+  return `CREATE VIRTUAL TABLE ${quoted(name)} USING fts5(${[...parts, ...options].join(", ")})`;
+}
+
+/** The columns of a full-text table: the key first, unless it is among those that were asked for. */
+export function ftsColumns(key: string, columns: readonly string[]): readonly string[] {
+  return columns.some((column) => column.toLowerCase() === key.toLowerCase()) ? columns : [key, ...columns];
 }
 
 class DdlParser {

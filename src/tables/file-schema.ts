@@ -1,8 +1,8 @@
 import { isSkaldError } from "../errors.ts";
 import type { SchemaStatement } from "../log/log.ts";
 import type { TablesFile } from "../store/sqlite-tables.ts";
-import { CollectionTable, ftsColumns } from "./collection-table.ts";
-import { ddlOf, ftsSql, type CreateFts, type Ddl } from "./ddl.ts";
+import { CollectionTable } from "./collection-table.ts";
+import { ddlOf, ftsColumns, ftsSql, type CreateFts, type Ddl } from "./ddl.ts";
 import type { TableShape } from "./rows.ts";
 import { quoted } from "./tokens.ts";
 
