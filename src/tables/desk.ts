@@ -40,6 +40,8 @@ export class TablesDesk {
         return undefined;
       case "abort":
         writer.abort();
+        // What it knows of the schema may be of what was undone.
+        this.#open.set(file, { ...open, writer: new TablesWriter(writer.file) });
         return undefined;
       case "tidy":
         return writer.file.tidy();

@@ -56,6 +56,11 @@ export class FileSchema {
     return texts;
   }
 
+  /** The tables of collections that were in use since the schema changed. */
+  used(): Iterable<CollectionTable> {
+    return this.#tables.values();
+  }
+
   /** The table of a collection, which has exactly its name. */
   table(collection: string): CollectionTable | undefined {
     const known = this.#tables.get(collection);
@@ -158,9 +163,7 @@ export class FileSchema {
   #steps(ddl: Ddl): string[] {
     if (ddl.kind === "create-fts") {
       const { shape } = this.#entries.get(ddl.table.toLowerCase()) as { shape: TableShape };
-      const name = quoted(ddl.name);
-      // Or what a row no longer says stays in the index until it is merged some day.
-      return [ftsSql(ddl, shape.key), `INSERT INTO ${name} (${name}, rank) VALUES ('secure-delete', 1)`];
+      return [ftsSql(ddl, shape.key)];
     }
     if (ddl.kind === "drop" && ddl.what === "table") {
       const texts = this.textsOf(ddl.name).map(({ name }) => `DROP TABLE ${quoted(name)}`);

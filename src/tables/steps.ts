@@ -40,6 +40,8 @@ export interface SeqSpan {
 /** A part of what brings a file from one point to another. */
 export interface Part {
   readonly documents?: readonly DocumentState[];
+  /** Names of documents of which nothing is to be left anywhere in the file. */
+  readonly erased?: readonly string[];
   readonly commits?: readonly CommitState[];
   /** All statements in force at the point, when they may be others than the file has. */
   readonly schema?: readonly SchemaStatement[];

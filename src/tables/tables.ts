@@ -313,9 +313,8 @@ export class Tables {
         dropTables(path.dirname(this.#file));
         return true;
       }
-      const documents = docs.map((name) => ({ name, seq: 0 }));
       await this.#runner.run(this.#file, { kind: "begin", wanted: [] });
-      await this.#runner.run(this.#file, { kind: "feed", part: { documents } });
+      await this.#runner.run(this.#file, { kind: "feed", part: { erased: docs } });
       this.#tell(await this.#runner.run(this.#file, { kind: "end", head }));
       return this.#runner.run(this.#file, { kind: "tidy" });
     });

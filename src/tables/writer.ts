@@ -20,6 +20,8 @@ export class TablesWriter {
   readonly #page: TablesStatement;
   /** Tables that are filled from the documents at the end. */
   readonly #refill = new Set<string>();
+  /** Tables of which a document was erased: an index of text keeps words of rows that are gone until it merges them. */
+  readonly #clean = new Set<string>();
   /** Documents by collection that a UNIQUE constraint keeps out, counted once they matter. */
   readonly #kept = new Map<string, number>();
   #schemaChanged = false;
@@ -60,6 +62,7 @@ export class TablesWriter {
     this.#file.begin();
     this.#changes.begin(wanted);
     this.#refill.clear();
+    this.#clean.clear();
     this.#kept.clear();
     this.#schemaChanged = false;
   }
@@ -69,10 +72,13 @@ export class TablesWriter {
     if (part.schema) this.#reschema(part.schema);
     for (const commit of part.commits ?? []) this.#commit(commit);
     for (const document of part.documents ?? []) this.#document(document);
+    for (const name of part.erased ?? []) this.#erase(name);
+    for (const table of this.#schema.used()) table.flush();
   }
 
   end(head: TablesHead): Applied {
     for (const collection of this.#refill) this.#fill(collection);
+    for (const collection of this.#clean) this.#schema.table(collection)?.cleanTexts();
     const touched = this.#changes.end((table, key) => this.#row(table, key));
     this.#file.commit(head);
     return { seq: head.seq, schemaChanged: this.#schemaChanged, touched };
@@ -143,6 +149,11 @@ export class TablesWriter {
     if (problem !== undefined) this.#list(collection, key, seq, { code: problem, detail: UNREADABLE });
   }
 
+  #erase(name: string): void {
+    this.#document({ name, seq: 0 });
+    this.#clean.add(partsOf(name)[0]);
+  }
+
   #inTable(collection: string, key: string, seq: number, json: string | undefined): void {
     const table = this.#schema.table(collection);
     if (!table || this.#refill.has(collection)) {
@@ -184,13 +195,14 @@ export class TablesWriter {
     for (let after = ""; ;) {
       const page = this.#page.all(collection, after, PAGE) as { key: string; value: string; seq: number }[];
       for (const { key, value, seq } of page) {
-        const violation = table.put(key, value);
+        const violation = table.put(key, value, "alone");
         if (violation) this.#list(collection, key, seq, violation);
       }
       const last = page.at(-1);
-      if (!last || page.length < PAGE) return;
+      if (!last || page.length < PAGE) break;
       after = last.key;
     }
+    table.fillTexts();
   }
 
   #list(collection: string, key: string, seq: number, { code, detail }: Violation): void {
