@@ -111,7 +111,8 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     openApi: () => (openApi ??= openApiDocument(version)),
     metrics: () => events.metrics(),
     scrub: () => scrub.status(),
-    verify: (dbId, signal, verifyOptions) => verifyLines(engine, dbId, signal, verifyOptions),
+    verify: (dbId, signal, verifyOptions) =>
+      verifyLines(engine, dbId, signal, { ...verifyOptions, tables: (db) => sql.tables.check(db) }),
     feeds,
     accepting: () => accepting,
   };

@@ -19,8 +19,9 @@ export const INVARIANTS = {
 } as const;
 export type Invariant = keyof typeof INVARIANTS;
 
-/** What holds of files beside the log that are not derived of it: only `skald verify` looks at them. */
+/** What holds of further files that a db may have: only `skald verify` looks at them. */
 export const FILE_INVARIANTS = {
+  tables: "the tables that SQL reads are what the log makes of its documents and schema",
   subscriptions: "each durable subscription is kept as it was written, and none of them is missing",
 } as const;
 export type FileInvariant = keyof typeof FILE_INVARIANTS;

@@ -6,6 +6,7 @@ import type { World } from "../world.ts";
 import { checkDerived, checkLog, type CheckProgress, type LogChecked, type Stage } from "./check.ts";
 import type { HeldReceipt } from "./check-evidence.ts";
 import { brokenBy } from "./derived-damage.ts";
+import type { Db } from "./db.ts";
 import type { Engine, HeldDb } from "./engine.ts";
 import { FILE_INVARIANTS, INVARIANTS, type CheckFinding, type FileInvariant } from "./invariants.ts";
 
@@ -14,6 +15,8 @@ export interface VerifyOptions {
   readonly only?: "log";
   /** What the caller holds receipts for. */
   readonly receipts?: readonly HeldReceipt[];
+  /** What differs of the tables that SQL reads from what the log makes; they are above this folder. */
+  readonly tables?: (db: Db) => Promise<readonly string[]>;
 }
 
 const SHOWN_MS = 200;
@@ -29,7 +32,7 @@ export async function* verifyLines(
   engine: Engine,
   dbId: string,
   signal: AbortSignal,
-  { only, receipts = [] }: VerifyOptions = {},
+  { only, receipts = [], tables }: VerifyOptions = {},
 ): AsyncGenerator<string> {
   const storage = openSqliteLog(engine.folderOf(dbId), dbId, { readonly: true });
   let held: HeldDb | undefined;
@@ -37,7 +40,7 @@ export async function* verifyLines(
     const log = yield* shown(engine.world, checkLog(storage, { receipts, world: engine.world }), signal);
     if (!log) return;
     let stages: readonly Stage[] = ["log"];
-    let derived: readonly CheckFinding[] = [];
+    let derived: readonly VerifyFinding[] = [];
     if (only !== "log" && log.findings.every(({ heals }) => heals === "rebuild")) {
       const asked: Asked = { left: false };
       held = await hold(engine, dbId, (damage) => {
@@ -56,6 +59,7 @@ export async function* verifyLines(
       if (!found) return;
       stages = ["log", ...found.stages];
       derived = asked.damage ? [...found.findings, healing(asked.damage)] : found.findings;
+      if (tables && derived.length === 0) derived = (await tables(held.db)).map(otherTable);
     }
     const files =
       only === "log" ? [] : inspectSubscriptions(engine.folderOf(dbId), storage.identity.uid).map(damaged);
@@ -67,7 +71,11 @@ export async function* verifyLines(
 }
 
 type VerifyFinding =
-  CheckFinding | { readonly what: FileInvariant; readonly where: string; readonly heals?: never };
+  CheckFinding | { readonly what: FileInvariant; readonly where: string; readonly heals?: "rebuild" };
+
+function otherTable(where: string): VerifyFinding {
+  return { what: "tables", where, heals: "rebuild" };
+}
 
 function damaged(where: string): VerifyFinding {
   return { what: "subscriptions", where };

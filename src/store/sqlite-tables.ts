@@ -62,7 +62,7 @@ export function openTables(file: string, owner: TablesOwner): TablesFile {
  */
 export function makeTables(file: string, owner: TablesOwner, life: string): TablesFile {
   const making = `${file}.new`;
-  dropFile(making);
+  removeFiles(making);
   const sqlite = openSqlite(making, { kind: "tables", create: true });
   try {
     // It is not there before it is whole, so nothing has to be undone or to last: the half of all writes.
@@ -97,21 +97,85 @@ export function copyTables(file: string, to: string): void {
   }
 }
 
+/**
+ * Names of the tables, indexes and views of two files that are not the same, or whose rows are others or in another
+ * order. What tells one file from another under its name is left out.
+ */
+export function differingTables(one: string, other: string): string[] {
+  const files = [one, other].map((file) => openSqlite(file, { kind: "tables", readonly: true }));
+  try {
+    const [a, b] = files.map((sqlite) => new Map(sqlite.prepare(NAMED).raw().all() as [string, string][]));
+    const names = [...new Set([...(a?.keys() ?? []), ...(b?.keys() ?? [])])];
+    return names.filter((name) => {
+      const sql = a?.get(name);
+      if (sql === undefined || sql !== b?.get(name)) return true;
+      if (!/^CREATE (?:VIRTUAL )?TABLE/i.test(sql) || name === "skald_meta") return false;
+      const rows = files.map((sqlite) =>
+        sqlite
+          .prepare(`SELECT * FROM "${name.replaceAll('"', '""')}"`)
+          .raw()
+          .safeIntegers()
+          .iterate(),
+      );
+      return !sameRows(rows as [Rows, Rows]);
+    });
+  } catch (error) {
+    throw tablesError(error, one);
+  } finally {
+    for (const sqlite of files) sqlite.close();
+  }
+}
+
+type Rows = IterableIterator<SqlValue[]>;
+
+/** How a full-text index lies in tables of its own is its own affair. */
+const NAMED = `SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND NOT EXISTS (
+  SELECT 1 FROM sqlite_schema AS text WHERE text.sql LIKE 'CREATE VIRTUAL%' AND sqlite_schema.name IN
+    (text.name || '_data', text.name || '_idx', text.name || '_content', text.name || '_docsize', text.name || '_config')
+) ORDER BY type, name`;
+
+function sameRows([one, other]: [Rows, Rows]): boolean {
+  try {
+    for (;;) {
+      const [a, b] = [one.next(), other.next()];
+      if (a.done || b.done) return a.done === b.done;
+      if (!a.value.every((cell, i) => sameCell(cell, b.value[i] as SqlValue))) return false;
+    }
+  } finally {
+    one.return?.();
+    other.return?.();
+  }
+}
+
+function sameCell(a: SqlValue, b: SqlValue): boolean {
+  if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b) === 0;
+  return Object.is(a, b);
+}
+
 /** Removes the tables of a db and all that is made of them; the next use makes them anew. */
 export function dropTables(folder: string): void {
   const file = path.join(folder, TABLES_FILE);
   const points = path.join(folder, POINTS_FOLDER);
   if (![file, `${file}.new`, `${file}-wal`, points].some((name) => existsSync(name))) return;
-  dropFile(`${file}.new`);
   dropFile(file);
   rmSync(points, { recursive: true, force: true });
   syncFolder(folder);
 }
 
+/** Whether a db has tables: SQL was used on it. */
+export function hasTables(folder: string): boolean {
+  return existsSync(path.join(folder, TABLES_FILE));
+}
+
 /** Where files of other points than the head of `main` are kept. */
 export const POINTS_FOLDER = "points";
 
-function dropFile(file: string): void {
+/** Removes one file, finished or not. */
+export function dropFile(file: string): void {
+  for (const name of [file, `${file}.new`]) removeFiles(name);
+}
+
+function removeFiles(file: string): void {
   // The write-ahead log goes first: beside another file it would be taken for a part of it.
   for (const name of [`${file}-wal`, `${file}-shm`, `${file}-journal`, file]) rmSync(name, { force: true });
 }
@@ -210,7 +274,7 @@ export class TablesFile {
     this.close();
     this.#named(() => {
       syncFile(this.#at);
-      dropFile(this.file);
+      removeFiles(this.file);
       renameSync(this.#at, this.file);
       syncFolder(path.dirname(this.file));
     });

@@ -1,5 +1,5 @@
 import { isSkaldError } from "../errors.ts";
-import { copyTables, makeTables, openTables, writingError } from "../store/sqlite-tables.ts";
+import { copyTables, differingTables, makeTables, openTables, writingError } from "../store/sqlite-tables.ts";
 import type { Answer, OpenedTables, Request, Step, StepError, StepResults } from "./steps.ts";
 import { TablesWriter } from "./writer.ts";
 
@@ -43,6 +43,8 @@ export class TablesDesk {
         // What it knows of the schema may be of what was undone.
         this.#open.set(file, { ...open, writer: new TablesWriter(writer.file) });
         return undefined;
+      case "compare":
+        return differingTables(file, step.other);
       case "tidy":
         return writer.file.tidy();
       case "end": {

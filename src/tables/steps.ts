@@ -82,6 +82,7 @@ export type Step =
   | { readonly kind: "end"; readonly head: TablesHead }
   | { readonly kind: "abort" }
   | { readonly kind: "tidy" }
+  | { readonly kind: "compare"; readonly other: string }
   /** Makes a file of its own of what the file holds now; the file itself may be open elsewhere. */
   | { readonly kind: "copy"; readonly to: string }
   | { readonly kind: "close" };
@@ -95,6 +96,8 @@ export interface StepResults {
   readonly abort: undefined;
   /** False when somebody who reads keeps some of what was removed from going. */
   readonly tidy: boolean;
+  /** Names of the tables that are others in the other file. */
+  readonly compare: readonly string[];
   readonly copy: undefined;
   readonly close: undefined;
 }

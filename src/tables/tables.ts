@@ -5,7 +5,15 @@ import type { Engine } from "../db/engine.ts";
 import { resolvePoint } from "../db/point.ts";
 import { toHex } from "../ids/hash.ts";
 import { MAIN } from "../log/branches.ts";
-import { dropTables, TABLES_FILE, type TablesHead } from "../store/sqlite-tables.ts";
+import { makeFolder } from "../store/folder.ts";
+import {
+  dropFile,
+  dropTables,
+  hasTables,
+  POINTS_FOLDER,
+  TABLES_FILE,
+  type TablesHead,
+} from "../store/sqlite-tables.ts";
 import { bringTo } from "./bring.ts";
 import type { Applied } from "./steps.ts";
 import { Points, type LentPlace } from "./points.ts";
@@ -85,6 +93,12 @@ export class TablesOf {
     return this.points(db).at({ branch: branch ?? MAIN, seq }, options);
   }
 
+  /** Names of tables that are not what the log makes of them, when the db has any: see `Tables.check`. */
+  async check(db: Db): Promise<readonly string[]> {
+    const there = hasTables(this.engine.folderOf(db.id));
+    return there ? this.of(db).check() : [];
+  }
+
   /** Ends the threads. The dbs close before. */
   async close(): Promise<void> {
     await this.#runner.close();
@@ -129,6 +143,8 @@ export class Tables {
   #stopTimer: (() => void) | undefined;
   #waitingSince = 0;
   #closed = false;
+  /** A file beside it that is made for comparing. */
+  #checking: { readonly file: string; over: boolean } | undefined;
 
   constructor({ db, folder, runner, onError }: TablesParts) {
     this.#db = db;
@@ -183,6 +199,48 @@ export class Tables {
       if (left > 0) this.#wanted.set(table, left);
       else this.#wanted.delete(table);
     };
+  }
+
+  /**
+   * Names of the tables that are not what the log makes of them; they are worked out anew, beside the file, with room
+   * for others. None when the db is written too fast, or somebody erased meanwhile.
+   */
+  async check(): Promise<readonly string[]> {
+    if (this.#checking) throw new SkaldError("UNAVAILABLE", "The tables are being checked.");
+    const run: StepRunner["run"] = (file, step) => this.#runner.run(file, step);
+    const folder = path.join(path.dirname(this.#file), POINTS_FOLDER);
+    const file = path.join(folder, "check.sqlite");
+    const owner = { uid: toHex(this.#db.log.identity.uid), epoch: this.#db.log.epoch };
+    const checking = (this.#checking = { file, over: false });
+    const bring = async (from: TablesHead | undefined): Promise<TablesHead> => {
+      await run(file, { kind: "begin", wanted: [] });
+      const head = await bringTo(this.#db, from, async (part) => {
+        if (this.#closed || checking.over) throw new SkaldError("UNAVAILABLE", "The check broke off.");
+        await run(file, { kind: "feed", part });
+      });
+      await run(file, { kind: "end", head });
+      return head;
+    };
+    try {
+      makeFolder(folder);
+      await run(file, { kind: "make", owner, life: "check" });
+      let head = await bring(undefined);
+      return await this.#queued(async () => {
+        for (let tries = 0; tries < 5 && !checking.over; tries += 1) {
+          if ((this.#head?.seq ?? -1) < head.seq) await this.#batch();
+          if (this.#head?.seq === head.seq) return run(this.#file, { kind: "compare", other: file });
+          head = await bring(head);
+        }
+        return [];
+      });
+    } catch (error) {
+      if (checking.over) return [];
+      throw error;
+    } finally {
+      this.#checking = undefined;
+      await run(file, { kind: "close" }).catch(() => {});
+      dropFile(file);
+    }
   }
 
   async #reach(seq: number): Promise<Place> {
@@ -306,7 +364,12 @@ export class Tables {
     // What is left to do is done when the db is open again.
     if (this.#closed) return Promise.resolve(false);
     return this.#queued(async () => {
-      const head = this.#head;
+      const [head, checking] = [this.#head, this.#checking];
+      if (checking) {
+        checking.over = true;
+        await this.#runner.run(checking.file, { kind: "close" });
+        dropFile(checking.file);
+      }
       if (!head) {
         // Whatever is there was not opened, and is made anew when somebody wants it.
         await this.#runner.run(this.#file, { kind: "close" });
