@@ -11,7 +11,7 @@ import { seeded, seedOf } from "../support/fault-process.ts";
 import { tempDir } from "../support/temp-dir.ts";
 
 const root = tempDir();
-const KILLS = Number(process.env["SKALD_TEST_KILLS"] ?? 3);
+const KILLS = Number(process.env["SKALD_TEST_KILLS"] ?? 1);
 const SCRIPT = path.resolve(import.meta.dirname, "../support/tables-follower.mjs");
 
 interface Held {
