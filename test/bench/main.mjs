@@ -40,6 +40,7 @@ const SUBJECTS = [
   "sql-queries",
   "sql-point",
   "sql-busy",
+  "sql-points",
 ];
 
 const { values } = parseArgs({

@@ -90,7 +90,7 @@ function rowsOf(found, rounds) {
   ];
 }
 
-function documentsOf({ data, quick }) {
+export function documentsOf({ data, quick }) {
   const films = data && path.join(data, "movies-2000s.json");
   if (films && existsSync(films)) {
     const read = (file) => JSON.parse(readFileSync(file, "utf8"));
@@ -107,7 +107,7 @@ function documentsOf({ data, quick }) {
   return madeDocuments(random, quick ? 300 : 2400, 60);
 }
 
-async function fill(server, documents) {
+export async function fill(server, documents) {
   const send = async (where, body) =>
     server.fetch(`/db/films${where}`, {
       method: "POST",
