@@ -2,7 +2,7 @@ import type { Db } from "../db/db.ts";
 import type { Engine } from "../db/engine.ts";
 import { TablesOf } from "../tables/tables.ts";
 import { QueryProcesses } from "./processes.ts";
-import { Queries, boundsOf, type Statement } from "./queries.ts";
+import { Queries, boundsOf, type QueriesOptions, type Statement } from "./queries.ts";
 import { changeSchema } from "./schema.ts";
 import { Writes, type WriteRequest, type Written } from "./writes.ts";
 
@@ -29,7 +29,7 @@ export function openQueries({ engine, onError, processes: count, memoryBytes }: 
     ...(count === undefined ? {} : { processes: count }),
     ...(memoryBytes === undefined ? {} : { memoryBytes }),
   });
-  const at = (db: Db, point: { branch?: string; at?: string }) => tables.at(db, point);
+  const at: QueriesOptions["at"] = (db, point, options) => tables.at(db, point, options);
   const writes = new Writes({ processes, tables: (db) => tables.of(db), at });
   const queries = new Queries({
     processes,

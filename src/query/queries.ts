@@ -15,7 +15,11 @@ export type { Place } from "../tables/tables.ts";
 
 /** A place that is kept until it is released. */
 export interface HeldPlace extends Place {
+  /** Whether the file may go on to a later seq before it is read. */
+  readonly moves?: boolean;
   release?(): void;
+  /** Told when the file cannot be read. */
+  broken?(): void;
 }
 
 /** What a statement is run against, of one db. */
@@ -65,7 +69,11 @@ export interface QueriesOptions {
   readonly processes: QueryProcesses;
   readonly tables: (db: Db) => TablesToRead;
   /** The file of another state than the present one of `main`. */
-  readonly at: (db: Db, point: { branch?: string; at?: string }) => Promise<HeldPlace>;
+  readonly at: (
+    db: Db,
+    point: { branch?: string; at?: string },
+    options?: { readonly exact?: boolean },
+  ) => Promise<HeldPlace>;
   readonly write: Carry;
   readonly schema: Carry;
 }
@@ -154,17 +162,22 @@ export class Queries {
     const { sql, principal, format } = statement;
     const args = wireArgs(statement.args);
     const bounds = boundsOf(statement.bounds);
-    return this.#reading(db, statement, async ({ file }) => {
-      const held = this.#options.processes.hold(bounds, signal);
-      try {
-        const request: RowsRequest = { file, sql, args, format };
-        const first = await held.run<RowsValue>({ kind: "rows", principal, request });
-        return { seq: first.seq, columns: first.columns, pages: pagesOf(held, principal, first) };
-      } catch (error) {
-        held.release(false);
-        throw error;
-      }
-    });
+    return this.#reading(
+      db,
+      statement,
+      async ({ file }) => {
+        const held = this.#options.processes.hold(bounds, signal);
+        try {
+          const request: RowsRequest = { file, sql, args, format };
+          const first = await held.run<RowsValue>({ kind: "rows", principal, request });
+          return { seq: first.seq, columns: first.columns, pages: pagesOf(held, principal, first) };
+        } catch (error) {
+          held.release(false);
+          throw error;
+        }
+      },
+      statement.at !== undefined,
+    );
   }
 
   /** Tables, views, columns and indexes that a statement can name, as they are now. */
@@ -179,30 +192,35 @@ export class Queries {
     });
   }
 
-  /** The file may be replaced between finding and opening it: then it is asked for again, once. */
-  async #reading<T>(
+  /**
+   * The file may be replaced between finding and opening it: then it is asked for again, once. Who names a point is
+   * answered from exactly that, also when it is where `main` was a moment ago; `exact` asks for that at once.
+   */
+  async #reading<T extends { readonly seq: number }>(
     db: Db,
     statement: Pick<Statement, "branch" | "at">,
     work: (place: HeldPlace) => Promise<T>,
+    exact = false,
   ): Promise<T> {
     for (let tries = 0; ; tries += 1) {
-      const place = await this.#place(db, statement);
+      const place = await this.#place(db, statement, exact);
       try {
-        return await work(place);
+        const done = await work(place);
+        if (statement.at === undefined || place.moves !== true || done.seq === place.seq) return done;
+        exact = true;
       } catch (error) {
         if (tries > 0 || (error as { code?: unknown }).code !== "DERIVED_DAMAGED") throw error;
+        place.broken?.();
       } finally {
         place.release?.();
       }
     }
   }
 
-  #place(db: Db, { branch, at }: Pick<Statement, "branch" | "at">): Promise<HeldPlace> {
+  #place(db: Db, { branch, at }: Pick<Statement, "branch" | "at">, exact: boolean): Promise<HeldPlace> {
     if (isPresent({ branch, at })) return this.#options.tables(db).current();
-    return this.#options.at(db, {
-      ...(branch === undefined ? {} : { branch }),
-      ...(at === undefined ? {} : { at }),
-    });
+    const point = { ...(branch === undefined ? {} : { branch }), ...(at === undefined ? {} : { at }) };
+    return this.#options.at(db, point, { exact });
   }
 }
 

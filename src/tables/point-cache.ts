@@ -76,6 +76,11 @@ export class PointCache<T extends CachedFile> {
     this.#remove(kept.of);
   }
 
+  /** The same, unless another file has the name by now. */
+  dropOnly(name: string, of: T): void {
+    if (this.#kept.get(name)?.of === of) this.drop(name);
+  }
+
   clear(): void {
     for (const name of this.#kept.keys()) this.drop(name);
   }

@@ -15,7 +15,11 @@ export interface LentPlace {
   readonly branch: string;
   readonly seq: number;
   readonly life: string;
+  /** It is the file that follows `main`: once it is read it may be at a later seq than this. */
+  readonly moves: boolean;
   release(): void;
+  /** Says that the file cannot be read: it is made anew for whoever asks next. */
+  broken(): void;
 }
 
 export interface PointsParts {
@@ -24,7 +28,7 @@ export interface PointsParts {
   readonly folder: string;
   readonly runner: StepRunner;
   /** The file that follows `main`. */
-  readonly current: () => Promise<Omit<LentPlace, "release">>;
+  readonly current: () => Promise<Pick<LentPlace, "file" | "branch" | "seq" | "life">>;
   /** Bytes of files that are kept though nobody uses them. */
   readonly budget?: number;
 }
@@ -96,7 +100,7 @@ export class Points {
     const seq = log.seqOn(asked, branch);
     if (!exact && id === 0 && seq === log.seqOn(log.head().seq)) {
       const place = await this.#current();
-      if (log.seqOn(place.seq) === seq) return { ...place, release: () => {} };
+      if (log.seqOn(place.seq) === seq) return { ...place, moves: true, release: () => {}, broken: () => {} };
     }
     const name = `${id} ${seq}`;
     for (;;) {
@@ -108,8 +112,9 @@ export class Points {
         continue;
       }
       if (lent) {
-        const { file, life } = lent.of;
-        return { file, branch, seq, life, release: lent.release };
+        const { of, release } = lent;
+        const broken = (): void => this.#cache.dropOnly(name, of);
+        return { file: of.file, branch, seq, life: of.life, moves: false, release, broken };
       }
       await this.#made(name, { branch, seq });
     }
