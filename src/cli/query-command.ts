@@ -9,7 +9,7 @@ import { readText, withConnection, type Connection } from "./connection.ts";
 import { CliError, usageError } from "./failure.ts";
 import { splitLines } from "./line-splitter.ts";
 import { note, openSink, print } from "./output.ts";
-import { argumentsJson, statementsOf } from "./sql-arguments.ts";
+import { argumentsJson, isOfSchema, statementsOf } from "./sql-arguments.ts";
 import { answerTexts, distinctNames, objectText, sqlTable } from "./sql-output.ts";
 
 /** How the answer of a statement is shown. */
@@ -51,7 +51,7 @@ export function addQuery(program: Command): void {
     program
       .command("query <db> [sql] [args...]")
       .description("run an SQL statement; - reads it from stdin")
-      .option("--file <path>", "run the statements of a file as one commit")
+      .option("--file <path>", "run the statements of a file; those between two of the schema are one commit")
       .option("--message <text>", "of the commit that a write makes")
       .option("--dry-run", "answer as if written and keep nothing"),
     [
@@ -184,28 +184,43 @@ async function runFile(db: string, file: string, flags: QueryFlags): Promise<voi
   const text = file === "-" ? await readAll(process.stdin) : await readFile(file, "utf8");
   const statements = statementsOf(text.replace(/^\uFEFF/, ""));
   if (statements.length === 0) throw usageError(`${file} has no statement.`);
-  await withConnection(flags, (connection) => runBatch(connection, db, statements, flags));
+  await withConnection(flags, async (connection) => {
+    for (const part of partsOf(statements)) await runPart(connection, db, part, flags);
+  });
 }
 
-async function runBatch(
+/** A statement of the schema is a commit of its own; the others between two of them are one commit. */
+function partsOf(statements: readonly string[]): string[][] {
+  const parts: string[][] = [];
+  let open: string[] | undefined;
+  for (const sql of statements) {
+    if (isOfSchema(sql)) {
+      parts.push([sql]);
+      open = undefined;
+    } else if (open) open.push(sql);
+    else parts.push((open = [sql]));
+  }
+  return parts;
+}
+
+async function runPart(
   connection: Connection,
   db: string,
   statements: readonly string[],
   { branch, message, dryRun, json }: QueryFlags,
 ): Promise<void> {
+  const [first = ""] = statements;
+  const alone = isOfSchema(first);
+  const body = alone ? { sql: first } : { statements: statements.map((sql) => ({ sql })) };
   const reply = await connection.send({
     method: "POST",
-    path: `${dbPath(db)}/query/batch`,
+    path: `${dbPath(db)}/query/${alone ? "exec" : "batch"}`,
     headers: { "content-type": TYPES.json },
-    body: JSON.stringify({
-      statements: statements.map((sql) => ({ sql })),
-      branch,
-      message,
-      dry_run: dryRun,
-    }),
+    body: JSON.stringify({ ...body, branch, message, dry_run: dryRun }),
   });
   const text = await readText(reply);
   if (json) await print(`${text}\n`);
+  else if (alone) note(`${first.split("\n", 1)[0] ?? ""}: commit ${memberTexts(text).get("seq") ?? ""}.`);
   else note(`${plural(statements.length, "statement")}: ${summaryOf(text)}`);
 }
 

@@ -53,3 +53,8 @@ export function statementsOf(text: string): string[] {
   if (says) found.push(statement.trim());
   return found;
 }
+
+/** Whether a statement makes, alters or drops something, by its first word behind comments. */
+export function isOfSchema(sql: string): boolean {
+  return /^(?:\s|--[^\n]*(?:\n|$)|\/\*[^]*?\*\/)*(?:create|alter|drop)\b/i.test(sql);
+}

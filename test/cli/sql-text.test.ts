@@ -1,4 +1,4 @@
-import { argumentJson, argumentsJson, statementsOf } from "../../src/cli/sql-arguments.ts";
+import { argumentJson, argumentsJson, isOfSchema, statementsOf } from "../../src/cli/sql-arguments.ts";
 import { answerTexts, distinctNames, objectText, sqlTable } from "../../src/cli/sql-output.ts";
 
 test.each([
@@ -41,6 +41,16 @@ test("a file is cut at the semicolons that end a statement", () => {
     "SELECT 1 -- the end;",
   ]);
   expect(statementsOf(" -- nothing\n ; /* still")).toEqual([]);
+});
+
+test.each([
+  ["CREATE TABLE t (id TEXT PRIMARY KEY)", true],
+  ["-- a table\n /* of things */ drop view v", true],
+  ["alter table t add column n", true],
+  ["INSERT INTO creates VALUES ('create')", false],
+  ["-- create\nSELECT 1", false],
+])("%j is of the schema: %s", (sql, is) => {
+  expect(isOfSchema(sql)).toBe(is);
 });
 
 const ANSWER =

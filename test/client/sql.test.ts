@@ -6,18 +6,21 @@ const client = clientOf();
 
 beforeAll(async () => {
   await client.exec(
-    "CREATE TABLE items (id TEXT PRIMARY KEY, name TEXT NOT NULL, price REAL, count INTEGER, raw BLOB)",
+    "CREATE TABLE items (id TEXT PRIMARY KEY, name TEXT NOT NULL, price REAL, count INTEGER)",
   );
 });
 
 test("rows are objects by column, with exact integers and bytes", async () => {
   const written = await client.exec<{ id: string; count: bigint }>(
-    "INSERT INTO items VALUES (?, ?, ?, ?, ?) RETURNING id, count",
-    ["a", "Apple", 1.5, 12, new Uint8Array([1, 2, 255])],
+    "INSERT INTO items VALUES (?, ?, ?, ?) RETURNING id, count",
+    ["a", "Apple", 1.5, 12],
     { message: "first" },
   );
   expect(written).toMatchObject({ changed: 1, rows: [{ id: "a", count: 12 }] });
-  const read = await client.query("SELECT *, :big AS big, 1 AS id FROM items", { big: 9223372036854775807n });
+  const read = await client.query("SELECT *, :big AS big, :raw AS raw, 1 AS id FROM items", {
+    big: 9223372036854775807n,
+    raw: new Uint8Array([1, 2, 255]),
+  });
   expect(read).toMatchObject({ seq: written.seq, commit: written.commit });
   expect(read.rows).toEqual([
     {
@@ -30,11 +33,10 @@ test("rows are objects by column, with exact integers and bytes", async () => {
       id_2: 1,
     },
   ]);
-  const plain = await client.query("SELECT raw, ? AS truth, ? AS list, ? AS nothing FROM items", [
-    true,
-    ["a", 1],
-    null,
-  ]);
+  const plain = await client.query(
+    "SELECT x'0102ff' AS raw, ? AS truth, ? AS list, ? AS nothing FROM items",
+    [true, ["a", 1], null],
+  );
   expect(plain.rows).toEqual([
     { raw: new Uint8Array([1, 2, 255]), truth: 1, list: '["a",1]', nothing: null },
   ]);
