@@ -22,7 +22,10 @@ const params: Record<string, string> = {
   key: "a",
   branch: "main",
   name: "mailer",
+  form: "json",
 };
+/** A prefix that covers what the paths name, of actions that are not of documents. */
+const PREFIXES: Readonly<Record<string, string>> = { "query.run": "mailer" };
 
 beforeAll(async () => {
   for (const db of ["mine", SECRET]) {
@@ -54,15 +57,19 @@ beforeAll(async () => {
     if (route.access === "public" || route.access === "any") continue;
     if (route.access in tokens) continue;
     const serverWide = route.access === "admin.token";
-    const rest = ["doc.read", "doc.write", "db.admin", "query.read"].filter(
-      (action) => action !== route.access,
-    );
+    const alike = ALL.filter((other) => other.route.access === route.access);
+    const own = new Set<string>([route.access, ...alike.flatMap((other) => other.route.or ?? [])]);
+    const rest = ["doc.read", "doc.write", "db.admin", "query.read"].filter((action) => !own.has(action));
     tokens[route.access] = (await ask.token([`${serverWide ? "*" : "mine"}:${route.access}`])).token;
     tokens[`without ${route.access}`] = (await ask.token(rest.map((action) => `mine:${action}`))).token;
     if (serverWide) continue;
-    tokens[`inside ${route.access}`] = (await ask.token([`mine:${route.access}:notes/a`])).token;
+    tokens[`inside ${route.access}`] = (
+      await ask.token([`mine:${route.access}:${PREFIXES[route.access] ?? "notes/a"}`])
+    ).token;
     tokens[`outside ${route.access}`] = (await ask.token([`mine:${route.access}:open/`])).token;
   }
+  await ask("PUT", `${API}/db/mine/query/statements/mailer`, { body: { sql: "SELECT 1" } });
+  await ask("PUT", `${API}/db/mine/query/statements/hidden-statement`, { body: { sql: "SELECT 2" } });
   const made = await ask("PUT", `${API}/db/mine/subscriptions/mailer`, {
     body: { docs: ["notes/a"] },
     token: tokens["inside doc.read"] as string,
@@ -82,6 +89,9 @@ function bodyOf(route: Route): { headers?: Record<string, string>; body?: string
     "/db/:db/branches/:branch/tx": JSON.stringify({ writes: [{ doc: "notes/a", value: { n: 1 } }] }),
     // For good: the document would be gone for every test that follows.
     "/db/:db/docs/:collection/:key/erase": JSON.stringify({ reason: 1 }),
+    "/db/:db/query/graph": JSON.stringify({ doc: "notes/a", schema: true }),
+    // One that is followed would go on for ever.
+    "/db/:db/query/graph/watch": JSON.stringify({ doc: "notes/a", schema: { type: 5 } }),
     "/db/:db/sync/pull": JSON.stringify({ after: { seq: 0, commit: null } }),
     "/db/:db/sync/remote": JSON.stringify({ url: "https://example.org/api/v1/db/mine" }),
     "/db/:db/subscriptions/:name": JSON.stringify({ docs: ["notes/a"] }),
