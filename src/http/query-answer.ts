@@ -13,6 +13,7 @@ import { jsonText } from "./body.ts";
 import { notAllowed } from "./dispatch.ts";
 import { notModified } from "./etag.ts";
 import { argsOf, argsOfUrl } from "./query-args.ts";
+import { withHint } from "./query-hints.ts";
 import type { QueryOutcome } from "./query-tally.ts";
 import { cursorAt, pointHeaders } from "./point.ts";
 import { json, type Answer, type Call } from "./route.ts";
@@ -37,8 +38,7 @@ export type Asked = Omit<Statement, "principal" | "author"> & {
 
 export async function execAnswer(call: Call): Promise<Answer> {
   const { sql, branch, at, message, ...rest } = call.body.value as z.infer<typeof SqlRequest>;
-  const { queries } = call.services;
-  const classified = queries.classify(sql);
+  const classified = classify(call, sql);
   for (const action of actionsOf(classified)) mustHave(call, action);
   const args = argsOf(memberTexts(jsonText(call.body.bytes)).get("args"));
   const { kind } = classified;
@@ -154,8 +154,25 @@ async function* linesOf(
 
 const LINE_END = 0x0a;
 
-export function counted<T>({ services }: Call, outcome: QueryOutcome, work: () => Promise<T>): Promise<T> {
-  return services.queryTally.count(outcome, () => services.world.monotonic(), work);
+/** Runs a statement, counted; what refuses it says what helps. */
+export async function counted<T>(
+  { services }: Call,
+  outcome: QueryOutcome,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await services.queryTally.count(outcome, () => services.world.monotonic(), work);
+  } catch (error) {
+    throw withHint(error);
+  }
+}
+
+export function classify({ services }: Call, sql: string): Classified {
+  try {
+    return services.queries.classify(sql);
+  } catch (error) {
+    throw withHint(error);
+  }
 }
 
 /** Actions that a statement needs, by what it does. */
@@ -172,7 +189,7 @@ export function mustHave({ principal, params }: Call, action: Action): void {
 }
 
 function mustRead(call: Call, sql: string): void {
-  const { kind } = call.services.queries.classify(sql);
+  const { kind } = classify(call, sql);
   if (kind === "read" || kind === "explain") return;
   throw new SkaldError("SQL_NOT_ALLOWED", "The method QUERY only reads.", {
     hint: "POST …/query/exec takes statements that write.",

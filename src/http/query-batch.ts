@@ -4,15 +4,23 @@ import type { Written } from "../query/writes.ts";
 import { itemTexts, memberTexts } from "../protocol/json-source.ts";
 import { jsonText } from "./body.ts";
 import { argsOf, valuesOf } from "./query-args.ts";
-import { actionsOf, callerOf, clientTxIdOf, counted, given, isDryRun, mustHave } from "./query-answer.ts";
+import {
+  actionsOf,
+  callerOf,
+  classify,
+  clientTxIdOf,
+  counted,
+  given,
+  isDryRun,
+  mustHave,
+} from "./query-answer.ts";
 import { cursorAt, pointHeaders } from "./point.ts";
 import type { Answer, Call } from "./route.ts";
 
 /** Every statement is looked at before the first one runs. */
 export async function batchAnswer(call: Call): Promise<Answer> {
   const { statements, branch, message, ...rest } = call.body.value as z.infer<typeof SqlBatch>;
-  const { queries } = call.services;
-  const needed = new Set(statements.flatMap(({ sql }) => actionsOf(queries.classify(sql))));
+  const needed = new Set(statements.flatMap(({ sql }) => actionsOf(classify(call, sql))));
   for (const action of needed) mustHave(call, action);
   const texts = itemTexts(memberTexts(jsonText(call.body.bytes)).get("statements") ?? "[]");
   const read = statements.map(({ sql }, i) => {

@@ -10,7 +10,7 @@ import { StatementInfo, StatementList, StatementPut } from "../protocol/query-wi
 import { parametersOf } from "../query/binding.ts";
 import { classify } from "../query/statement.ts";
 import { iso, nameCursor, nameOfCursor, nextLink, pageQuery, pointHeaders } from "./point.ts";
-import { callerOf } from "./query-answer.ts";
+import { callerOf, counted } from "./query-answer.ts";
 import { json, type Answer, type Call, type Params, type Route } from "./route.ts";
 import { dryRunQuery, idempotencyKey, receiptJson } from "./tx-routes.ts";
 
@@ -110,7 +110,8 @@ async function save(call: Call, db: Db): Promise<Answer> {
   const parameters = checkSaved(sql);
   // Made and not run: it names no table and no function that is not there or not for statements from outside.
   const args = Object.fromEntries(parameters.map((parameter) => [parameter, null]));
-  await call.services.queries.exec(db, { sql: `EXPLAIN ${sql}`, args, ...callerOf(call) }, call.signal);
+  const trial = { sql: `EXPLAIN ${sql}`, args, ...callerOf(call) };
+  await counted(call, "read", () => call.services.queries.exec(db, trial, call.signal));
   const same = before?.sql === sql && before.description === description;
   const event = { type: "query.save", name, sql, description } as const;
   const receipt = same ? undefined : await writeEvents(db, { ...stepOf(call), events: [event] });

@@ -23,6 +23,11 @@ export function classify(sql: string): Classified {
   if (sql.length > max || Buffer.byteLength(sql) > max)
     throw new SkaldError("TOO_LARGE", `The statement is longer than ${max} bytes.`, { details: { max } });
   const all = tokensOf(sql);
+  // Its body has statements of its own, so it would be taken for several.
+  if (is(all[0], "CREATE") && all.slice(1, 3).some((token) => is(token, "TRIGGER")))
+    throw new SkaldError("SCHEMA_INVALID", "There are no triggers.", {
+      hint: "A watch, a feed or a subscription tells of what was written.",
+    });
   const end = all.findIndex((token) => is(token, ";"));
   if (end >= 0 && all.slice(end).some((token) => !is(token, ";")))
     throw new SkaldError("SQL_NOT_ALLOWED", "There is more than one statement in the text.", {

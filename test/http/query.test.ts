@@ -367,6 +367,23 @@ describe("statements that are refused say what to do", () => {
     expect(await head()).toBe(before);
   });
 
+  test.each<[string, RegExp]>([
+    ["SELECT * FROM nowhere", /CREATE TABLE/],
+    ['SELECT * FROM items WHERE name = "Apple"', /single quotes/],
+    ["SELECT nme FROM items", /query\/schema/],
+    ["SELECT ?", /`args`/],
+    ["SELECT * FROM sqlite_schema", /query\/schema/],
+    ["BEGIN", /batch/],
+    ["SELECT 1; SELECT 2", /batch/],
+    [
+      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 9999) SELECT i FROM n",
+      /text\/csv/,
+    ],
+    ["CREATE TRIGGER t AFTER INSERT ON items BEGIN SELECT 1; END", /watch/],
+  ])("%s: the hint says what to do", async (sql, hint) => {
+    expect((await exec(sql)).json["hint"]).toMatch(hint);
+  });
+
   test("a statement that never ends is ended, and others are answered meanwhile", async () => {
     const endless = exec(
       "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
