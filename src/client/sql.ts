@@ -155,9 +155,13 @@ function argJson(value: SqlArg): string {
   const text: unknown =
     typeof value === "number" && !Number.isFinite(value) ? undefined : JSON.stringify(value);
   if (typeof text === "string") return text;
-  throw new SkaldError("BAD_REQUEST", `An argument is ${String(value)}, which SQL has no value for.`, {
-    hint: "null stands for NULL.",
-  });
+  throw new SkaldError(
+    "BAD_REQUEST",
+    `An argument is ${typeof value === "number" ? value : typeof value}, which SQL has no value for.`,
+    {
+      hint: "null stands for NULL.",
+    },
+  );
 }
 
 /** Throws BAD_ANSWER. */
