@@ -105,6 +105,10 @@ export const LIMITS = {
       "statements of one token that wait for a query process",
     ),
   },
+  watch: {
+    perDb: limit(16_384, "items", "UNAVAILABLE", "watches of one db that are open"),
+    perToken: limit(4096, "items", "RATE_LIMITED", "watches of one token on one db"),
+  },
   tx: {
     writes: limit(1000, "items", "TOO_LARGE", "writes of a transaction"),
     reads: limit(1000, "items", "TOO_LARGE", "`reads` of a transaction"),

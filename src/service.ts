@@ -102,6 +102,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     syncRoot: config.syncRoot,
     subscriptions,
     queries: sql.queries,
+    watches: sql.watches,
     batch: sql.batch,
     queryTally,
     version,
@@ -172,6 +173,12 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     "skald_sql_kills_total",
     "Processes for SQL that were ended before their time.",
     processes((stats) => stats.restarts),
+  );
+  events.gauge("skald_watches", "Watches of SQL open now.", () => sql.watches.totals().watches);
+  events.gauge(
+    "skald_watch_evaluations_total",
+    "Times that a watched statement was evaluated.",
+    () => sql.watches.totals().evaluations,
   );
   events.gauge("skald_sync_peers", "Sync peers connected.", () => sync.stats().peers);
   events.gauge(

@@ -9,6 +9,7 @@ import { httpProbes, socketProbes, alive } from "./limits/server-probes.ts";
 import { cliProbes, dbProbes, documentProbes, settingProbes } from "./limits/local-probes.ts";
 import { nameProbes, queryProbes, syncProbes, tokenProbes, txProbes } from "./limits/request-probes.ts";
 import { syncMessageProbes } from "./limits/sync-probes.ts";
+import { watchProbes } from "./limits/watch-probes.ts";
 import { schemaProbes, statementCharacters, tablesProbes } from "./limits/schema-probes.ts";
 import { sqlProbes } from "./limits/sql-probes.ts";
 import { repoProbes, ticketProbes } from "./limits/repo-probes.ts";
@@ -22,6 +23,7 @@ const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
   names: { ...nameProbes, statementCharacters },
   query: queryProbes,
   sql: sqlProbes,
+  watch: watchProbes,
   tx: txProbes,
   schema: schemaProbes,
   tables: tablesProbes,

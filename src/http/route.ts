@@ -9,6 +9,7 @@ import type { OpenedQueries } from "../query/open.ts";
 import type { Queries } from "../query/queries.ts";
 import type { SyncHubs } from "../sync/hub.ts";
 import type { Subscriptions } from "../subscriptions/subscriptions.ts";
+import type { WatchesOf } from "../query/watches-of.ts";
 import type { World } from "../world.ts";
 import type { FeedTally } from "./feed-tally.ts";
 import type { QueryTally } from "./query-tally.ts";
@@ -77,6 +78,7 @@ export interface Services {
   /** Runs several statements as one commit. */
   readonly batch: OpenedQueries["batch"];
   readonly queryTally: QueryTally;
+  readonly watches: WatchesOf;
   readonly version: string;
   readonly automerge: string;
   readonly world: World;

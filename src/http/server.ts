@@ -41,6 +41,7 @@ import { tokenRoutes } from "./token-routes.ts";
 import { txRoute } from "./tx-routes.ts";
 import { acceptSockets } from "./upgrade.ts";
 import { answerUnread, checkHead, limitConnections } from "./unread.ts";
+import { watchRoutes } from "./watch-routes.ts";
 import { verifyRoutes } from "./verify-routes.ts";
 
 const API = "/api/v1";
@@ -63,6 +64,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...branchRoutes,
       ...logRoutes,
       ...headRoutes,
+      ...watchRoutes,
       ...queryRoutes,
       ...feedRoutes,
       ...subscriptionRoutes,

@@ -13,11 +13,13 @@ import { subscriptionSocketRoute } from "./subscription-socket.ts";
 import { anonymousOn, syncRootRoute, syncSocketRoute } from "./sync-socket.ts";
 import { txSocketRoute } from "./tx-socket.ts";
 import { checkHead, refuseOn } from "./unread.ts";
+import { watchSocketRoute } from "./watch-socket.ts";
 
 const SOCKETS: readonly SocketRoute[] = [
   txSocketRoute,
   feedSocketRoute,
   subscriptionSocketRoute,
+  watchSocketRoute,
   syncSocketRoute,
   syncRootRoute,
 ];

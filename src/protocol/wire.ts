@@ -548,9 +548,9 @@ export const TokenRequest = z
 export const TicketRequest = z
   .strictObject({
     db_id: z.string().min(1),
-    action: z.enum(["sync", "doc.read", "query.run"]).meta({
+    action: z.enum(["sync", "doc.read", "query.read", "query.run"]).meta({
       description:
-        "`sync` is for sync sockets and gives what the token may read and write; `doc.read` is for feeds, `query.run` for stored statements.",
+        "`sync` is for sync sockets and gives what the token may read and write; `doc.read` is for feeds, `query.read` for watches, `query.run` for stored statements.",
     }),
     expires_in: z
       .int()

@@ -7,6 +7,7 @@
 export const JOB_KINDS = {
   read: { writes: false },
   rows: { writes: false },
+  watch: { writes: false },
   names: { writes: false },
   write: { writes: true },
   schema: { writes: false },

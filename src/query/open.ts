@@ -3,6 +3,7 @@ import type { Engine } from "../db/engine.ts";
 import { TablesOf } from "../tables/tables.ts";
 import { QueryProcesses } from "./processes.ts";
 import { Queries, boundsOf, type QueriesOptions, type Statement } from "./queries.ts";
+import { WatchesOf } from "./watches-of.ts";
 import { changeSchema } from "./schema.ts";
 import { Writes, type WriteRequest, type Written } from "./writes.ts";
 
@@ -21,6 +22,7 @@ export interface OpenedQueries {
   readonly batch: (db: Db, request: WriteRequest, signal?: AbortSignal) => Promise<Written>;
   readonly processes: QueryProcesses;
   readonly tables: TablesOf;
+  readonly watches: WatchesOf;
 }
 
 export function openQueries({ engine, onError, processes: count, memoryBytes }: OpenQueries): OpenedQueries {
@@ -47,6 +49,12 @@ export function openQueries({ engine, onError, processes: count, memoryBytes }: 
     batch: (db, request, signal) => writes.run(db, request, boundsOf(), signal),
     processes,
     tables,
+    watches: new WatchesOf({
+      processes,
+      world: engine.world,
+      tables: (db) => tables.of(db),
+      at: (db, point) => tables.points(db).at(point),
+    }),
   };
 }
 

@@ -6,6 +6,7 @@ import { namesJob } from "./names-job.ts";
 import { readJob } from "./read-job.ts";
 import { rowsJob } from "./rows-job.ts";
 import { schemaJob } from "./schema-job.ts";
+import { watchJob } from "./watch-job.ts";
 import { realWorld } from "../world.ts";
 import { startWatchdog } from "./watchdog.ts";
 import { writeJob } from "./write-job.ts";
@@ -16,6 +17,7 @@ import { writeJob } from "./write-job.ts";
 const JOBS: Readonly<Record<JobKind, (request: never, bounds: Bounds) => JobAnswer>> = {
   read: readJob,
   rows: rowsJob,
+  watch: watchJob,
   names: namesJob,
   write: writeJob,
   schema: schemaJob,
