@@ -1,5 +1,6 @@
 import * as Automerge from "@automerge/automerge";
 import { jest } from "@jest/globals";
+import { openEvents } from "../http/feed-client.ts";
 import { API, startHttp } from "../http/fixture.ts";
 import { VERSIONS, found, stockClient, until } from "../support/stock-client.ts";
 import { tempDir } from "../support/temp-dir.ts";
@@ -66,6 +67,28 @@ describe.each(VERSIONS)("a stock client of automerge-repo %s", (version) => {
     client.close();
   });
 
+  test("edits a film, and a watch of SQL shows it, exactly as it was at its commit", async () => {
+    const { headers } = await ask("GET", `${DB}/docs/movies/${key}`);
+    const client = stockClient(version, `ws://127.0.0.1:${ask.port}/`);
+    const film = await found<Film>(client, headers["automerge-url"] as string);
+    const sql = "SELECT id, year, length(extract) AS letters FROM movies WHERE id = ?";
+    const search = `sql=${encodeURIComponent(sql)}&args=${encodeURIComponent(JSON.stringify([key]))}`;
+    const stream = await openEvents(ask.port, `${DB}/query/watch?${search}`, ask.admin);
+    await stream.until(() => stream.events.length > 0);
+    const before = film.doc().extract.length;
+    expect(stream.events[0]).toMatchObject({ event: "snapshot", data: { rows: [[key, 2004, before]] } });
+    film.change((doc) => {
+      doc.year = 1999;
+    });
+    const shown = (): unknown => stream.events.at(-1)?.data["rows"];
+    await stream.until(() => JSON.stringify(shown()) === JSON.stringify([[key, 1999, before]]));
+    const { seq } = stream.events.at(-1)?.data as { seq: number };
+    const then = await ask("POST", `${DB}/query/exec`, { body: { sql, args: [key], at: String(seq) } });
+    expect(then.json["rows"]).toEqual(shown());
+    stream.close();
+    client.close();
+  });
+
   test("edits what SQL reads, as the author that SQL names", async () => {
     const { headers } = await ask("GET", `${DB}/docs/movies/${key}`);
     const client = stockClient(version, `ws://127.0.0.1:${ask.port}/`);
@@ -84,7 +107,7 @@ describe.each(VERSIONS)("a stock client of automerge-repo %s", (version) => {
       "SELECT author FROM changes WHERE collection = 'movies' AND key = ? ORDER BY seq",
       [key],
     );
-    expect(blame["rows"]).toHaveLength(3);
+    expect(blame["rows"]).toHaveLength(4);
     client.close();
   });
 });
