@@ -20,6 +20,9 @@ export type { TxRequest, TxWrite, WriteContext, WrittenChange } from "./tx-reque
 const MAX_TRIES = 16;
 
 /** `hasTurn`: others are held off for this one. */
+/** Documents that are looked up together. */
+const MANY = 8;
+
 export async function writeTransaction(
   context: WriteContext,
   request: TxRequest,
@@ -32,6 +35,11 @@ export async function writeTransaction(
     await context.log.ready(
       branch,
       writes.map(({ doc }) => doc),
+    );
+  if (writes.length >= MANY)
+    context.log.warm(
+      writes.map(({ doc }) => doc),
+      branch,
     );
   if (writes.every(isChanges))
     return commit(

@@ -100,13 +100,32 @@ export class Catalog implements StageBase {
     if (this.#absent.has(name)) return undefined;
     const row = this.#table.doc(name);
     if (!row) {
-      if (this.#absent.size >= this.#cleanMax) this.#absent.clear();
-      this.#absent.add(name);
+      this.#miss(name);
       return undefined;
     }
     const state = decodeDocState(row);
     this.#keep(state);
     return state;
+  }
+
+  /** Asks the table for documents that will be asked for: one by one that takes several times as long. */
+  warm(names: readonly string[]): void {
+    if (this.#broken !== undefined || names.length > this.#cleanMax / 2) return;
+    const unknown = names.filter(
+      (name) => !this.#dirty.has(name) && !this.#clean.has(name) && !this.#absent.has(name),
+    );
+    if (unknown.length < 2) return;
+    const found = new Set<string>();
+    for (const row of this.#table.docs(unknown)) {
+      found.add(row.name);
+      this.#keep(decodeDocState(row));
+    }
+    for (const name of unknown) if (!found.has(name)) this.#miss(name);
+  }
+
+  #miss(name: string): void {
+    if (this.#absent.size >= this.#cleanMax) this.#absent.clear();
+    this.#absent.add(name);
   }
 
   /** Seqs of commits that may hold the address or change hash with this prefix. */
@@ -382,11 +401,12 @@ export class Catalog implements StageBase {
     if (this.#broken !== undefined) throw this.#broken;
     if (this.pending() === 0) return;
     const ids = new Map([...this.#named].flatMap(([id, names]) => names.map((name) => [name, id] as const)));
-    this.#table.write({
+    const dirty = [...this.#dirty.values()];
+    const rows = this.#table.write({
       head: this.#head,
       headCid: this.#headCid,
       docs: [
-        ...[...this.#dirty.values()].map(({ state, touches }) => ({
+        ...dirty.map(({ state, touches }) => ({
           id: state.id,
           name: state.name,
           automerge: ids.get(state.name) ?? 0,
@@ -404,7 +424,8 @@ export class Catalog implements StageBase {
       facts: [...this.#facts.values()],
     });
     this.#written = this.#head;
-    for (const { state } of this.#dirty.values()) {
+    for (const [i, { state }] of dirty.entries()) {
+      state.id ??= rows?.[i];
       if (state.id !== undefined) this.#keep(state);
     }
     this.#dirty.clear();

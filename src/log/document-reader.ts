@@ -138,6 +138,12 @@ export class DocumentReader extends CommitReader {
     return heads;
   }
 
+  /** Looks documents up that will be asked for one by one. */
+  warm(docs: readonly string[], branch?: string): void {
+    const id = this.branchId(branch);
+    this.catalog.warm(id === 0 ? docs : docs.map((doc) => rowOf(id, doc)));
+  }
+
   /** What commit `seq` did to `doc`. */
   entryOf(doc: string, seq: number): CommitEntry {
     const entry = this.commit(seq)?.commit.entries.find((candidate) => candidate.doc === doc);

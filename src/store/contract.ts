@@ -151,6 +151,9 @@ export interface CatalogTable {
   /** The stored state of a document, with its row, or undefined. */
   doc(name: string): StoredDoc | undefined;
 
+  /** Those of these documents that there are, in no order. */
+  docs(names: readonly string[]): StoredDoc[];
+
   /** Names of the documents whose Automerge id may be the one that starts with these 52 bits. */
   named(automerge: number): string[];
 
@@ -193,8 +196,8 @@ export interface CatalogTable {
   /** Makes facts of the kind `erasing` such of the kind `erased`, and drops addresses (pairs of prefix and seq), together. */
   settle(docs: readonly string[], addresses: readonly (readonly [prefix: number, seq: number])[]): void;
 
-  /** Writes a batch and moves the head, together. */
-  write(batch: CatalogBatch): void;
+  /** Writes a batch and moves the head, together. May give the ids of its documents: then they need not be looked up. */
+  write(batch: CatalogBatch): readonly number[] | void;
 
   close(): void;
 }

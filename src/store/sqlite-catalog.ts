@@ -16,6 +16,7 @@ import {
   type CatalogHead,
   type DocRow,
 } from "./catalog-rows.ts";
+import { ManyRows } from "./many-rows.ts";
 import { pairSum, rowDamaged } from "./row-sum.ts";
 import { breakSeal, checkSeal, seal, sealOf } from "./seal.ts";
 import { checkStructure, named, openSqlite, standOn, type Sqlite, type Statement } from "./sqlite.ts";
@@ -58,12 +59,14 @@ export function dropSqliteCatalog(folder: string): void {
   syncFolder(folder);
 }
 
+/** Names in one question. */
+const ASKED_AT_ONCE = 100;
+
 class SqliteCatalog implements CatalogTable {
   readonly #sqlite: Sqlite;
   readonly #statements: Record<
     | "doc"
     | "named"
-    | "putNamed"
     | "find"
     | "receipt"
     | "touches"
@@ -72,17 +75,14 @@ class SqliteCatalog implements CatalogTable {
     | "next"
     | "lastOf"
     | "witness"
-    | "putWitness"
     | "since"
     | "counts"
-    | "insertDoc"
     | "updateDoc"
-    | "touch"
-    | "address"
-    | "putReceipt"
     | "head",
     Statement
   >;
+  readonly #rows: Record<"docs" | "named" | "witnesses" | "touches" | "addresses", ManyRows>;
+  readonly #putReceipt: Statement;
   readonly #file: string;
   #head: CatalogHead;
   #nextId: number | undefined;
@@ -98,7 +98,6 @@ class SqliteCatalog implements CatalogTable {
       named: sqlite.prepare(
         "SELECT doc.* FROM automerge LEFT JOIN doc ON doc.id = automerge.doc WHERE automerge.id = ? ORDER BY doc",
       ),
-      putNamed: sqlite.prepare("INSERT INTO automerge VALUES (?, ?)"),
       find: sqlite.prepare("SELECT seq FROM address WHERE prefix = ?").pluck(),
       receipt: sqlite.prepare("SELECT seq FROM receipt WHERE principal = ? AND client_tx_id = ?").pluck(),
       touches: sqlite.prepare(
@@ -113,21 +112,24 @@ class SqliteCatalog implements CatalogTable {
         "SELECT * FROM doc WHERE name > ? AND name >= ? AND name < ? ORDER BY name LIMIT ?",
       ),
       witness: sqlite.prepare("SELECT 1 FROM witness WHERE name = ?").pluck(),
-      putWitness: sqlite.prepare("INSERT INTO witness VALUES (?) ON CONFLICT DO NOTHING"),
       // The + keeps SQLite to the index on `last`.
       since: sqlite.prepare("SELECT name FROM doc WHERE last >= ? AND +name >= ' ' LIMIT ?").pluck(),
       counts: sqlite.prepare(
         "SELECT count(*) AS documents, coalesce(sum(deleted), 0) AS deleted FROM doc WHERE +name >= ' '",
       ),
-      insertDoc: sqlite.prepare("INSERT INTO doc VALUES (?, ?, ?, ?, ?, ?, ?)"),
       updateDoc: sqlite.prepare(
         "UPDATE doc SET state = ?, first = ?, last = ?, deleted = ?, sum = ? WHERE id = ?",
       ),
-      touch: sqlite.prepare("INSERT INTO touch VALUES (?, ?, ?)"),
-      address: sqlite.prepare("INSERT INTO address VALUES (?, ?) ON CONFLICT DO NOTHING"),
-      putReceipt: sqlite.prepare("INSERT INTO receipt VALUES (?, ?, ?) ON CONFLICT DO NOTHING"),
       head: sqlite.prepare("INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)"),
     };
+    this.#rows = {
+      docs: new ManyRows(sqlite, "doc", 7),
+      named: new ManyRows(sqlite, "automerge", 2),
+      witnesses: new ManyRows(sqlite, "witness", 1, "ON CONFLICT DO NOTHING"),
+      touches: new ManyRows(sqlite, "touch", 3),
+      addresses: new ManyRows(sqlite, "address", 2, "ON CONFLICT DO NOTHING"),
+    };
+    this.#putReceipt = sqlite.prepare("INSERT INTO receipt VALUES (?, ?, ?) ON CONFLICT DO NOTHING");
     this.#head = readHead(sqlite, this.#file);
   }
 
@@ -144,6 +146,28 @@ class SqliteCatalog implements CatalogTable {
     if (row) return this.#stored(row, name);
     this.#never(docWitness(name), `the document ${name}`);
     return undefined;
+  }
+
+  docs(names: readonly string[]): StoredDoc[] {
+    const found = new Map<string, StoredDoc>();
+    const missing: Buffer[] = [];
+    for (let at = 0; at < names.length; at += ASKED_AT_ONCE) {
+      const some = names.slice(at, at + ASKED_AT_ONCE);
+      const rows = named(this.#file, () => this.#asked("* FROM doc WHERE name", some)) as DocRow[];
+      for (const row of rows) found.set(row.name, this.#stored(row, row.name));
+      for (const name of some) if (!found.has(name)) missing.push(docWitness(name));
+    }
+    for (let at = 0; at < missing.length; at += ASKED_AT_ONCE) {
+      const some = missing.slice(at, at + ASKED_AT_ONCE);
+      if (named(this.#file, () => this.#asked("1 FROM witness WHERE name", some)).length > 0)
+        throw rowDamaged(this.#file, "a document was written and is not found");
+    }
+    return [...found.values()];
+  }
+
+  #asked(what: string, names: readonly (string | Buffer)[]): unknown[] {
+    const places = names.map(() => "?").join(", ");
+    return this.#sqlite.prepare(`SELECT ${what} IN (${places})`).all(names);
   }
 
   named(automerge: number): string[] {
@@ -306,11 +330,11 @@ class SqliteCatalog implements CatalogTable {
       .run(kind, name, seq, value, factSum(fact));
   }
 
-  write(batch: CatalogBatch): void {
+  write(batch: CatalogBatch): readonly number[] {
     this.#change();
     const before = this.#head;
     try {
-      named(this.#file, () => this.#sqlite.transaction(() => this.#writeAll(batch)).immediate());
+      return named(this.#file, () => this.#sqlite.transaction(() => this.#writeAll(batch)).immediate());
     } catch (error) {
       this.#head = before;
       this.#nextId = undefined;
@@ -323,20 +347,24 @@ class SqliteCatalog implements CatalogTable {
     if (this.#written) seal(this.#file);
   }
 
-  #writeAll(batch: CatalogBatch): void {
+  #writeAll(batch: CatalogBatch): number[] {
     const s = this.#statements;
+    const rows = this.#rows;
     let { addresses, address_sum, docs, receipts, receipt_sum } = this.#head;
+    for (const table of Object.values(rows)) table.begin();
+    const ids: number[] = [];
     for (const doc of batch.docs) {
       const deleted = doc.deleted ? 1 : 0;
       const { name, state, first, last } = doc;
       const id = doc.id ?? this.#newId();
+      ids.push(id);
       const sum = docSum({ id, name, state, first, last, deleted });
       let before = 0;
       if (doc.id === undefined) {
-        s.insertDoc.run(id, name, state, first, last, deleted, sum);
-        s.putWitness.run(docWitness(name));
-        s.putNamed.run(doc.automerge, id);
-        s.putWitness.run(idWitness(doc.automerge));
+        rows.docs.put(id, name, state, first, last, deleted, sum);
+        rows.named.put(doc.automerge, id);
+        rows.witnesses.put(docWitness(name));
+        rows.witnesses.put(idWitness(doc.automerge));
         docs += 1;
       } else {
         const known = s.lastOf.get(id);
@@ -345,25 +373,33 @@ class SqliteCatalog implements CatalogTable {
         s.updateDoc.run(state, first, last, deleted, sum, id);
       }
       for (const seq of doc.touches) {
-        s.touch.run(id, seq, before);
+        rows.touches.put(id, seq, before);
         before = seq;
       }
     }
     // In key order the inserts of a batch walk the tree once.
     for (const [prefix, seq] of batch.addresses.toSorted((a, b) => a[0] - b[0])) {
-      if (s.address.run(prefix, seq).changes === 0) continue;
+      rows.addresses.put(prefix, seq);
       addresses += 1;
       address_sum = (address_sum + pairSum(prefix, seq)) % 2 ** 32;
     }
+    if (rows.addresses.end() < batch.addresses.length) {
+      // Some were there before, and which ones nobody says.
+      const all = addressesIn(this.#sqlite);
+      addresses = all.rows;
+      address_sum = all.sum;
+    }
     for (const [principal, id, seq] of batch.receipts) {
-      if (s.putReceipt.run(principal, id, seq).changes === 0) continue;
-      s.putWitness.run(receiptWitness(principal, id));
+      if (this.#putReceipt.run(principal, id, seq).changes === 0) continue;
+      rows.witnesses.put(receiptWitness(principal, id));
       receipts += 1;
       receipt_sum = (receipt_sum + receiptSum(principal, id, seq)) % 2 ** 32;
     }
+    for (const table of Object.values(rows)) table.end();
     for (const fact of batch.facts ?? []) this.#putFact(fact);
     const cid = batch.headCid ?? null;
     this.#putHead({ seq: batch.head, cid, addresses, address_sum, docs, receipts, receipt_sum });
+    return ids;
   }
 
   #putHead(head: CatalogHead): void {

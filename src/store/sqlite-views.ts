@@ -2,6 +2,7 @@ import { rmSync } from "node:fs";
 import path from "node:path";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { syncFolder } from "./folder.ts";
+import { ManyRows } from "./many-rows.ts";
 import { rowDamaged, rowSum } from "./row-sum.ts";
 import { breakSeal, checkSeal, seal, sealOf } from "./seal.ts";
 import { checkStructure, named, openSqlite, standOn, type Sqlite, type Statement } from "./sqlite.ts";
@@ -74,7 +75,7 @@ export class Views {
   readonly #file: string;
   readonly #row: Statement;
   readonly #page: Statement;
-  readonly #put: Statement;
+  readonly #put: ManyRows;
   readonly #putSaved: Statement;
   readonly #dropSaved: Statement;
   readonly #saved: Statement;
@@ -87,8 +88,11 @@ export class Views {
     this.#head = readViewsHead(sqlite, this.#file);
     this.#row = sqlite.prepare("SELECT * FROM document WHERE name = ?");
     this.#page = sqlite.prepare("SELECT * FROM document WHERE name > ? ORDER BY name LIMIT ?");
-    this.#put = sqlite.prepare(
-      `INSERT INTO document VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE
+    this.#put = new ManyRows(
+      sqlite,
+      "document",
+      6,
+      `ON CONFLICT (name) DO UPDATE
        SET seq = excluded.seq, deleted = excluded.deleted, json = excluded.json, problem = excluded.problem,
            sum = excluded.sum`,
     );
@@ -123,12 +127,14 @@ export class Views {
     named(this.#file, () =>
       this.#sqlite
         .transaction(() => {
+          this.#put.begin();
           for (const row of rows) {
             const { name, seq } = row;
             const raw = { deleted: row.deleted ? 1 : 0, json: pack(row.json), problem: row.problem ?? null };
             const sum = documentSum({ name, seq, ...raw });
-            this.#put.run(name, seq, raw.deleted, raw.json, raw.problem, sum);
+            this.#put.put(name, seq, raw.deleted, raw.json, raw.problem, sum);
           }
+          this.#put.end();
           this.#sqlite.prepare("INSERT OR REPLACE INTO head VALUES (1, ?, ?)").run(head, rowSum([head]));
         })
         .immediate(),
@@ -153,13 +159,15 @@ export class Views {
       this.#sqlite
         .transaction(() => {
           const drop = this.#sqlite.prepare("DELETE FROM saved WHERE name = ?");
+          this.#put.begin();
           for (const name of docs) {
             drop.run(name);
             const row = this.#row.get(name) as RawRow | undefined;
             if (!row || (row.json === null && row.problem === null)) continue;
             const left = { deleted: 1, json: null, problem: null };
-            this.#put.run(name, row.seq, 1, null, null, documentSum({ name, seq: row.seq, ...left }));
+            this.#put.put(name, row.seq, 1, null, null, documentSum({ name, seq: row.seq, ...left }));
           }
+          this.#put.end();
         })
         .immediate(),
     );

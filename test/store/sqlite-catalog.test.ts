@@ -130,6 +130,41 @@ describe("the catalog's table", () => {
     table.close();
   });
 
+  test("gives documents by the hundred, as one by one, and says when one is gone that was there", () => {
+    const folder = place();
+    const table = openSqliteCatalog(folder);
+    const all = Array.from({ length: 250 }, (_, i) => `a/${i}`);
+    const half = all.filter((_, i) => i % 2 === 0);
+    const rows = table.write(batch(1, { docs: half.map((name) => doc(name, [1])) }));
+    const found = table.docs(all);
+    expect(found.map(({ name }) => name).sort()).toEqual(half.toSorted());
+    for (const row of found) expect(table.doc(row.name)).toEqual(row);
+    expect(rows).toEqual(half.map((name) => table.doc(name)?.id));
+    expect(table.docs([])).toEqual([]);
+    const sqlite = new Database(path.join(folder, "catalog.sqlite"));
+    sqlite.prepare("DELETE FROM doc WHERE name = 'a/248'").run();
+    sqlite.close();
+    expect(() => table.docs(all)).toThrow(expect.objectContaining({ code: "DERIVED_DAMAGED" }));
+    expect(table.docs(all.slice(0, 200))).toHaveLength(100);
+    table.close();
+  });
+
+  test("counts the addresses that are new among many", () => {
+    const folder = place();
+    const table = openSqliteCatalog(folder);
+    const pairs = Array.from({ length: 100 }, (_, i) => [i * 7, 1] as const);
+    table.write(batch(1, { addresses: pairs }));
+    table.write(
+      batch(2, { addresses: [...pairs.slice(50), ...pairs.map(([prefix]) => [prefix, 2] as const)] }),
+    );
+    expect(table.find(7)).toEqual([1, 2]);
+    table.close();
+    const sqlite = new Database(path.join(folder, "catalog.sqlite"));
+    expect(sqlite.prepare("SELECT addresses FROM head").pluck().get()).toBe(200);
+    expect(checkCatalog(sqlite, "catalog.sqlite")).toBeUndefined();
+    sqlite.close();
+  });
+
   test("lists in the order of the names' bytes, by prefix, after a name", () => {
     const table = openSqliteCatalog(place());
     const all = ["a/1", "a/10", "a/2", "a/\u{e9}", "a/\u{ffff}", "a/\u{1f600}", "ab/1", "b/1"];

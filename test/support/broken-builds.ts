@@ -111,6 +111,10 @@ export class CatalogAround implements CatalogTable {
   doc(name: string): StoredDoc | undefined {
     return this.sound.doc(name);
   }
+  /** One by one, so that a `doc` in the place of this one's is asked. */
+  docs(names: readonly string[]): StoredDoc[] {
+    return names.flatMap((name) => this.doc(name) ?? []);
+  }
   named(automerge: number): string[] {
     return this.sound.named(automerge);
   }
@@ -150,8 +154,8 @@ export class CatalogAround implements CatalogTable {
   settle(docs: readonly string[], addresses: readonly (readonly [prefix: number, seq: number])[]): void {
     this.sound.settle(docs, addresses);
   }
-  write(batch: CatalogBatch): void {
-    this.sound.write(batch);
+  write(batch: CatalogBatch): readonly number[] | void {
+    return this.sound.write(batch);
   }
   close(): void {
     this.sound.close();
