@@ -147,6 +147,7 @@ export class Db {
       },
       proofs: this.#proofs,
       busy: new Map(),
+      firsts: new Map(),
       hold: new WriteHold(this.log.world),
     };
     this.projection.schedule();
@@ -593,6 +594,7 @@ export class Db {
   /** Lets go of everything of a document that is only in memory. */
   async #forget(doc: string): Promise<void> {
     this.#cache.forget(this.#name, `/${doc}`);
+    this.#write.firsts.delete(doc);
     await this.documents.forget(this.#name, `/${doc}`);
   }
 }

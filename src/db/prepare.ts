@@ -114,6 +114,38 @@ function lookAt({ log }: WriteContext, { branch }: TxRequest, write: AuthoredWri
   return { state, base, first: base.length > 0 ? undefined : genesis(log, doc) };
 }
 
+/** Bytes and number of the first changes that are kept for the next author. */
+const SMALL_FIRST = 4096;
+const FIRSTS = 1000;
+
+/** The thread has never seen a document that was written without it: its next author brings what it is along. */
+export function keepFirst(
+  { firsts, log }: WriteContext,
+  { branch }: TxRequest,
+  { doc, changes, genesis: of }: DocWrite,
+): void {
+  const [change] = changes;
+  if (!of || !change || change.hash === of.hash || change.bytes.length > SMALL_FIRST) return;
+  if ((branch ?? MAIN) !== MAIN || log.erasedAt(doc) !== undefined) return;
+  if (firsts.size >= FIRSTS) firsts.clear();
+  firsts.set(doc, { hash: change.hash, bytes: change.bytes });
+}
+
+function eagerOf(
+  { firsts, log }: WriteContext,
+  doc: string,
+  branch: string | undefined,
+  base: readonly string[],
+  first: Genesis | undefined,
+): { eager?: Uint8Array } {
+  if (first) return { eager: first.bytes };
+  const kept = (branch ?? MAIN) === MAIN ? firsts.get(doc) : undefined;
+  if (!kept) return {};
+  firsts.delete(doc);
+  if (base.length !== 1 || base[0] !== kept.hash) return {};
+  return { eager: Buffer.concat([genesis(log, doc).bytes, kept.bytes]) };
+}
+
 /** Who authors, when, and why. */
 function signatureOf(
   { log }: WriteContext,
@@ -136,7 +168,7 @@ async function author(context: WriteContext, request: TxRequest, write: Authored
     docRef: context.docRef(doc, branch),
     heads: first ? [first.hash] : [...base],
     source: context.source(doc, branch),
-    ...(first ? { eager: first.bytes } : {}),
+    ...eagerOf(context, write.doc, branch, base, first),
     ...signatureOf(context, request, state),
     edit: deleted ? { kind: "clear" } : write.edit,
   });

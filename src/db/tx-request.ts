@@ -41,6 +41,8 @@ export interface WriteContext {
   /** Told the JSON of a document whose authored change is durable. */
   readonly authored: (doc: string, branch: string | undefined, seq: number, json: string) => void;
   readonly proofs: Pick<Proofs, "prove" | "mended">;
+  /** Small documents on `main` with nothing but a first change: it, by name, for who authors next. */
+  readonly firsts: Map<string, { readonly hash: string; readonly bytes: Uint8Array }>;
   /** Documents being authored: the last of each one's queue. */
   readonly busy: Map<string, Promise<unknown>>;
   readonly hold: WriteHold;

@@ -5,7 +5,7 @@ import { checkTxId, parseDocName } from "../ids/names.ts";
 import { MAIN } from "../log/branches.ts";
 import type { Log, Receipt } from "../log/log.ts";
 import type { DocWrite, Transaction } from "../log/transaction.ts";
-import { changesWrite, isChanges, prepareAll } from "./prepare.ts";
+import { changesWrite, isChanges, keepFirst, prepareAll } from "./prepare.ts";
 import type { TxRequest, WriteContext } from "./tx-request.ts";
 
 export type { TxRequest, TxWrite, WriteContext, WrittenChange } from "./tx-request.ts";
@@ -97,6 +97,7 @@ async function writeAuthored(context: WriteContext, request: TxRequest): Promise
       if (!request.dryRun && !receipt.duplicate) {
         for (const { write, json } of prepared) {
           if (json !== undefined) context.authored(write.doc, request.branch, receipt.seq, json);
+          keepFirst(context, request, write);
         }
       }
       return receipt;

@@ -111,7 +111,10 @@ test("two that write the same new document at once are one after the other", () 
 test("the document goes on as any other: a patch, a deletion, and back", () =>
   inDb(async (db) => {
     await tx(db, [put("c/a", ONE)]);
+    const before = db.documents.stats().messages;
     await tx(db, [{ doc: "c/a", edit: { kind: "merge-patch", patch: '{"b":null,"c":1}' } }]);
+    // The thread does not have to ask for what the first write left.
+    expect(db.documents.stats().messages).toBe(before + 1);
     expect((await byAutomerge(db, "c/a")).json).toBe('{"a":"é😀","c":1}');
     await tx(db, [{ doc: "c/a", delete: true }]);
     await tx(db, [put("c/a", '{"new":true}')]);
