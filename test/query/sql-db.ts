@@ -1,7 +1,8 @@
 import path from "node:path";
 import { Engine } from "../../src/db/engine.ts";
 import type { Db } from "../../src/db/db.ts";
-import { QueryProcesses } from "../../src/query/processes.ts";
+import type { Bounds } from "../../src/query/job.ts";
+import { QueryProcesses, type ProcessesOptions } from "../../src/query/processes.ts";
 import { boundsOf } from "../../src/query/queries.ts";
 import { changeSchema } from "../../src/query/schema.ts";
 import { Writes, type BatchStatement, type Written, type WriteRequest } from "../../src/query/writes.ts";
@@ -15,16 +16,17 @@ export class SqlDbs {
   readonly processes: QueryProcesses;
   readonly writes: Writes;
   readonly errors: unknown[] = [];
+  readonly realOf = new WeakMap<Db, Db>();
   #count = 0;
 
-  constructor(dir = path.join(tempDir(), "data")) {
+  constructor(dir = path.join(tempDir(), "data"), start?: ProcessesOptions["start"]) {
     this.engine = new Engine({ dir, reserve: 0, documents: { workers: 1 } });
     this.tables = new TablesOf({ engine: this.engine, onError: (error) => this.errors.push(error) });
-    this.processes = new QueryProcesses();
+    this.processes = new QueryProcesses(start ? { start } : {});
     this.writes = new Writes({
       processes: this.processes,
-      tables: (db) => this.tables.of(db),
-      at: () => Promise.reject(new Error("no other branch here")),
+      tables: (db) => this.tables.of(this.realOf.get(db) ?? db),
+      at: (db, point) => this.tables.at(db, point),
     });
   }
 
@@ -53,20 +55,31 @@ export interface Answered extends Written {
 export class SqlDb {
   readonly db: Db;
   readonly #dbs: SqlDbs;
+  readonly #real: Db;
+  #file = "";
 
-  constructor(dbs: SqlDbs, db: Db) {
+  /** `db` is what statements are written with; `real` has the tables. */
+  constructor(dbs: SqlDbs, db: Db, real: Db = db) {
     this.#dbs = dbs;
     this.db = db;
+    this.#real = real;
+    dbs.realOf.set(db, real);
+  }
+
+  /** The same with another db in the place of its own. */
+  around(db: Db): SqlDb {
+    return new SqlDb(this.#dbs, db, this.#real);
   }
 
   async run(
     statements: string | readonly BatchStatement[],
     args: BatchStatement["args"] = [],
     more: Partial<WriteRequest> = {},
+    bounds: Partial<Bounds> = {},
   ): Promise<Answered> {
     const all = typeof statements === "string" ? [{ sql: statements, args }] : statements;
     const request = { statements: all, author: "ann", principal: "p", ...more };
-    const written = await this.#dbs.writes.run(this.db, request, boundsOf());
+    const written = await this.#dbs.writes.run(this.db, request, boundsOf(bounds));
     const answers = JSON.parse(written.answers) as ({ rows: unknown[][] } | null)[];
     return { ...written, rows: answers.at(-1)?.rows };
   }
@@ -76,9 +89,15 @@ export class SqlDb {
     return changeSchema(this.#dbs.processes, this.db, request, boundsOf());
   }
 
+  /** The tables' file, once it was asked for. */
+  get file(): string {
+    return this.#file;
+  }
+
   /** Rows of a statement that reads, in the state of all that was committed. */
   async rows(sql: string, args: unknown[] = []): Promise<unknown[][]> {
-    const { file } = await this.#dbs.tables.of(this.db).current();
+    const { file } = await this.#dbs.tables.of(this.#real).current();
+    this.#file = file;
     const { body } = await this.#dbs.processes.run(
       { kind: "read", principal: "p", request: { file, sql, args } },
       boundsOf(),
