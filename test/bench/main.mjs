@@ -41,6 +41,7 @@ const SUBJECTS = [
   "sql-point",
   "sql-busy",
   "sql-points",
+  "sql-bulk",
 ];
 
 const { values } = parseArgs({

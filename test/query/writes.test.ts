@@ -207,3 +207,42 @@ describe("a statement of the schema", () => {
       expect(await again()).toMatchObject({ seq: first.seq, duplicate: true });
     }));
 });
+
+describe("another branch", () => {
+  test("is written as it is, with a schema of its own, and takes nothing once it is closed", () =>
+    inDb(async (sql) => {
+      await sql.run("INSERT INTO tasks (id, title) VALUES ('a', 'x'), ('b', 'y')");
+      await sql.db.log.createBranch("draft", { author: "ann" });
+      await sql.run("UPDATE tasks SET title = 'main' WHERE id = 'a'");
+      const branch = "draft";
+      const done = await sql.run("UPDATE tasks SET title = title || '!' RETURNING title", [], { branch });
+      expect(done.rows).toEqual([["x!"], ["y!"]]);
+      expect(sql.db.log.commit(done.seq)?.commit.branch).toBe("draft");
+      await sql.schema("CREATE UNIQUE INDEX titles ON tasks (title)", { branch });
+      const twice = "INSERT INTO tasks (id, title) VALUES ('c', 'x!')";
+      expect(await refusedWith(sql.run(twice, [], { branch }))).toMatchObject({ code: "SQL_CONSTRAINT" });
+      await sql.run(twice);
+      expect(await sql.rows("SELECT id, title FROM tasks")).toEqual([
+        ["a", "main"],
+        ["b", "y"],
+        ["c", "x!"],
+      ]);
+      const both = await Promise.all(
+        ["p", "q"].map((id) =>
+          sql.run("INSERT INTO tasks VALUES (?, ?, (SELECT count(*) FROM tasks)) RETURNING done", [id, id], {
+            branch,
+          }),
+        ),
+      );
+      expect(both.map(({ rows }) => rows?.[0]?.[0]).toSorted((a, b) => Number(a) - Number(b))).toEqual([
+        2, 3,
+      ]);
+      await sql.db.log.closeBranch("draft", { author: "ann" });
+      expect(await refusedWith(sql.run("DELETE FROM tasks", [], { branch }))).toMatchObject({
+        code: "BRANCH_CLOSED",
+      });
+      expect(await refusedWith(sql.run("DELETE FROM tasks", [], { branch: "none" }))).toMatchObject({
+        code: "BRANCH_NOT_FOUND",
+      });
+    }));
+});
