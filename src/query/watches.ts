@@ -77,7 +77,7 @@ export class Watches {
   #schemaAt = 0;
   #stop: (() => void) | undefined;
   #following = false;
-  readonly #ended = new AbortController();
+  #ended = false;
   /** Evaluations since the start. */
   evaluations = 0;
 
@@ -142,7 +142,7 @@ export class Watches {
 
   /** Ends all of them with UNAVAILABLE. */
   close(): void {
-    this.#ended.abort();
+    this.#ended = true;
     for (const watch of this.#watches.values())
       this.#fail(watch, new SkaldError("UNAVAILABLE", "The db is closing."));
   }
@@ -257,7 +257,6 @@ export class Watches {
       const { body, ...value } = await this.#parts.processes.run<WatchValue>(
         { kind: "watch", principal, request },
         bounds,
-        this.#ended.signal,
       );
       const { hash, columns, types, count } = value;
       return { value, result: { seq: value.seq, hash, columns, types, count, rows: body } };
@@ -374,7 +373,7 @@ export class Watches {
 
   #checkRoom(principal: string): void {
     const { all, each } = this.#parts.most ?? MOST;
-    if (this.#ended.signal.aborted) throw new SkaldError("UNAVAILABLE", "The db is closing.");
+    if (this.#ended) throw new SkaldError("UNAVAILABLE", "The db is closing.");
     if ((this.#each.get(principal) ?? 0) >= each)
       throw new SkaldError("RATE_LIMITED", `This token has ${each} watches of this db open.`);
     if (this.#members >= all) throw new SkaldError("UNAVAILABLE", `This db has ${all} watches open.`);

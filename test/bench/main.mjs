@@ -42,6 +42,7 @@ const SUBJECTS = [
   "sql-busy",
   "sql-points",
   "sql-bulk",
+  "sql-watch",
 ];
 
 const { values } = parseArgs({
