@@ -1,5 +1,6 @@
 import type { Db } from "../db/db.ts";
 import { isSkaldError } from "../errors.ts";
+import { MAIN } from "../log/branches.ts";
 import { automergeIdText } from "../log/automerge-ids.ts";
 import { Answers } from "./answer.ts";
 import { DbSource, type Visible } from "./db-source.ts";
@@ -23,9 +24,9 @@ export interface GraphMember {
  */
 export class GraphWatch {
   readonly query: GraphQuery;
+  /** The branch as it was named at first: another may get its name. */
+  readonly branchId: number;
   ended = false;
-  /** How often it walked on, and from nothing. */
-  evaluations = 0;
   readonly #db: Db;
   readonly #visible: Visible;
   readonly #kept: Kept;
@@ -55,10 +56,19 @@ export class GraphWatch {
   ) {
     this.#db = db;
     this.query = query;
+    this.branchId = db.log.branchId(query.branch);
     this.#visible = visible;
     this.#kept = kept;
     this.#toldUpTo = toldUpTo;
     this.#onEmpty = onEmpty;
+  }
+
+  get branch(): string {
+    return this.query.branch ?? MAIN;
+  }
+
+  get hasBranch(): boolean {
+    return this.branchId === 0 || this.#db.log.branch(this.branch)?.id === this.branchId;
   }
 
   /** The commit as of which its result holds; -1 before there is any. */
@@ -123,7 +133,7 @@ export class GraphWatch {
     const source = new DbSource(this.#db, branch, seq, this.#visible);
     const again = this.#again;
     this.#again = new Set();
-    this.evaluations += 1;
+    this.#kept.evaluations += 1;
     let walk = this.#walk;
     let answer;
     try {

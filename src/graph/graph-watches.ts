@@ -1,6 +1,7 @@
 import type { Db } from "../db/db.ts";
 import { LIMITS } from "../limits.ts";
 import { automergeIdText } from "../log/automerge-ids.ts";
+import { branchNotFound } from "../log/branch-steps.ts";
 import type { Commit } from "../log/commit.ts";
 import { nextTurn } from "../world.ts";
 import { GraphWatch, type GraphMember } from "./graph-watch.ts";
@@ -19,7 +20,7 @@ export class GraphWatches {
   readonly kept: Kept;
 
   constructor(most: number = LIMITS.graph.watchedPlaces.value) {
-    this.kept = { places: 0, most };
+    this.kept = { places: 0, evaluations: 0, most };
   }
 
   /**
@@ -129,17 +130,16 @@ class DbGraphWatches {
 
   #tell(commit: Commit): void {
     const { log } = this.#db;
+    if (log.branched)
+      for (const watch of this.#watches.values())
+        if (!watch.hasBranch) watch.fail(branchNotFound(watch.branch));
     for (const { doc } of commit.entries) {
       let id: string | undefined;
       const idOf = (): string => (id ??= automergeIdText(log.identity.uid, doc));
-      for (const watch of this.#watches.values()) {
-        // An erasure ends a document on every branch.
-        const concerns =
-          !log.branched ||
-          log.isInPast(log.branchId(watch.query.branch), commit) ||
-          log.erasedAt(doc) !== undefined;
-        if (concerns) watch.touched(doc, idOf);
-      }
+      // An erasure ends a document on every branch.
+      const everywhere = !log.branched || log.erasedAt(doc) !== undefined;
+      for (const watch of this.#watches.values())
+        if (everywhere || log.isInPast(watch.branchId, commit)) watch.touched(doc, idOf);
     }
   }
 

@@ -3,6 +3,8 @@ import { SkaldError } from "../errors.ts";
 /** Places that watches keep between evaluations, against how many they may. */
 export interface Kept {
   places: number;
+  /** How often any of them was worked out, whole or in part. */
+  evaluations: number;
   readonly most: number;
 }
 
