@@ -15,6 +15,8 @@ export interface Looking {
   pair(place: Place, schema: Schema): Pair;
   /** Counts work. Throws QUERY_LIMIT. */
   spend(steps: number): void;
+  /** Throws QUERY_LIMIT for more places than there may be, before they take memory. */
+  room(places: number): void;
 }
 
 export interface Looked {
@@ -82,6 +84,7 @@ function ask(
   const here = lost ? place.below(NOWHERE) : place;
   const add = (of: Place, wanted: Schema, group = 0): void => {
     walk.spend(1);
+    walk.room(targets.length);
     targets.push({ place: of, schema: wanted, group, link: false });
   };
   for (const each of schema.all) add(here, each);

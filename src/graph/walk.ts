@@ -140,6 +140,10 @@ export class Walk implements Looking {
     if (this.#steps > this.bounds.steps) throw beyond("steps", this.bounds.steps, "steps");
   }
 
+  room(places: number): void {
+    if (places > this.bounds.places) throw beyond("places", this.bounds.places, "places");
+  }
+
   #doc(name: string): WalkedDoc {
     let doc = this.docs.get(name);
     if (doc) return doc;

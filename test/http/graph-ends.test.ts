@@ -1,3 +1,5 @@
+import { randomBytes } from "node:crypto";
+import * as A from "@automerge/automerge";
 import { request, type IncomingMessage } from "node:http";
 import { readConfig } from "../../src/config.ts";
 import type { Db } from "../../src/db/db.ts";
@@ -32,7 +34,17 @@ async function watched(limits: Partial<ServerLimits>): Promise<{ service: Servic
   await service.engine.create("g");
   await service.engine.use("g", async (db) => {
     const large = Array.from({ length: LARGE }, (_, i) => `large/${i}`);
-    for (const doc of large) await put(db, doc, { text: "x".repeat(LARGEST) });
+    for (const name of large) {
+      // Bytes of one value: quick to make.
+      const [doc] = A.applyChanges(A.init<{ bytes: Uint8Array }>(), [db.genesis(name).bytes]);
+      const next = A.change(doc, (draft) => {
+        draft.bytes = randomBytes(LARGEST);
+      });
+      await db.tx({
+        author: "a",
+        writes: [{ doc: name, changes: [A.getLastLocalChange(next) as Uint8Array] }],
+      });
+    }
     await put(db, "k/1", { i: 0 });
     await put(db, "p/0", { all: [...large, "k/1"].map(link) });
   });
@@ -55,7 +67,8 @@ async function watched(limits: Partial<ServerLimits>): Promise<{ service: Servic
             response
               .on("data", (part: Buffer) => {
                 parts.push(part);
-                if (until !== undefined && part.includes(until)) response.destroy();
+                const end = Buffer.concat(parts.slice(-2));
+                if (until !== undefined && end.includes(until)) response.destroy();
               })
               .resume();
             await over;
