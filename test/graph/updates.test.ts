@@ -59,7 +59,7 @@ describe("a walk that goes on after edits says what a new one says", () => {
           expect(await compared(schema, docs, steps, depth)).toBeUndefined();
         },
       ),
-      { numRuns: 400 * RUNS },
+      { numRuns: 200 * RUNS },
     );
   });
 

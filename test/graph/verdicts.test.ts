@@ -10,7 +10,7 @@ describe("a verdict", () => {
         const answer = await ask(new Map([["d/0", value]]), schema);
         expect(answer.verdict).toBe(matches(schema, schema, value) ? "yes" : "no");
       }),
-      { numRuns: 400 * RUNS },
+      { numRuns: 200 * RUNS },
     );
   });
 
@@ -27,7 +27,7 @@ describe("a verdict", () => {
           tally[found.verdict] = (tally[found.verdict] ?? 0) + 1;
         },
       ),
-      { numRuns: 400 * RUNS },
+      { numRuns: 200 * RUNS },
     );
     if (RUNS > 1) process.stderr.write(`${JSON.stringify(tally)}\n`);
     expect(Object.keys(tally).length).toBe(3);
@@ -43,7 +43,7 @@ describe("a verdict", () => {
           expect(foundBy(await ask(docs, schema, depth))).toEqual(search(docs, schema, "d/0", depth));
         },
       ),
-      { numRuns: 400 * RUNS },
+      { numRuns: 200 * RUNS },
     );
   });
 });
