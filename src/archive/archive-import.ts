@@ -123,7 +123,7 @@ async function fillHistory(
       await log.receive(
         { seq, cid },
         commits.map(({ stored }) => stored),
-        { mayErase: true, erased: "any" },
+        { mayErase: true, mayDefine: true, erased: "any" },
       );
     } catch (error) {
       throw blamed(error, commits);

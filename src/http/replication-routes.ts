@@ -85,7 +85,10 @@ export const replicationRoutes: readonly Route[] = [
     handle: (call) => {
       also(call, "doc.write");
       return call.db(async (db) => {
-        const head = await takePush(db, call.body.bytes, allows(call.principal, "db.admin", db.id));
+        const head = await takePush(db, call.body.bytes, {
+          erase: allows(call.principal, "db.admin", db.id),
+          define: allows(call.principal, "query.admin", db.id),
+        });
         const answer: z.infer<typeof SyncPushed> = { ...placeJson(head), cursor: cursorAt(db, head.seq) };
         return json(200, answer);
       });

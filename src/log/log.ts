@@ -27,6 +27,7 @@ import { FoundDocs, type Below } from "./on-branches.ts";
 import { isBatch, noteBundles, recover, rowsIn, rowsOf, type Touch } from "./recover.ts";
 import { openReceived } from "./received.ts";
 import { Removal, type Removed } from "./removal.ts";
+import { schemaEventsIn } from "./schema-events.ts";
 import { RETENTION_SET } from "./retention.ts";
 import { stateOn } from "./row-states.ts";
 import { SERVER, rotationTxId } from "./signature.ts";
@@ -113,7 +114,7 @@ export class Log extends LogReader {
   receive(
     after: Place,
     bodies: readonly Received[],
-    rights: ReceiveRights = { mayErase: true, erased: [] },
+    rights: ReceiveRights = { mayErase: true, mayDefine: true, erased: [] },
   ): Promise<LogHead> {
     if (this.#closed) return Promise.reject(new SkaldError("UNAVAILABLE", "The db is closing."));
     return new Promise((resolve, reject) => {
@@ -425,6 +426,7 @@ export class Log extends LogReader {
       for (const body of bodies) {
         const taken = group.take(body, explains);
         if (!rights.mayErase && rulesOver(taken)) throw mayNotErase(taken.commit.seq);
+        if (!rights.mayDefine && schemaEventsIn(taken).length > 0) throw mayNotDefine(taken.commit.seq);
         if (this.world.monotonic() - slice < SLICE_MS) continue;
         await nextTurn(this.world);
         slice = this.world.monotonic();
@@ -636,6 +638,8 @@ interface Merging {
 export interface ReceiveRights {
   /** Erase documents. Who may not must send every change with its bytes. */
   readonly mayErase: boolean;
+  /** Change the schema and the stored statements. */
+  readonly mayDefine: boolean;
   /**
    * Documents that a later record erases: their changes may come without their bytes before it does. `any` is for who
    * looks at `owed` in the end.
@@ -675,6 +679,12 @@ function rulesOver(stored: StoredCommit): boolean {
 
 function mayNotErase(seq: number): SkaldError {
   return new SkaldError("FORBIDDEN", `Commit ${seq} erases documents, which needs db.admin.`, {
+    details: { seq },
+  });
+}
+
+function mayNotDefine(seq: number): SkaldError {
+  return new SkaldError("FORBIDDEN", `Commit ${seq} changes the schema, which needs query.admin.`, {
     details: { seq },
   });
 }

@@ -61,7 +61,7 @@ export function openQueries({ engine, onError, processes: count, memoryBytes }: 
 type Carried = Omit<WriteRequest, "statements">;
 
 function carried(statement: Omit<Statement, "sql" | "args">): Carried {
-  const { author, principal, branch, message, clientTxId, dryRun } = statement as Carried;
+  const { author, principal, branch, message, clientTxId, dryRun } = statement;
   return {
     author,
     principal,

@@ -39,6 +39,10 @@ export interface Statement {
   /** Whose bounds count: a token's id. */
   readonly principal: string;
   readonly message?: string;
+  /** Of a write: makes repeating safe, see `WriteRequest`. */
+  readonly clientTxId?: string;
+  /** Of a write: answer as if written, keep nothing. */
+  readonly dryRun?: boolean;
   readonly bounds?: Partial<Bounds>;
 }
 

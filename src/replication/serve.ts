@@ -69,13 +69,18 @@ export async function* streamRecords(
 }
 
 /**
- * Takes over what a push brings. Who may not erase can bring neither an erasure nor a change without its bytes.
+ * Takes over what a push brings. Who may not erase can bring neither an erasure nor a change without its bytes; who may
+ * not define, nothing of the schema.
  * Throws BAD_CBOR, SYNC_OTHER_DB, SYNC_DIVERGED, SYNC_INVALID, FORBIDDEN, STORAGE_FULL.
  */
-export function takePush(db: Db, bytes: Uint8Array, mayErase: boolean): Promise<LogHead> {
+export function takePush(
+  db: Db,
+  bytes: Uint8Array,
+  may: { readonly erase: boolean; readonly define: boolean },
+): Promise<LogHead> {
   const { head, bodies } = decodePush(bytes);
   checkUid(db, head.uid);
-  const rights = { mayErase, erased: head.erased ?? [] };
+  const rights = { mayErase: may.erase, mayDefine: may.define, erased: head.erased ?? [] };
   return db.log.receive({ seq: head.after, cid: head.commit }, bodies, rights);
 }
 

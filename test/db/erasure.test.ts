@@ -347,18 +347,20 @@ test("a record without the bytes of its change that nothing erased is damage, an
     await engine.use("copy", async (copy) => {
       const nowhere = { seq: 0, cid: undefined };
       expect(await code(copy.log.receive(nowhere, [stub]))).toBe("SYNC_INVALID");
-      expect(await code(copy.log.receive(nowhere, [stub], { mayErase: false, erased: ["c/x"] }))).toBe(
-        "SYNC_INVALID",
-      );
+      expect(
+        await code(copy.log.receive(nowhere, [stub], { mayErase: false, mayDefine: false, erased: ["c/x"] })),
+      ).toBe("SYNC_INVALID");
       // Told that it is erased later, the copy takes it, gives nothing of it, and says until then that it is owed that.
-      await copy.log.receive(nowhere, [stub], { mayErase: true, erased: ["c/x"] });
+      await copy.log.receive(nowhere, [stub], { mayErase: true, mayDefine: false, erased: ["c/x"] });
       expect(await code(copy.read("c/x"))).toBe("ERASED");
       expect((await findings(copy)).findings.map(({ what }) => what)).toEqual(["erased"]);
       await db.erase({ author: "boss", docs: ["c/x"] });
       const rest = db.log.bodies(2, 10, 1e6).map(({ body }) => body);
-      expect(await code(copy.log.receive(copy.log.head(), rest, { mayErase: false, erased: [] }))).toBe(
-        "FORBIDDEN",
-      );
+      expect(
+        await code(
+          copy.log.receive(copy.log.head(), rest, { mayErase: false, mayDefine: false, erased: [] }),
+        ),
+      ).toBe("FORBIDDEN");
       await copy.log.receive(copy.log.head(), rest);
       await copy.erased();
       expect((await findings(copy)).findings).toEqual([]);

@@ -97,3 +97,32 @@ test.each(["schema", "statement"])(
     await db.close();
   },
 );
+
+test("who may only write documents brings nothing of the schema with records", async () => {
+  const db = open();
+  await writeEvents(db, { author, events: [make("CREATE TABLE t (id TEXT PRIMARY KEY)")] });
+  await writeEvents(db, { author, events: [{ type: "query.save", name: "all", sql: "SELECT 1" }] });
+  const bodies = db.log.bodies(1, 10, 1e6).map(({ body }) => body);
+  const folder = path.join(mkdtempSync(path.join(root, "copy-")), "db");
+  const copy = new Db({
+    storage: createSqliteLog(folder, "notes", { reserve: 0, uid: db.log.identity.uid }),
+    catalog: openSqliteCatalog(folder),
+    views: openViews(folder),
+    documents,
+    cache: new JsonCache(0),
+    onError: (error) => {
+      throw error;
+    },
+    packer: () => ({ pack: packBundle, end: async () => {} }) as never,
+  });
+  const nowhere = { seq: 0, cid: undefined };
+  for (const some of [bodies, bodies.slice(0, 1)]) {
+    const rights = { mayErase: true, mayDefine: false, erased: [] };
+    expect((await refusal(() => copy.log.receive(nowhere, some, rights))).code).toBe("FORBIDDEN");
+    expect(copy.log.head().seq).toBe(0);
+  }
+  await copy.log.receive(nowhere, bodies, { mayErase: false, mayDefine: true, erased: [] });
+  expect(copy.log.statements().map(({ name }) => name)).toEqual(["all"]);
+  await copy.close();
+  await db.close();
+});

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { readFileSync } from "node:fs";
 import { brotliCompressSync, brotliDecompressSync } from "node:zlib";
 import { CborReader, CborWriter, decodeCborSequence, encodeCbor } from "../../src/ids/cbor.ts";
@@ -10,6 +11,8 @@ import { decodeCommit, encodeCommit } from "../../src/log/commit.ts";
 import { eraseEvent } from "../../src/log/erased.ts";
 import { decodeEvent, encodeEvent } from "../../src/log/event.ts";
 import { readRule, setEvent } from "../../src/log/retention.ts";
+import { encodeSchemaEvent, readStatement } from "../../src/log/schema-events.ts";
+import { decodeSchemaStep, encodeSchemaStep } from "../../src/log/schema-steps.ts";
 import { decodeDocState, encodeDocState } from "../../src/log/doc-state.ts";
 import { genesisOf } from "../../src/log/genesis.ts";
 import { decodeRecord, encodeRecord, writeRecord, type LogRecord } from "../../src/log/record.ts";
@@ -176,20 +179,45 @@ const events = [
   encodeEvent({ type: "" }),
   eraseEvent("c/x", "asked for"),
   setEvent({ collection: "logs", maxAge: 3600, expire: true }),
+  encodeSchemaEvent({ type: "query.save", name: "all", sql: "SELECT 1", description: "one" }),
 ];
 
 const event: Target = {
   name: "event",
-  covers: ["log/event.ts decodeEvent", "log/retention.ts readRule"],
+  covers: ["log/event.ts decodeEvent", "log/retention.ts readRule", "log/schema-events.ts readStatement"],
   runs: 20_000,
   codes: ["DB_DAMAGED"],
   make: (random) => spoilt(random.pick(events), random, events),
   run: (bytes) => {
     readRule(bytes as Uint8Array);
+    readStatement(bytes as Uint8Array, 1);
     return decodeEvent(bytes as Uint8Array);
   },
   holds: (bytes: Uint8Array, read: ReturnType<typeof decodeEvent>) =>
     same(encodeEvent(read), bytes) ? undefined : "is written again in other bytes",
+};
+
+const steps = [
+  encodeSchemaStep({
+    seq: 3,
+    branch: 0,
+    statement: { seq: 3, index: 0, sql: "CREATE TABLE t (id TEXT)" },
+    id: "a",
+  }),
+  encodeSchemaStep({ seq: 9, branch: 4, from: 0, upTo: 7 }),
+];
+
+const schemaStep: Target = {
+  name: "schema step",
+  covers: ["log/schema-steps.ts decodeSchemaStep"],
+  runs: 10_000,
+  codes: ["DB_DAMAGED", "DERIVED_DAMAGED"],
+  make: (random) => spoilt(random.pick(steps), random, steps),
+  run: (bytes) => decodeSchemaStep(bytes as Uint8Array),
+  holds: (_bytes: Uint8Array, read: ReturnType<typeof decodeSchemaStep>) =>
+    isDeepStrictEqual(decodeSchemaStep(encodeSchemaStep(read)), read)
+      ? undefined
+      : "is another when it is written",
 };
 
 /** The first 8 bytes of blake3 put right behind bytes whose own are cut off. */
@@ -515,6 +543,7 @@ export const logTargets: readonly Target[] = [
   sequence,
   commit,
   event,
+  schemaStep,
   record,
   received,
   push,

@@ -36,6 +36,7 @@ import { decodeCursor, encodeCursor, type Cursor } from "../../src/ids/cursor.ts
 import { fromBase58Check, toBase58Check } from "../../src/ids/document-id.ts";
 import {
   checkBranchName,
+  checkStatementName,
   checkCollection,
   checkDbId,
   checkKey,
@@ -60,6 +61,8 @@ import {
   TokenRequest,
   TxRequest,
 } from "../../src/protocol/wire.ts";
+import { SqlBatch, SqlRequest } from "../../src/protocol/query-wire.ts";
+import { WatchRequest } from "../../src/protocol/watch-wire.ts";
 import type { Random, Target } from "./harness.ts";
 import { spoilt, spoiltText } from "./mutate.ts";
 
@@ -178,6 +181,12 @@ const ids: readonly Target[] = [
     codes: ["NAME_INVALID"],
     run: checkBranchName,
     holds: (name, branch: string) => (branch === name ? undefined : `is taken for ${branch}`),
+  }),
+  texts("name of a stored statement", 5_000, ["all", "by_year", "A-9", "x".repeat(128)], {
+    covers: ["ids/names.ts checkStatementName"],
+    codes: ["NAME_INVALID"],
+    run: checkStatementName,
+    holds: (name, read: string) => (read === name ? undefined : `is taken for ${read}`),
   }),
   texts("document name", 50_000, ["notes/a", "c/é/ü", "_x.y/😀", `k/${"y".repeat(511)}`, "a/b//c"], {
     covers: ["ids/names.ts parseDocName", "ids/names.ts checkCollection", "ids/names.ts checkKey"],
@@ -334,6 +343,8 @@ const json: readonly Target[] = [
     [
       '{"client_tx_id":"a","message":"b","expect_seq":3,"reads":[{"doc":"a/b","heads":[]}],"writes":[{"doc":"a/b","value":{}},{"doc":"c/d","delete":true}]}',
       `{"writes":[{"doc":"a/b","base_heads":["${"ab".repeat(32)}"],"changes":["hW9Kgw=="]},{"doc":"x/y","patch":{"__proto__":1}}]}`,
+      '{"sql":"SELECT ?","args":[1,"a",null],"branch":"main","at":"3"}',
+      '{"statements":[{"sql":"INSERT INTO t VALUES (?)","values":[[1],["b"]]},{"sql":"SELECT :a","args":{"a":true}}]}',
       '{"label":"l","subject":"s","scopes":["*:*"],"expires":"2026-01-01T00:00:00Z"}',
     ],
     {
@@ -352,6 +363,8 @@ const json: readonly Target[] = [
         "protocol/wire.ts EraseRequest",
         "protocol/wire.ts ErasureRequest",
         "protocol/wire.ts RetentionRequest",
+        "protocol/query-wire.ts SqlRequest",
+        "protocol/watch-wire.ts WatchRequest",
       ],
       codes: [],
       run(text) {
@@ -376,6 +389,9 @@ const json: readonly Target[] = [
           EraseRequest,
           ErasureRequest,
           RetentionRequest,
+          SqlRequest,
+          SqlBatch,
+          WatchRequest,
         ].map((shape) => shape.safeParse(value).success);
       },
     },

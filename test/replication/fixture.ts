@@ -69,7 +69,7 @@ export function peerOf(engine: Engine, db = DB, { cut, lost }: Weather = {}): Pe
       use(async (held) => ({ uid: held.log.identity.uid, ...(await compareLines(held, have, between)) })),
     pull: (after, upTo) => Promise.resolve(cutAt(streamRecords(use, after, upTo), cut?.() ?? Infinity)),
     erased: (docs) => use((held) => listErasures(held, "", docs.length, docs).erasures.map(({ doc }) => doc)),
-    push: (...page) => send((held, bytes) => takePush(held, bytes, true), page),
+    push: (...page) => send((held, bytes) => takePush(held, bytes, { erase: true, define: true }), page),
     stage: (...page) => send(takeStaged, page),
     merge: (staged) =>
       perhaps(async () => {
