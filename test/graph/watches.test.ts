@@ -99,6 +99,7 @@ describe("what a watch gives while others write", () => {
     const first = listener();
     const ends = [watches.watch(db, query, "all", first)];
     const late: Heard[] = [];
+    const under: Promise<unknown>[] = [];
     for (let i = 0; i < edits; i += 1) {
       const doc = random() < 0.1 ? "t/9" : random() < 0.1 ? "p/0" : pick(names);
       const written =
@@ -111,7 +112,7 @@ describe("what a watch gives while others write", () => {
       const writing = written.catch(() => {});
       // Some wait for each other, others come in a burst.
       if (random() < 0.7) await writing;
-      else void writing;
+      else under.push(writing);
       if (random() < 0.1) {
         const other = listener();
         late.push(other);
@@ -119,6 +120,7 @@ describe("what a watch gives while others write", () => {
       }
       expect(watches.count(db)).toBe(1);
     }
+    await Promise.all(under);
     await put(db, "x/last", { i: 1 });
     const fresh = listener();
     ends.push(watches.watch(db, query, "all", fresh));

@@ -1,3 +1,4 @@
+import { isSkaldError } from "../../src/errors.ts";
 import { BROKEN } from "./broken.ts";
 import { simulate, type Outcome } from "./run.ts";
 
@@ -21,6 +22,12 @@ const FOUND: readonly number[] = [
   // Not the server's fault: derived data compared while an abandoned compaction moved it.
   1141745353,
 ];
+
+/** A server that sees at its start that commits are missing has found it too. */
+function damage(error: unknown): string[] {
+  if (isSkaldError(error) && error.code === "DB_DAMAGED") return [error.message];
+  throw error;
+}
 
 /** What a failure says: enough to have it again. */
 function told({ seed, hash, lines, wrong }: Outcome): string {
@@ -114,7 +121,7 @@ only("the simulation finds", () => {
     async (name) => {
       const broken = BROKEN[name];
       for (let seed = 1; seed <= 60; seed += 1) {
-        const { wrong } = await simulate(seed, broken?.());
+        const wrong = await simulate(seed, broken?.()).then((outcome) => outcome.wrong, damage);
         if (wrong.length > 0) {
           if (process.env["SKALD_TEST_TALLY"]) process.stderr.write(`${name}: seed ${seed}: ${wrong[0]}\n`);
           return;
