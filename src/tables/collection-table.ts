@@ -43,7 +43,7 @@ export class CollectionTable {
     const values: SqlValue[] = [bound(keyValue), ...valuesOf(shape.columns, fieldsOf(json))];
     const failure = this.#file.attempt(() => this.#insert.run(...values));
     if (failure) return violationOf(failure);
-    if (!alone) for (const text of this.#texts) text.put(key, values);
+    if (!alone) for (const text of this.#texts) text.put(key, bound(keyValue));
     return undefined;
   }
 
@@ -121,8 +121,9 @@ class FullText {
   readonly #places: readonly number[];
   readonly #insert: TablesStatement;
   readonly #remove: TablesStatement;
-  /** By number: what is to be there, and whether something is that has to go. */
-  readonly #waiting = new Map<bigint, { values?: SqlValue[]; was: boolean }>();
+  readonly #select: TablesStatement;
+  /** By number: the key of the row that is to be there, and whether something is that has to go. */
+  readonly #waiting = new Map<bigint, { key?: SqlValue; was: boolean }>();
 
   constructor(file: TablesFile, text: CreateFts, shape: TableShape) {
     this.#file = file;
@@ -137,12 +138,17 @@ class FullText {
       `INSERT OR REPLACE INTO ${name} (rowid, ${all.map(quoted).join(", ")}) VALUES (?${marks})`,
     );
     this.#remove = file.prepare(`DELETE FROM ${name} WHERE rowid = ?`);
+    // What the table has, after its affinities, and not what was put into it.
+    this.#select = file.prepareValues(
+      `SELECT ${of.map(quoted).join(", ")} FROM ${quoted(shape.name)} WHERE ${quoted(shape.key)} = ?`,
+    );
   }
 
-  put(key: string, values: readonly SqlValue[]): void {
+  /** `value` is the key as the table has it. */
+  put(key: string, value: SqlValue): void {
     const number = numberOf(key);
     const was = this.#waiting.get(number)?.was ?? false;
-    this.#waiting.set(number, { values: this.#placed(values), was });
+    this.#waiting.set(number, { key: value, was });
   }
 
   remove(key: string): void {
@@ -154,9 +160,9 @@ class FullText {
   flush(): void {
     const numbers = [...this.#waiting.keys()].sort(ascending);
     for (const number of numbers) {
-      const { values, was } = this.#waiting.get(number) as { values?: SqlValue[]; was: boolean };
+      const { key, was } = this.#waiting.get(number) as { key?: SqlValue; was: boolean };
       if (was) this.#remove.run(number);
-      if (values) this.#insert.run(number, ...values);
+      if (key !== undefined) this.#write(number, key);
     }
     this.#waiting.clear();
   }
@@ -170,13 +176,10 @@ class FullText {
 
   fill(): void {
     const [table, key] = [quoted(this.#shape.name), quoted(this.#shape.key)];
-    const columns = [this.#shape.key, ...this.#shape.columns.map(({ name }) => name)].map(quoted).join(", ");
     const keys = this.#file.prepareValues(`SELECT ${key} FROM ${table}`).all() as [string | bigint][];
     const numbers = keys.map(([value]) => ({ value, number: numberOf(String(value)) }));
     numbers.sort((a, b) => ascending(a.number, b.number));
-    const select = this.#file.prepareValues(`SELECT ${columns} FROM ${table} WHERE ${key} = ?`);
-    for (const { value, number } of numbers)
-      this.#insert.run(number, ...this.#placed(select.get(value) as SqlValue[]));
+    for (const { value, number } of numbers) this.#write(number, value);
   }
 
   clean(): void {
@@ -184,8 +187,9 @@ class FullText {
     this.#file.exec(`INSERT INTO ${name} (${name}) VALUES ('rebuild')`);
   }
 
-  #placed(values: readonly SqlValue[]): SqlValue[] {
-    return this.#places.map((place) => values[place] ?? null);
+  #write(number: bigint, key: SqlValue): void {
+    const values = this.#select.get(key) as SqlValue[];
+    this.#insert.run(number, ...this.#places.map((place) => values[place] ?? null));
   }
 }
 
