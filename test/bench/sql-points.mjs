@@ -28,11 +28,11 @@ export async function run(context) {
     await ask(server, { sql: "SELECT count(*) FROM documents" });
     await quiet(server);
 
-    const cpu = await server.cpuMs();
+    const cpu = server.cpuMs();
     const begun = performance.now();
     const first = await (await ask(server, { sql: "SELECT count(*) FROM documents", at: String(at) })).json();
     const firstMs = performance.now() - begun;
-    const firstCpu = (await server.cpuMs()) - cpu;
+    const firstCpu = server.cpuMs() - cpu;
     if (first.seq !== at) throw new Error(`the answer is of ${first.seq} and not of ${at}`);
 
     const wire = await Wire.open(server.port);
@@ -44,26 +44,26 @@ export async function run(context) {
         type: "application/json",
         body: JSON.stringify({ sql, args, ...point }),
       });
-    const sums = { now: 0, then: 0 };
+    const sums = { now: 0, back: 0 };
     for (const query of QUERIES) {
-      const sides = { now: request(query), then: request(query, { at: String(at) }) };
-      const took = { now: [], then: [] };
+      const sides = { now: request(query), back: request(query, { at: String(at) }) };
+      const took = { now: [], back: [] };
       for (let round = -2; round < rounds; round += 1) {
-        for (const side of round % 2 === 0 ? ["now", "then"] : ["then", "now"]) {
+        for (const side of round % 2 === 0 ? ["now", "back"] : ["back", "now"]) {
           const from = performance.now();
           await wire.request(sides[side]);
           if (round >= 0) took[side].push(performance.now() - from);
         }
       }
       sums.now += median(took.now);
-      sums.then += median(took.then);
+      sums.back += median(took.back);
     }
     wire.close();
     const back = `${commits.toLocaleString("en-US")} commits back`;
     return [
       row({
         work: `twenty SQL statements at a point ${back}, after the first`,
-        ours: sums.then,
+        ours: sums.back,
         theirs: sums.now,
         against: "the same now",
         reach: "≤ 1.2",

@@ -8,7 +8,7 @@ import {
 import { seedOf } from "../support/fault-process.ts";
 import { Run, setting, sound, type Make, type Tally } from "./subscription-run.ts";
 
-const RUNS = Number(process.env["SKALD_TEST_RUNS"] ?? 1500);
+const RUNS = Number(process.env["SKALD_TEST_RUNS"] ?? 1000);
 /** A broken one is found in the first hundreds, as a rule; one that is not found at all costs all of these. */
 const MOST_RUNS = 10_000;
 
