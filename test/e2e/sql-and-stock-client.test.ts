@@ -82,7 +82,7 @@ describe.each(VERSIONS)("a stock client of automerge-repo %s", (version) => {
     });
     const shown = (): unknown => stream.events.at(-1)?.data["rows"];
     await stream.until(() => JSON.stringify(shown()) === JSON.stringify([[key, 1999, before]]));
-    const { seq } = (stream.events.at(-1) as { data: { seq: number } }).data;
+    const { seq } = (stream.events.at(-1)?.data ?? {}) as { seq: number };
     const then = await ask("POST", `${DB}/query/exec`, { body: { sql, args: [key], at: String(seq) } });
     expect(then.json["rows"]).toEqual(shown());
     stream.close();
