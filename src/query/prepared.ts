@@ -27,7 +27,7 @@ export interface Walled extends Seen {
   readonly openable: Openable;
 }
 
-const NOTHING: Verdict = { tables: [], deterministic: true };
+const NOTHING: Verdict = { tables: [], deterministic: true, dates: false };
 
 /** Prepares a statement that reads. Within a transaction of its tables. Throws what refuses it. */
 export function prepare(tables: Walled, sql: string): Prepared {

@@ -23,6 +23,8 @@ export interface Verdict {
   readonly tables: readonly string[];
   /** Whether the same tables always give the same answer. Dates count as long as no text in the program is 'now'. */
   readonly deterministic: boolean;
+  /** Whether it calls functions of dates, which may have been asked for the time now in ways that it does not show. */
+  readonly dates: boolean;
 }
 
 /** Throws SQL_NOT_ALLOWED for what a reading statement may not do. Pure. */
@@ -75,7 +77,7 @@ export function inspect(program: readonly Instruction[], openable: Openable): Ve
         if (!PLAIN.has(opcode)) throw refused(opcode);
     }
   }
-  return { tables: [...tables].sort(), deterministic: deterministic && !(dates && now) };
+  return { tables: [...tables].sort(), deterministic: deterministic && !(dates && now), dates };
 }
 
 /** OPFLAG_P2ISREG: p2 names a register that holds the page. */

@@ -7,6 +7,7 @@ import type { Bounds, JobAnswer } from "./job.ts";
 import { tablesOf, type OpenTables } from "./open-tables.ts";
 import { byteLimit, rowLimit, typeOf } from "./read-job.ts";
 import { ResultHash, rowText, type TypedValue } from "./result-hash.ts";
+import { isNow, leavesTimeOut } from "./time-now.ts";
 import { BETWEEN_ROWS, type Result } from "./watch-state.ts";
 
 /** A statement that is watched, evaluated. */
@@ -41,7 +42,8 @@ export function watchJob({ file, sql, args, schema }: WatchRequest, bounds: Boun
     const tables = tablesOf(file);
     return tables.within((head) => {
       const { statement, parameters, columns, declared, verdict, sift } = tables.statement(sql);
-      if (sift || !verdict.deterministic) throw notWatched();
+      if (sift || !verdict.deterministic || (verdict.dates && asksForNow(tables, sql, args)))
+        throw notWatched();
       statement.safeIntegers(true);
       const hash = new ResultHash(columns);
       const types = [...declared];
@@ -70,6 +72,12 @@ export function watchJob({ file, sql, args, schema }: WatchRequest, bounds: Boun
   } catch (error) {
     throw failureOf(error, sql);
   }
+}
+
+function asksForNow({ sqlite }: OpenTables, sql: string, args: WireArgs): boolean {
+  const views = sqlite.prepare("SELECT sql FROM sqlite_schema WHERE type = 'view'").pluck().all() as string[];
+  const values = Array.isArray(args) ? args : Object.values(args ?? {});
+  return [sql, ...views].some(leavesTimeOut) || values.some(isNow);
 }
 
 function notWatched(): SkaldError {

@@ -207,6 +207,7 @@ test("what cannot be watched is refused before anything is sent", async () => {
     ["INSERT INTO items VALUES ('x', 'x', 1)", 403, "SQL_NOT_ALLOWED"],
     ["SELECT random()", 403, "SQL_NOT_ALLOWED"],
     ["SELECT datetime('now')", 403, "SQL_NOT_ALLOWED"],
+    ["SELECT date()", 403, "SQL_NOT_ALLOWED"],
     ["EXPLAIN SELECT 1", 403, "SQL_NOT_ALLOWED"],
     ["SELECT * FROM nothing", 400, "SQL_ERROR"],
     ["SELECT * FROM skald_head", 403, "SQL_NOT_ALLOWED"],
