@@ -13,6 +13,8 @@ export function openApiOf(
   const paths: Record<string, Record<string, Operation>> = {};
   for (const { base, routes } of mounts) {
     for (const route of routes) {
+      // OpenAPI 3.1 has no word for the method of RFC 10008.
+      if (route.method === "QUERY") continue;
       const path = base + route.path.replaceAll(/:(\w+)/g, "{$1}");
       (paths[path] ??= {})[route.method.toLowerCase()] = operationOf(route);
     }

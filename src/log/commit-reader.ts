@@ -6,7 +6,7 @@ import { branchRow, MAIN, isInPast, pastOf, type Branch, type Stretch } from "./
 import type { Catalog } from "./catalog.ts";
 import type { Commit } from "./commit.ts";
 import type { RawCommit } from "./commit-scan.ts";
-import type { LogHead } from "./group.ts";
+import type { LogHead } from "./receipt.ts";
 import type { Records } from "./records.ts";
 import type { StoredCommit } from "./stored-commit.ts";
 

@@ -11,15 +11,8 @@ import { CatalogAt } from "./catalog-at.ts";
 import { Catalog } from "./catalog.ts";
 import { Stage } from "./stage.ts";
 import { erasedBy, eventsIn } from "./erased.ts";
-import {
-  Group,
-  receiptOf,
-  type Added,
-  type LogHead,
-  type MergedBranch,
-  type Receipt,
-  type Received,
-} from "./group.ts";
+import { Group, type Received } from "./group.ts";
+import { receiptOf, type Added, type LogHead, type MergedBranch, type Receipt } from "./receipt.ts";
 import { LogReader, type Place } from "./reader.ts";
 import { OpenedBundles } from "./opened-bundles.ts";
 import { Records } from "./records.ts";
@@ -37,7 +30,7 @@ import { collectionsIn, RecentTouches, type Unchanged } from "./unchanged.ts";
 
 export type { BranchMerge } from "./branch-merge.ts";
 export type { PackBundle } from "./bundle.ts";
-export type { LogHead, MergedBranch, Receipt } from "./group.ts";
+export type { LogHead, MergedBranch, Receipt } from "./receipt.ts";
 export type { Unchanged } from "./unchanged.ts";
 export type { BranchInfo, DocPoint, ListedDoc, Place } from "./reader.ts";
 export type { StoredStatement } from "./schema-events.ts";

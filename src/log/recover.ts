@@ -10,7 +10,7 @@ import { Stage } from "./stage.ts";
 import { advance, followHollow, hollow, setAside } from "./doc-state.ts";
 import { erasedBy, stubbedIn } from "./erased.ts";
 import { stageFacts } from "./facts.ts";
-import type { LogHead } from "./group.ts";
+import type { LogHead } from "./receipt.ts";
 import { bringersOf, stageMerged } from "./merged.ts";
 import { FoundDocs, OnBranches } from "./on-branches.ts";
 import type { Records } from "./records.ts";

@@ -111,6 +111,9 @@ test("two that write the same new document at once are one after the other", () 
 test("the document goes on as any other: a patch, a deletion, and back", () =>
   inDb(async (db) => {
     await tx(db, [put("c/a", ONE)]);
+    // Nothing else is on its way to the threads.
+    await db.projection.catchUp();
+    await db.resting();
     const before = db.documents.stats().messages;
     await tx(db, [{ doc: "c/a", edit: { kind: "merge-patch", patch: '{"b":null,"c":1}' } }]);
     // The thread does not have to ask for what the first write left.

@@ -19,7 +19,7 @@ import { tempDir } from "../support/temp-dir.ts";
 jest.setTimeout(900_000);
 const seed = seedOf();
 const random = seeded(seed);
-const CYCLES = Number(process.env["SKALD_TEST_CYCLES"] ?? 2);
+const CYCLES = Number(process.env["SKALD_TEST_CYCLES"] ?? 1);
 const dir = tempDir();
 const files = tempDir();
 let server: SkaldServer;

@@ -14,7 +14,7 @@ import {
 import { requires } from "../support/requires.ts";
 import { memoryDir } from "../support/temp-dir.ts";
 
-const CI_STATES = 3_000;
+const CI_STATES = 1_500;
 const STATES = Number(process.env["SKALD_TEST_STATES"] ?? CI_STATES);
 /** A long hunt records more seeds instead of looking at one trace more often. */
 const SEEDS = Math.ceil(STATES / CI_STATES);
@@ -23,7 +23,7 @@ const SEEDS = Math.ceil(STATES / CI_STATES);
 const WORKLOADS = { storm: 10, large: 1, dbs: 8, compact: 10, reopen: 8, service: 8, log: 5 } as const;
 const PARTS = Object.values(WORKLOADS).reduce((sum, part) => sum + part, 0);
 /** Of the states, those on which the whole engine starts, and of these those whose projections are compared. */
-const REVIVED = 120 / CI_STATES;
+const REVIVED = 60 / CI_STATES;
 const WITH_VIEWS = 20 / 400;
 /** Starts of a seed that are cut again, half of them after a power cut and half after a kill, and states of each. */
 const STARTS = 60;

@@ -3,7 +3,7 @@ import { seedOf, seeded } from "../support/fault-process.ts";
 import { startServer, type SkaldServer } from "../support/skald-process.ts";
 import { tempDir } from "../support/temp-dir.ts";
 
-const CYCLES = Number(process.env["SKALD_TEST_CYCLES"] ?? 2);
+const CYCLES = Number(process.env["SKALD_TEST_CYCLES"] ?? 1);
 const DB = "/api/v1/db/notes";
 
 interface Event {

@@ -1,3 +1,4 @@
+import { nextTurn, realWorld } from "../../src/world.ts";
 import { LIMITS } from "../../src/limits.ts";
 import { wireArgs } from "../../src/query/args.ts";
 import type { Bounds } from "../../src/query/job.ts";
@@ -120,7 +121,8 @@ export const sqlProbes: Readonly<Record<keyof (typeof LIMITS)["sql"], ProbeSpec>
       for (let tries = 0; tries < 20; tries++) {
         await read("SELECT 2");
         const all = Array.from({ length: n }, () => read("SELECT 2"));
-        await Promise.resolve();
+        // They are dealt out together at the end of the turn.
+        await nextTurn(realWorld);
         const { waiting } = setting().processes.stats();
         await Promise.all(all);
         if (waiting === 0) return "ok";

@@ -20,7 +20,7 @@ export const EQUIVALENT = [
   { file: LOG, line: "const GROUP_MAX = 512;", reason: BUDGET },
   { file: LOG, line: "const GROUP_BYTES = 8 * 1024 * 1024;", what: ["becomes 1025"], reason: BUDGET },
   {
-    file: GROUP,
+    file: "src/log/group-ground.ts",
     line: "for (let seq = last; seq > 0 && seq > last - 1000; seq -= 1) {",
     what: ["becomes 1001", "> becomes >="],
     reason: BUDGET,
@@ -164,19 +164,19 @@ export const EQUIVALENT = [
     reason: BUDGET,
   },
   {
-    file: GROUP,
+    file: "src/log/group-write.ts",
     line: "return { cid, seq, time: commit.time, entries: commit.entries, duplicate: true, bytes: 0 };",
     what: ["becomes 1"],
     reason: REPEATED,
   },
   {
-    file: GROUP,
+    file: "src/log/group-write.ts",
     line: "return { cid, seq, time: commit.time, entries, duplicate: true, bytes: 0 };",
     what: ["becomes 1"],
     reason: REPEATED,
   },
   {
-    file: GROUP,
+    file: "src/log/group-write.ts",
     line: "return { cid: cid ?? new Uint8Array(0), seq: at, time, entries, duplicate: true, bytes: 0 };",
     what: ["becomes 1"],
     reason: REPEATED,

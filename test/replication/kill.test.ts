@@ -14,7 +14,7 @@ import { tempDir } from "../support/temp-dir.ts";
 jest.setTimeout(900_000);
 const seed = seedOf();
 const random = seeded(seed);
-const CYCLES = Number(process.env["SKALD_TEST_KILLS"] ?? 2);
+const CYCLES = Number(process.env["SKALD_TEST_KILLS"] ?? 1);
 const DB = "shop";
 const files = tempDir();
 const dirs = { a: tempDir(), b: tempDir() };
