@@ -104,7 +104,9 @@ describe("the OpenAPI document", () => {
     const there = Object.entries(api.paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
     );
-    const wanted = DESCRIBED.map(({ path, route }) => `${route.method} ${path.replaceAll(/:(\w+)/g, "{$1}")}`);
+    const wanted = DESCRIBED.map(
+      ({ path, route }) => `${route.method} ${path.replaceAll(/:(\w+)/g, "{$1}")}`,
+    );
     expect(there.sort()).toEqual(wanted.sort());
   });
 
