@@ -81,7 +81,8 @@ requires("cc")("a power cut", () => {
             also: async (state) => {
               if (starts.length < most && random() < (2 * most) / states)
                 starts.push((starts.length % 2 === 0 ? afterCut : afterKill)(state, check));
-              if (random() >= REVIVED) return [];
+              // One at least, however few there are.
+              if (total.revived > 0 && random() >= REVIVED) return [];
               total.revived += 1;
               const revived = await revive(state.image, state.ledger, dir, random() < WITH_VIEWS);
               total.rebuilt += revived.rebuilt;
