@@ -10,7 +10,7 @@ import { tempDir } from "../support/temp-dir.ts";
 import { API, startHttp, type Reply } from "./fixture.ts";
 
 /** Dbs that are made, and points of each that every route is asked for. */
-const DBS = Number(process.env["SKALD_TEST_POINTS"] ?? 1);
+const DBS = Number(process.env["SKALD_TEST_POINTS"] ?? 2);
 const POINTS = 3;
 const COMMITS = 30;
 const START = Date.UTC(2026, 0, 1);

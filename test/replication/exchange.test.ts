@@ -143,7 +143,7 @@ describe(`a line that breaks (seed ${seed})`, () => {
     const line = await lineOf(a);
     const whole = await bytesOf(a);
     expect(whole).toBeGreaterThan(5000);
-    const runs = Number(process.env["SKALD_TEST_CUTS"] ?? 4);
+    const runs = Number(process.env["SKALD_TEST_CUTS"] ?? 3);
     for (let run = 0; run < runs; run += 1) {
       const b = openEngine();
       await makeCopy(a, b);

@@ -11,7 +11,7 @@ import { tempDir } from "../support/temp-dir.ts";
 
 const root = tempDir();
 const owner = { uid: "00".repeat(16), epoch: 1 };
-const RUNS = Number(process.env["SKALD_TEST_TABLES"] ?? 25);
+const RUNS = Number(process.env["SKALD_TEST_TABLES"] ?? 15);
 
 /** Statements that get in each other's way, each often not applicable. */
 const STATEMENTS = [
