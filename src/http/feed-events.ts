@@ -5,7 +5,15 @@ import { cursorAt, resolveSince } from "../subscriptions/cursor.ts";
 import type { FeedWish } from "../subscriptions/feed-chunks.ts";
 import { FeedGroups } from "../subscriptions/feed-group.ts";
 import { FeedFollower } from "./feed-follower.ts";
-import { HEARTBEAT, SSE, checkBranch, filterOf, holdDb, stillValid, type FeedQuery } from "./feed-query.ts";
+import {
+  HEARTBEAT,
+  SSE_HEADERS,
+  checkBranch,
+  filterOf,
+  holdDb,
+  stillValid,
+  type FeedQuery,
+} from "./feed-query.ts";
 import type { Answer, Call } from "./route.ts";
 import type { Outlet } from "./outlet.ts";
 
@@ -32,11 +40,7 @@ export async function followChanges(call: Call, query: FeedQuery): Promise<Answe
   try {
     checkBranch(held.db, filter);
     const after = await resolveSince(held.db, since);
-    const headers = {
-      "content-type": SSE,
-      "cache-control": "no-cache, no-transform",
-      "x-accel-buffering": "no",
-    };
+    const headers = SSE_HEADERS;
     if (call.isHead) {
       held.release();
       return { status: 200, headers };

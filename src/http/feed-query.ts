@@ -115,6 +115,13 @@ export const JSON_LINES = "application/x-ndjson";
 export const CBOR_SEQUENCE = "application/cbor-seq";
 export const SSE = "text/event-stream";
 
+/** Of every stream of events: nothing on the way may hold it back, pack it or keep it. */
+export const SSE_HEADERS = {
+  "content-type": SSE,
+  "cache-control": "no-cache, no-transform",
+  "x-accel-buffering": "no",
+} as const;
+
 /** The last commit that the feed has: of a point that is asked for, or the head. Throws what `resolvePoint` throws. */
 export async function endOf(db: Db, { at, branch }: FeedQuery): Promise<number> {
   await db.locate(at);

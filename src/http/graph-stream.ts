@@ -6,7 +6,7 @@ import type { GraphMember } from "../graph/graph-watch.ts";
 import type { GraphQuery, GraphResult } from "../graph/query.ts";
 import { decodeCursor } from "../ids/cursor.ts";
 import { LIMITS } from "../limits.ts";
-import { HEARTBEAT, SSE, holdDb, stillValid } from "./feed-query.ts";
+import { HEARTBEAT, SSE_HEADERS, holdDb, stillValid } from "./feed-query.ts";
 import type { Outlet } from "./outlet.ts";
 import { cursorAt } from "./point.ts";
 import type { Answer, Call } from "./route.ts";
@@ -35,11 +35,7 @@ export async function followGraph(
     const known = hashIn(db, call.header("last-event-id"));
     // What is refused before the answer begins has a status of its own.
     db.log.branchId(query.branch);
-    const headers = {
-      "content-type": SSE,
-      "cache-control": "no-cache, no-transform",
-      "x-accel-buffering": "no",
-    };
+    const headers = SSE_HEADERS;
     if (call.isHead) {
       held.release();
       return { status: 200, headers };

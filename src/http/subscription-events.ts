@@ -10,6 +10,7 @@ import {
   HEARTBEAT,
   JSON_LINES,
   SSE,
+  SSE_HEADERS,
   TIMEOUT,
   formatOf,
   holdDb,
@@ -159,7 +160,7 @@ function follow(call: Call, query: Query, part: Part): Answer {
   }
   return {
     status: 200,
-    headers: { "content-type": SSE, "cache-control": "no-cache, no-transform", "x-accel-buffering": "no" },
+    headers: SSE_HEADERS,
     body: stream(call, query, part),
   };
 }

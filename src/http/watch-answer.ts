@@ -3,7 +3,7 @@ import type { Db } from "../db/db.ts";
 import { LIMITS, valuesOf } from "../limits.ts";
 import { wireArgs } from "../query/args.ts";
 import type { WatchAsk } from "../query/watch.ts";
-import { HEARTBEAT, SSE, holdDb, stillValid } from "./feed-query.ts";
+import { HEARTBEAT, SSE_HEADERS, holdDb, stillValid } from "./feed-query.ts";
 import type { Outlet } from "./outlet.ts";
 import { argsOf } from "./query-args.ts";
 import type { Answer, Call, Services } from "./route.ts";
@@ -116,11 +116,7 @@ export async function watchAnswer(call: Call, watched: Watched): Promise<Answer>
     held.release();
     throw error;
   });
-  const headers = {
-    "content-type": SSE,
-    "cache-control": "no-cache, no-transform",
-    "x-accel-buffering": "no",
-  };
+  const headers = SSE_HEADERS;
   if (call.isHead) {
     follower.gone();
     return { status: 200, headers };
