@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Action } from "../auth/actions.ts";
-import { bearerToken } from "../auth/bearer.ts";
+import type { Identity } from "../auth/identity.ts";
 import { allows, prefixesFor, type Principal } from "../auth/policy.ts";
 import { tokenInUrl } from "../auth/tickets.ts";
 import { SkaldError, isSkaldError } from "../errors.ts";
@@ -12,6 +12,7 @@ import type { World } from "../world.ts";
 import { begun, isGone, send } from "./answer.ts";
 import { readBody, readQuery } from "./body.ts";
 import type { Cors } from "./cors.ts";
+import { identify } from "./identify.ts";
 import { problemOf } from "./problem.ts";
 import type { Answer, Body, Call, Params, Route, Services } from "./route.ts";
 
@@ -61,12 +62,8 @@ export async function dispatch(
   let entered = false;
   try {
     const asked = route.ticket ? withoutTicket(search) : { search, ticket: undefined };
-    // A header goes first: whoever can send one needs no ticket.
-    const ticket =
-      asked.ticket === undefined || req.headers.authorization !== undefined
-        ? undefined
-        : context.services.tickets.take(asked.ticket, checkDbId(params["db"] ?? ""), route.access as Action);
-    principal = authorize(route, params, req, context, ticket?.principal);
+    const identity = authorize(route, params, asked.ticket, req, context);
+    principal = identity.principal;
     if (!context.services.accepting()) throw new SkaldError("UNAVAILABLE", "The server is shutting down.");
     context.load.enterRequest();
     entered = true;
@@ -78,9 +75,7 @@ export async function dispatch(
       context.load.leaveRequest(held);
     }
     const body = await readBody(route, req, context.load, held);
-    answer = await route.handle(
-      callOf(principal, ticket?.alive, params, query, body, req, res, requestId, context),
-    );
+    answer = await route.handle(callOf(identity, params, query, body, req, res, requestId, context));
     if (isStream(answer.body) && req.method !== "HEAD")
       answer = { ...answer, body: await begun(answer.body) };
     else holdUntilOut(answer.body, res, context.load);
@@ -204,26 +199,21 @@ export function withoutTicket(search: string): { search: string; ticket: string 
 function authorize(
   route: Route,
   params: Params,
+  ticket: string | undefined,
   req: IncomingMessage,
   context: DispatchContext,
-  byTicket: Principal | undefined,
-): Principal {
+): Identity {
   if (route.access === "public") return NOBODY;
-  const { authorization } = req.headers;
-  const token = bearerToken(authorization);
-  const principal =
-    authorization === undefined
-      ? (byTicket ?? context.ambient)
-      : token && context.services.tokens.verify(token);
-  if (!principal) {
-    throw new SkaldError(
-      "UNAUTHENTICATED",
-      authorization === undefined
-        ? "This route needs a token."
-        : "The token is not valid: unknown, expired or revoked.",
-    );
-  }
-  if (route.access === "any") return principal;
+  const identity = identify(
+    req,
+    context,
+    ticket === undefined
+      ? undefined
+      : { ticket, db: checkDbId(params["db"] ?? ""), action: route.access as Action },
+  );
+  if (!identity) throw new SkaldError("UNAUTHENTICATED", "This route needs a token.");
+  if (route.access === "any") return identity;
+  const { principal } = identity;
   const db = params["db"];
   if (db !== undefined) checkDbId(db);
   const allowed =
@@ -233,7 +223,7 @@ function authorize(
   if (!allowed && !route.or?.some((action) => allows(principal, action, db))) {
     throw notAllowed(principal, route.access, db, route.resource !== undefined);
   }
-  return principal;
+  return identity;
 }
 
 /** Says so when it is only a prefix that stands in the way of what concerns the whole db. */
@@ -254,11 +244,14 @@ export function notAllowed(
   );
 }
 
-const NOBODY: Principal = { id: "", subject: "", scopes: [] };
+const NOBODY: Identity = {
+  principal: { id: "", subject: "", scopes: [] },
+  by: "nobody",
+  alive: () => true,
+};
 
 function callOf(
-  principal: Principal,
-  ticketAlive: (() => boolean) | undefined,
+  identity: Identity,
   params: Params,
   query: Readonly<Record<string, unknown>>,
   body: Body,
@@ -270,8 +263,8 @@ function callOf(
   let controller: AbortController | undefined;
   return {
     services,
-    ticketAlive,
-    principal,
+    identity,
+    principal: identity.principal,
     params,
     query,
     body,

@@ -5,15 +5,7 @@ import { cursorAt, resolveSince } from "../subscriptions/cursor.ts";
 import type { FeedWish } from "../subscriptions/feed-chunks.ts";
 import { FeedGroups } from "../subscriptions/feed-group.ts";
 import { FeedFollower } from "./feed-follower.ts";
-import {
-  HEARTBEAT,
-  SSE_HEADERS,
-  checkBranch,
-  filterOf,
-  holdDb,
-  stillValid,
-  type FeedQuery,
-} from "./feed-query.ts";
+import { HEARTBEAT, SSE_HEADERS, checkBranch, filterOf, holdDb, type FeedQuery } from "./feed-query.ts";
 import type { Answer, Call } from "./route.ts";
 import type { Outlet } from "./outlet.ts";
 
@@ -109,7 +101,7 @@ function followTo(
         },
       },
       cursorAt: (seq) => cursorAt(db, seq),
-      valid: stillValid(call),
+      valid: call.identity.alive,
       heartbeat: query.heartbeat ?? HEARTBEAT,
       unreadBytes: call.limits.behindBytes,
       unreadMs: call.limits.behindMs,

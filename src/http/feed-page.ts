@@ -13,7 +13,6 @@ import {
   filterOf,
   formatOf,
   holdDb,
-  stillValid,
   type FeedQuery,
 } from "./feed-query.ts";
 import { pointHeaders } from "./point.ts";
@@ -90,7 +89,7 @@ async function firstMatch(
   const { world } = call.services;
   const over = new AbortController();
   const end = (): void => over.abort();
-  const valid = stillValid(call);
+  const valid = call.identity.alive;
   const stop = world.timer(timeout, end);
   leaving.addEventListener("abort", end);
   call.signal.addEventListener("abort", end);
@@ -208,7 +207,7 @@ async function* stream(
   leave: () => void,
 ): AsyncGenerator<Uint8Array> {
   const { feeds } = call.services;
-  const valid = stillValid(call);
+  const valid = call.identity.alive;
   const encoder = feedEncoder(db, format);
   let seq = after;
   let events = 0;

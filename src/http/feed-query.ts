@@ -1,6 +1,4 @@
-import type { Call } from "./route.ts";
 import * as z from "zod";
-import { bearerToken } from "../auth/bearer.ts";
 import { prefixesFor, type Principal } from "../auth/policy.ts";
 import type { Db } from "../db/db.ts";
 import type { HeldDb, Engine } from "../db/engine.ts";
@@ -152,11 +150,4 @@ export async function holdDb(engine: Engine, dbId: string, leave: () => void): P
   const held = hold() ?? (await engine.use(dbId, hold));
   if (!held) throw new SkaldError("UNAVAILABLE", "The db is closing.");
   return held;
-}
-
-/** Whether the credential of a request still holds: a token can be revoked and run out while a feed is open. */
-export function stillValid({ services, header, ticketAlive }: Call): () => boolean {
-  if (ticketAlive) return ticketAlive;
-  const token = bearerToken(header("authorization"));
-  return () => token === undefined || services.tokens.verify(token) !== undefined;
 }

@@ -6,7 +6,7 @@ import type { GraphMember } from "../graph/graph-watch.ts";
 import type { GraphQuery, GraphResult } from "../graph/query.ts";
 import { decodeCursor } from "../ids/cursor.ts";
 import { LIMITS } from "../limits.ts";
-import { HEARTBEAT, SSE_HEADERS, holdDb, stillValid } from "./feed-query.ts";
+import { HEARTBEAT, SSE_HEADERS, holdDb } from "./feed-query.ts";
 import type { Outlet } from "./outlet.ts";
 import { cursorAt } from "./point.ts";
 import type { Answer, Call } from "./route.ts";
@@ -118,7 +118,7 @@ class GraphStream implements GraphMember {
     this.#db = db;
     this.#textOf = textOf;
     this.#hash = known;
-    this.#valid = stillValid(call);
+    this.#valid = call.identity.alive;
     this.#done = done;
     this.#last = call.services.world.monotonic();
   }

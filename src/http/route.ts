@@ -1,5 +1,6 @@
 import type * as z from "zod";
 import type { Action } from "../auth/actions.ts";
+import type { Identity } from "../auth/identity.ts";
 import type { Principal } from "../auth/policy.ts";
 import type { Tickets } from "../auth/tickets.ts";
 import type { Tokens } from "../auth/tokens.ts";
@@ -103,8 +104,7 @@ export interface Services {
 export interface Call {
   readonly services: Services;
   readonly principal: Principal;
-  /** Whether the ticket that the caller came with still holds; undefined when it came with none. */
-  readonly ticketAlive: (() => boolean) | undefined;
+  readonly identity: Identity;
   readonly params: Params;
   /** As the route's schema gives it. */
   readonly query: Readonly<Record<string, unknown>>;

@@ -29,8 +29,6 @@ export type TakeOver = (ws: WebSocket, context: DispatchContext) => OpenSocket;
 /** What a socket is opened with. */
 export interface SocketParts {
   readonly principal: Principal;
-  /** Undefined for the operator on the local socket, and for those who came with a ticket or with nothing. */
-  readonly token: string | undefined;
   /** Whether what the client came with still holds: to be asked now and then. */
   readonly alive: () => boolean;
   readonly db: string;

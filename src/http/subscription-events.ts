@@ -15,7 +15,6 @@ import {
   formatOf,
   holdDb,
   kindOf,
-  stillValid,
   whole,
 } from "./feed-query.ts";
 import { FEED_KINDS, type FeedKind } from "./feed-tally.ts";
@@ -124,7 +123,7 @@ async function poll(call: Call, query: Query, kind: "normal" | "longpoll", part:
     if (events.length === 0 && consumer.ended) throw consumer.ended;
     if (events.length === 0 && kind === "longpoll")
       events = await consumer.next(call.services.world, query.timeout ?? TIMEOUT);
-    if (!stillValid(call)())
+    if (!call.identity.alive())
       throw new SkaldError("UNAUTHENTICATED", "The token was revoked or ran out meanwhile.");
     leave(true);
     call.services.feeds.sent += events.length;
@@ -171,7 +170,7 @@ async function* stream(
   { db, live, consumer, leave }: Part,
 ): AsyncGenerator<string | Uint8Array> {
   const { world, feeds } = call.services;
-  const valid = stillValid(call);
+  const valid = call.identity.alive;
   const text = new DeliveryText(db);
   const around = {
     before: (seq: number) => `id: ${cursorAt(db, seq)}\nevent: change\ndata: `,

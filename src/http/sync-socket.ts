@@ -1,5 +1,6 @@
 import type { WebSocket } from "ws";
-import { allows, type Principal } from "../auth/policy.ts";
+import type { Identity } from "../auth/identity.ts";
+import { allows } from "../auth/policy.ts";
 import { LIMITS } from "../limits.ts";
 import type { PeerLine, PeerRights } from "../sync/peer.ts";
 import { SyncSession } from "../sync/session.ts";
@@ -127,15 +128,12 @@ function rightsOf({ principal, db, alive }: SocketParts): PeerRights {
  * Who comes to `/` of a server with a sync root and shows no credential: what the automerge-repo sync server lets
  * everybody do. Whoever knows a document's URL reads and writes it.
  */
-export function anonymousOn(db: string): Principal {
+export function anonymousOn(db: string): Identity {
+  const scopes = (["sync", "doc.read", "doc.write"] as const).map((action) => ({ db, action }));
   return {
-    id: "anonymous",
-    subject: "anonymous",
-    scopes: [
-      { db, action: "sync" },
-      { db, action: "doc.read" },
-      { db, action: "doc.write" },
-    ],
+    principal: { id: "anonymous", subject: "anonymous", scopes },
+    by: "nobody",
+    alive: () => true,
   };
 }
 

@@ -2,11 +2,11 @@ import type { IncomingMessage, Server } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type WebSocket } from "ws";
-import { bearerToken } from "../auth/bearer.ts";
 import { prefixesFor } from "../auth/policy.ts";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { checkDbId } from "../ids/names.ts";
 import { feedSocketRoute } from "./feed-socket.ts";
+import { identify } from "./identify.ts";
 import { requestIdOf, withoutTicket, type DispatchContext } from "./dispatch.ts";
 import type { OpenSocket, SocketParts, SocketRoute } from "./socket-route.ts";
 import { subscriptionSocketRoute } from "./subscription-socket.ts";
@@ -107,7 +107,12 @@ async function admit(
   const { access, protocol, root } = offered.route;
   const db = root ? (syncRoot as string) : checkDbId(decoded(match[1] as string));
   const asked = withoutTicket(search);
-  const { principal, token, alive } = admitted(req, offered.route, db, asked.ticket, context);
+  const shown = asked.ticket === undefined ? undefined : { ticket: asked.ticket, db, action: access };
+  const identity = identify(req, context, shown) ?? (root ? anonymousOn(db) : undefined);
+  if (!identity) {
+    throw new SkaldError("UNAUTHENTICATED", "This socket needs a token, or a ticket in its URL.");
+  }
+  const { principal, alive } = identity;
   if (prefixesFor(principal, access, db) === "none") {
     throw new SkaldError("FORBIDDEN", `The token does not allow ${access} on the db ${db}.`, {
       details: { action: access, db },
@@ -126,7 +131,7 @@ async function admit(
     if (!held) throw new SkaldError("UNAVAILABLE", "The db is closing.");
     const query = new URLSearchParams(asked.search);
     const name = match[2] === undefined ? {} : { name: decoded(match[2]) };
-    const parts = { principal, token, alive, db, held, wanted: wanted.signal, query, ...name };
+    const parts = { principal, alive, db, held, wanted: wanted.signal, query, ...name };
     const { open, prepare } = offered.route;
     try {
       const takeOver = prepare
@@ -144,28 +149,6 @@ async function admit(
 }
 
 type Opens = NonNullable<SocketRoute["open"]>;
-
-/** Who the client is: by its token, else by its ticket, else whoever may come without. Throws UNAUTHENTICATED. */
-function admitted(
-  req: IncomingMessage,
-  { access, root }: SocketRoute,
-  db: string,
-  ticket: string | undefined,
-  { services, ambient }: DispatchContext,
-): Pick<SocketParts, "principal" | "token" | "alive"> {
-  const { authorization } = req.headers;
-  const { tokens, tickets } = services;
-  if (authorization !== undefined) {
-    const token = bearerToken(authorization);
-    const principal = token === undefined ? undefined : tokens.verify(token);
-    if (principal) return { principal, token, alive: () => tokens.verify(token as string) !== undefined };
-  } else {
-    if (ticket !== undefined) return { ...tickets.take(ticket, db, access), token: undefined };
-    const principal = ambient ?? (root ? anonymousOn(db) : undefined);
-    if (principal) return { principal, token: undefined, alive: () => true };
-  }
-  throw new SkaldError("UNAUTHENTICATED", "This socket needs a token, or a ticket in its URL.");
-}
 
 function decoded(text: string): string {
   try {

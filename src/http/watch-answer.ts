@@ -3,7 +3,7 @@ import type { Db } from "../db/db.ts";
 import { LIMITS, valuesOf } from "../limits.ts";
 import { wireArgs } from "../query/args.ts";
 import type { WatchAsk } from "../query/watch.ts";
-import { HEARTBEAT, SSE_HEADERS, holdDb, stillValid } from "./feed-query.ts";
+import { HEARTBEAT, SSE_HEADERS, holdDb } from "./feed-query.ts";
 import type { Outlet } from "./outlet.ts";
 import { argsOf } from "./query-args.ts";
 import type { Answer, Call, Services } from "./route.ts";
@@ -104,7 +104,7 @@ export async function watchAnswer(call: Call, watched: Watched): Promise<Answer>
       delta: watched.ask.delta,
       clock: services.watches.clock,
       world: services.world,
-      valid: stillValid(call),
+      valid: call.identity.alive,
       heartbeat: watched.heartbeat,
       unreadBytes: limits.behindBytes,
       unreadMs: limits.behindMs,

@@ -1,0 +1,12 @@
+import type { Principal } from "./policy.ts";
+
+/**
+ * Who somebody is, and what vouches for it. Whoever comes in over HTTP, a socket or a stream is one of these, and
+ * nothing behind the door asks how he came.
+ */
+export interface Identity {
+  readonly principal: Principal;
+  readonly by: "token" | "ticket" | "operator" | "nobody";
+  /** Whether what was shown still holds: what stays open asks now and then. */
+  readonly alive: () => boolean;
+}

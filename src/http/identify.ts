@@ -1,0 +1,37 @@
+import type { IncomingMessage } from "node:http";
+import { bearerToken } from "../auth/bearer.ts";
+import type { Action } from "../auth/actions.ts";
+import type { Identity } from "../auth/identity.ts";
+import { SkaldError } from "../errors.ts";
+import type { DispatchContext } from "./dispatch.ts";
+
+/** A ticket that stands in the URL, and what it would have to be for. */
+export interface Shown {
+  readonly ticket: string;
+  readonly db: string;
+  readonly action: Action;
+}
+
+/**
+ * Who a request is from, whichever way it says so: the only place that knows the ways. A header goes first, since
+ * whoever can send one needs no ticket; what is shown and does not hold is refused, never passed over. Undefined
+ * when nothing is shown. Throws UNAUTHENTICATED, TICKET_INVALID, TOKEN_IN_URL.
+ */
+export function identify(
+  req: IncomingMessage,
+  { services, ambient }: DispatchContext,
+  shown: Shown | undefined,
+): Identity | undefined {
+  const { authorization } = req.headers;
+  const { tokens, tickets } = services;
+  if (authorization !== undefined) {
+    const token = bearerToken(authorization);
+    const principal = token === undefined ? undefined : tokens.verify(token);
+    if (token === undefined || !principal) {
+      throw new SkaldError("UNAUTHENTICATED", "The token is not valid: unknown, expired or revoked.");
+    }
+    return { principal, by: "token", alive: () => tokens.verify(token) !== undefined };
+  }
+  if (shown) return { ...tickets.take(shown.ticket, shown.db, shown.action), by: "ticket" };
+  return ambient && { principal: ambient, by: "operator", alive: () => true };
+}
