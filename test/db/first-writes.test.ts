@@ -110,14 +110,18 @@ test("two that write the same new document at once are one after the other", () 
 
 test("the document goes on as any other: a patch, a deletion, and back", () =>
   inDb(async (db) => {
-    await tx(db, [put("c/a", ONE)]);
-    // Nothing else is on its way to the threads.
-    await db.projection.catchUp();
-    await db.resting();
-    const before = db.documents.stats().messages;
-    await tx(db, [{ doc: "c/a", edit: { kind: "merge-patch", patch: '{"b":null,"c":1}' } }]);
-    // The thread does not have to ask for what the first write left.
-    expect(db.documents.stats().messages).toBe(before + 1);
+    // The thread does not have to ask for what the first write left. On a busy machine the projection's own
+    // message may come between; a thread that had to ask would be sent two messages each time.
+    const messages: number[] = [];
+    for (const doc of ["c/a", "c/b", "c/c", "c/d"]) {
+      await tx(db, [put(doc, ONE)]);
+      await db.projection.catchUp();
+      await db.resting();
+      const before = db.documents.stats().messages;
+      await tx(db, [{ doc, edit: { kind: "merge-patch", patch: '{"b":null,"c":1}' } }]);
+      messages.push(db.documents.stats().messages - before);
+    }
+    expect(Math.min(...messages)).toBe(1);
     expect((await byAutomerge(db, "c/a")).json).toBe('{"a":"é😀","c":1}');
     await tx(db, [{ doc: "c/a", delete: true }]);
     await tx(db, [put("c/a", '{"new":true}')]);

@@ -123,7 +123,7 @@ describe("a change that the log refuses", () => {
     liar.send({ type: "sync", documentId: bad, data: offering(other) });
     await until(() => liar.of("skald-refused", bad).length === 1, "the refusal");
     expect(liar.of("skald-refused", bad)).toMatchObject([{ code: "CHANGE_EQUIVOCATION" }]);
-    expect(liar.of("doc-unavailable", bad)).toHaveLength(1);
+    await until(() => liar.of("doc-unavailable", bad).length === 1, "what a stock client understands");
     expect(await json(bad)).toEqual({ n: 1 });
     await liar.sync(good, make("b", 2));
     expect(await json(good)).toEqual({ n: 2 });
