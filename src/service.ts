@@ -1,4 +1,4 @@
-import { chmodSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, rmSync } from "node:fs";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createHash } from "node:crypto";
@@ -22,6 +22,7 @@ import { corsFor } from "./http/cors.ts";
 import type { RequestLog } from "./http/dispatch.ts";
 import { createHttpServer, openApiDocument } from "./http/server.ts";
 import type { Services } from "./http/route.ts";
+import { skaldVersion } from "./protocol/version.ts";
 import { Subscriptions, type SubscriptionTotals } from "./subscriptions/subscriptions.ts";
 import { SERVICE_FILE } from "./store/sqlite-registry.ts";
 import { SyncHubs } from "./sync/hub.ts";
@@ -323,11 +324,4 @@ function closeServer(server: Server): Promise<void> {
     });
     server.closeIdleConnections();
   });
-}
-
-function skaldVersion(): string {
-  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
-    version: string;
-  };
-  return version;
 }

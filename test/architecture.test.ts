@@ -71,6 +71,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "auth",
     "query",
     "http",
+    "protocol",
   ],
   cli: [
     "errors",

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import { readConfig } from "../config.ts";
 import type { BackupFolder } from "../backup/folder.ts";
@@ -9,6 +8,7 @@ import type { BackupVerdict } from "../backup/verify.ts";
 import { clientCommand, type ClientFlags } from "./client-command.ts";
 import { withConnection } from "./connection.ts";
 import { EXIT, asCliError, failureText, printable, usageError } from "./failure.ts";
+import { skaldVersion } from "../protocol/version.ts";
 import { byteText, note, print, printJson, table } from "./output.ts";
 import { startProgress } from "./progress.ts";
 
@@ -111,9 +111,7 @@ async function backUp(target: string, flags: BackupFlags): Promise<void> {
   const { BackupFolder } = await import("../backup/folder.ts");
   const { httpSource } = await import("../backup/source.ts");
   const { takeBackup } = await import("../backup/take.ts");
-  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
-    version: string;
-  };
+  const version = skaldVersion();
   // Before the folder is made: a server that is not there leaves nothing.
   await withConnection(flags, async (connection) => {
     const folder = BackupFolder.take(target);

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { clientEnvironment } from "../config.ts";
 import { Command, CommanderError } from "commander";
 import { addBackup } from "./backup-commands.ts";
@@ -24,10 +23,11 @@ import { addStatements } from "./statement-commands.ts";
 import { addSubscriptions } from "./subscription-commands.ts";
 import { addToken } from "./token-commands.ts";
 import { addVerify } from "./verify-command.ts";
+import { skaldVersion } from "../protocol/version.ts";
 
 const program = new Command("skald")
   .description("Documents whose every write is a change in a log that anyone can verify.")
-  .version(version(), "-V, --version")
+  .version(skaldVersion(), "-V, --version")
   .showHelpAfterError("`--help` shows how.")
   .exitOverride();
 program.addHelpText(
@@ -93,11 +93,4 @@ function codeOf(error: unknown): number {
   note(failureText(failure));
   if (clientEnvironment().logLevel === "debug") note((error as Error).stack ?? "");
   return failure.exit;
-}
-
-function version(): string {
-  const { version: text } = JSON.parse(
-    readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
-  ) as { version: string };
-  return text;
 }

@@ -2,14 +2,21 @@ import type { IncomingMessage } from "node:http";
 import { bearerToken } from "../auth/bearer.ts";
 import type { Action } from "../auth/actions.ts";
 import type { Identity } from "../auth/identity.ts";
+import type { Principal } from "../auth/policy.ts";
 import { SkaldError } from "../errors.ts";
-import type { DispatchContext } from "./dispatch.ts";
+import type { Services } from "./route.ts";
 
 /** A ticket that stands in the URL, and what it would have to be for. */
 export interface Shown {
   readonly ticket: string;
   readonly db: string;
   readonly action: Action;
+}
+
+/** What tells who somebody is: what the server knows, and who those are that show nothing. */
+export interface Door {
+  readonly services: Services;
+  readonly ambient: Principal | undefined;
 }
 
 /**
@@ -19,7 +26,7 @@ export interface Shown {
  */
 export function identify(
   req: IncomingMessage,
-  { services, ambient }: DispatchContext,
+  { services, ambient }: Door,
   shown: Shown | undefined,
 ): Identity | undefined {
   const { authorization } = req.headers;
