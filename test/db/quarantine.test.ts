@@ -306,17 +306,17 @@ describe("setting aside", () => {
     });
   });
 
-  test("finds one bad change among thousands", async () => {
+  test("finds one bad change among more than a thousand", async () => {
     await use(async (db) => {
       const doc = "more/many";
       let doc1 = A.init<Op>({ actor: "ba".repeat(16) });
       const changes: Uint8Array[] = [];
-      for (let i = 0; i < 3_000; i++) {
+      for (let i = 0; i < 1_200; i++) {
         doc1 = A.change(doc1, { time: 0 }, (d) => {
           d[`k${i % 50}`] = i;
         });
         changes.push(A.getLastLocalChange(doc1) as Uint8Array);
-        if (i === 2_000) {
+        if (i === 800) {
           const { hash, maxOp } = readChange(changes.at(-1) as Uint8Array);
           const bad = {
             actor: MALLORY,
@@ -338,7 +338,7 @@ describe("setting aside", () => {
   });
 });
 
-const CASES = 150;
+const CASES = Number(process.env["SKALD_TEST_SPOILT"] ?? 60);
 const SEED = 411;
 
 test(`${CASES} spoilt changes that pass the guard leave every document readable, loadable and sound (seed ${SEED})`, async () => {
@@ -384,7 +384,7 @@ test(`${CASES} spoilt changes that pass the guard leave every document readable,
       expect(db.views.document(doc)).toMatchObject({ problem: undefined });
       expect(JSON.parse(db.views.document(doc)?.json ?? "null")).toEqual(shown);
     }
-    expect(aside).toBeGreaterThan(20);
+    expect(aside).toBeGreaterThan(CASES / 8);
   });
   expect(await verdict()).toMatchObject({ verdict: "sound" });
 }, 60_000);
