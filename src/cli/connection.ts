@@ -25,6 +25,8 @@ export interface Connection {
 
 export interface Send {
   readonly method: "GET" | "PUT" | "PATCH" | "POST" | "DELETE";
+  /** It may be sent twice, whatever its method: the server knows it again. */
+  readonly repeatable?: true;
   /** With its query. */
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
@@ -47,7 +49,7 @@ interface Target {
   readonly service: Service | undefined;
 }
 
-/** Connections kept open to one server unless a command asks for another number; an import uses all. */
+/** Connections kept open to one server unless a command asks for another number. */
 export const CONNECTIONS = 16;
 const PATIENCE_MS = 10_000;
 
@@ -202,10 +204,13 @@ function connectionTo(open: () => Promise<Target>, first: Target, sockets: numbe
 }
 
 /** Whether the request was not begun, or may as well be done twice. */
-function isRepeatable({ method }: Send, error: unknown): boolean {
+function isRepeatable({ method, repeatable }: Send, error: unknown): boolean {
   const { code } = error as { code?: unknown };
   if (code === "ECONNREFUSED" || code === "ENOENT" || code === "UNAVAILABLE") return true;
-  return (code === "ECONNRESET" || code === "EPIPE") && (method === "GET" || method === "PUT");
+  return (
+    (code === "ECONNRESET" || code === "EPIPE") &&
+    (repeatable === true || method === "GET" || method === "PUT")
+  );
 }
 
 function explained(error: unknown, target: Target): CliError {

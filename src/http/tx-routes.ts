@@ -5,8 +5,9 @@ import type { Db } from "../db/db.ts";
 import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { checkTxId, parseDocName } from "../ids/names.ts";
+import { headsOf } from "../log/doc-state.ts";
 import type { Receipt as LogReceipt } from "../log/log.ts";
-import { Receipt, TxRequest } from "../protocol/wire.ts";
+import { TxReceipt, TxRequest, type TxOutcome } from "../protocol/wire.ts";
 import { jsonText } from "./body.ts";
 import { mayMerge, mergeAnswer } from "./merge-answer.ts";
 import { itemTexts, memberTexts } from "../protocol/json-source.ts";
@@ -29,10 +30,16 @@ export const txRoute: Route = {
   tag: "documents",
   access: "doc.write",
   partial: true,
-  query: z.strictObject(dryRunQuery),
+  query: z.strictObject({
+    ...dryRunQuery,
+    outcomes: z
+      .enum(["true", "false"])
+      .optional()
+      .meta({ description: "Answer also what became of each document." }),
+  }),
   body: { types: { "application/json": TxRequest } },
   answers: {
-    200: { description: "Durable.", types: { "application/json": Receipt } },
+    200: { description: "Durable.", types: { "application/json": TxReceipt } },
   },
   handle: async (call) => {
     const request = call.body.value as z.infer<typeof TxRequest>;
@@ -58,11 +65,50 @@ export const txRoute: Route = {
         ...(request.expect_seq === undefined ? {} : { expectSeq: request.expect_seq }),
       };
       if (mergeOf) return mergeAnswer(open, await open.mergeTx(asked, mergeOf.branch, mergeOf.heads[0]));
+      const outcomes = call.query["outcomes"] === "true" ? await outcomesOf(open, asked) : undefined;
       const receipt = await open.tx(asked);
-      return json(200, receiptJson(open, receipt));
+      const answer = receiptJson(open, receipt);
+      return json(200, outcomes ? { ...answer, outcomes: outcomes(receipt) } : answer);
     });
   },
 };
+
+/**
+ * What became of each document, by what it was when the request came; whoever writes the same one at the same time
+ * may have been in between.
+ */
+async function outcomesOf(
+  db: Db,
+  { writes, branch }: TxAsked,
+): Promise<(receipt: LogReceipt) => Record<string, Outcome>> {
+  const docs = writes.map(({ doc }) => doc);
+  await db.log.ready(branch, docs);
+  const before = new Map(
+    docs.map((doc) => {
+      const state = db.log.state(doc, branch);
+      return [doc, state && { deleted: state.deleted, heads: headsOf(state) }];
+    }),
+  );
+  const deleted = new Set(writes.filter((write) => "delete" in write).map(({ doc }) => doc));
+  return ({ heads, duplicate }) =>
+    Object.fromEntries(
+      [...before].map(([doc, was]): [string, Outcome] => {
+        const now = heads[doc];
+        if (duplicate || !now) return [doc, "unchanged"];
+        if (deleted.has(doc)) return [doc, was && !was.deleted ? "deleted" : "unchanged"];
+        // One that is put back empty has the heads that it had.
+        if (!was || was.deleted) return [doc, "created"];
+        return [doc, isSame(was.heads, now) ? "unchanged" : "changed"];
+      }),
+    );
+}
+
+type Outcome = z.infer<typeof TxOutcome>;
+
+function isSame(a: readonly string[], b: readonly string[]): boolean {
+  const known = new Set(a);
+  return a.length === b.length && b.every((head) => known.has(head));
+}
 
 export function receiptJson(db: Db, receipt: LogReceipt): Record<string, unknown> {
   return {

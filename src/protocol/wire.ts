@@ -104,6 +104,15 @@ export const Receipt = z
   })
   .meta({ id: "Receipt" });
 
+export const TxOutcome = z.enum(["created", "changed", "deleted", "unchanged"]);
+
+export const TxReceipt = Receipt.extend({
+  outcomes: z
+    .record(z.string(), TxOutcome)
+    .optional()
+    .meta({ description: "With `?outcomes=true`: what became of each document." }),
+}).meta({ id: "TxReceipt" });
+
 export const Problem = z
   .looseObject({
     type: z.string(),

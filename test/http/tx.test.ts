@@ -28,6 +28,34 @@ function changesOf(actor: string, count: number): { bytes: Uint8Array; base64: s
 }
 
 describe("a transaction", () => {
+  test("says what became of each document when it is asked", async () => {
+    const put = (doc: string, value: object) => ({ doc, value });
+    const gone = { doc: "o/gone", delete: true };
+    await tx({ writes: [put("o/same", { n: 1 }), put("o/other", { n: 1 }), put("o/gone", { n: 1 })] });
+    await tx({ writes: [gone, put("o/leaves", {})] });
+    const writes = [
+      put("o/new", { n: 1 }),
+      put("o/same", { n: 1 }),
+      put("o/other", { n: 2 }),
+      put("o/gone", {}),
+      { doc: "o/leaves", delete: true },
+    ];
+    const path = `${TX}?outcomes=true`;
+    const first = await tx({ writes }, {}, path);
+    expect(first.json["outcomes"]).toEqual({
+      "o/new": "created",
+      "o/same": "unchanged",
+      "o/other": "changed",
+      "o/gone": "created",
+      "o/leaves": "deleted",
+    });
+    const values = writes.slice(0, -1);
+    const again = await tx({ writes: values }, {}, path);
+    expect(again.json).toMatchObject({ duplicate: true, seq: first.json["seq"] });
+    expect(new Set(Object.values(again.json["outcomes"] as object))).toEqual(new Set(["unchanged"]));
+    expect((await tx({ writes: values })).json).not.toHaveProperty("outcomes");
+  });
+
   test("writes several documents in one commit, by changes, value, patch and deletion", async () => {
     await tx({
       writes: [
