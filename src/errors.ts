@@ -210,6 +210,24 @@ export const ERROR_CODES = {
     status: 409,
     hint: "This is an older copy, or its end was lost; `skald pull` brings what a copy lacks.",
   },
+  // people
+  PERSON_NOT_FOUND: {
+    status: 404,
+    hint: "`skald people list` shows who has logged in; a person is named by its id.",
+  },
+  PERSON_DISABLED: { status: 403, hint: "An administrator of this server has disabled this account." },
+  ADMIN_FIXED: {
+    status: 409,
+    hint: "The server's settings or the provider's claim decide this: change it there, it holds from the next login or start on.",
+  },
+  LAST_ADMIN: { status: 409, hint: "Make somebody else an administrator first." },
+  INVITATION_NOT_FOUND: { status: 404, hint: "Ask whoever sent the link for a new one." },
+  INVITATION_OVER: { status: 410, hint: "Ask whoever sent the link for a new one." },
+  INVITATION_LIMIT: { status: 409, hint: "The detail names the limit; revoke some first." },
+  PERSON_NEEDED: {
+    status: 403,
+    hint: "Log in with the browser: an invitation is for a person, not for a token.",
+  },
   // backup
   BACKUP_NOT_FOUND: {
     status: 404,

@@ -247,6 +247,17 @@ export const LIMITS = {
     prefixBytes: limit(1024, "bytes", "SCOPE_INVALID", "prefix of a scope"),
     expiresCharacters: limit(40, "characters", "BAD_REQUEST", "`expires`"),
   },
+  person: {
+    nameCharacters: limit(128, "characters", "shorter", "display name that a provider gives"),
+    emailCharacters: limit(254, "characters", "ignored", "e-mail address that a provider gives"),
+    providerCharacters: limit(1024, "characters", "BAD_REQUEST", "`iss` and `sub` of a login"),
+  },
+  invitation: {
+    noteCharacters: limit(128, "characters", "NAME_INVALID", "note of an invitation"),
+    expiresSeconds: limit(7_776_000, "number", "BAD_REQUEST", "`expires_in` of an invitation, in seconds"),
+    uses: limit(1000, "number", "BAD_REQUEST", "people that may accept one invitation"),
+    perDb: limit(100, "items", "INVITATION_LIMIT", "invitations of a db that can be accepted"),
+  },
   db: {
     inUse: limit(4096, "items", "UNAVAILABLE", "dbs in use at once"),
   },

@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { People } from "./auth/people.ts";
 import type { Principal } from "./auth/policy.ts";
 import { Tickets } from "./auth/tickets.ts";
 import { Tokens, ensureAdmin } from "./auth/tokens.ts";
@@ -73,10 +74,11 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     documents: config.workers === undefined ? {} : { workers: config.workers },
     onError,
   });
-  const { tokens, firstToken } = await openTokens(config, options).catch(async (error: unknown) => {
+  const { tokens, people, firstToken } = await openTokens(config, options).catch(async (error: unknown) => {
     await engine.close();
     throw error;
   });
+  engine.onRemoved(() => people.dbGone());
   const version = skaldVersion();
   const subscriptions = new Subscriptions({ engine, onError });
   const scrub = new Scrub({ engine, days: options.listen ? config.scrubDays : 0, onFinding: onError });
@@ -99,6 +101,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     engine,
     tokens,
     tickets: new Tickets(tokens),
+    people,
     sync,
     syncRoot: config.syncRoot,
     subscriptions,
@@ -240,6 +243,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
       await engine.close();
     } finally {
       await sql.tables.close();
+      people.close();
       tokens.close();
       events.close();
     }
@@ -287,11 +291,15 @@ export async function startService(config: Config, options: ServiceOptions): Pro
 async function openTokens(
   config: Config,
   options: ServiceOptions,
-): Promise<{ tokens: Tokens; firstToken: string | undefined }> {
-  const tokens = new Tokens(path.join(config.dir, SERVICE_FILE));
+): Promise<{ tokens: Tokens; people: People; firstToken: string | undefined }> {
+  const file = path.join(config.dir, SERVICE_FILE);
+  const tokens = new Tokens(file);
+  let people: People | undefined;
   try {
-    return { tokens, firstToken: options.listen ? ensureAdmin(tokens) : undefined };
+    people = new People(file);
+    return { tokens, people, firstToken: options.listen ? ensureAdmin(tokens) : undefined };
   } catch (error) {
+    people?.close();
     tokens.close();
     throw error;
   }

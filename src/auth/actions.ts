@@ -28,6 +28,7 @@ export const ACTIONS = [
   "trigger.manage",
   "db.admin",
   "admin.token",
+  "admin.people",
 ] as const;
 
 export type Action = (typeof ACTIONS)[number];
@@ -38,7 +39,9 @@ export function isAction(text: string): text is Action {
   return known.has(text);
 }
 
+const SERVER_WIDE: ReadonlySet<string> = new Set<Action>(["admin.token", "admin.people"]);
+
 /** Whether the action concerns the server and no db in particular: only a scope on every db holds it. */
 export function isServerWide(action: Action | "*"): boolean {
-  return action === "admin.token";
+  return SERVER_WIDE.has(action);
 }

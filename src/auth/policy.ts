@@ -19,7 +19,7 @@ export interface Scope {
 }
 
 export interface Principal {
-  /** Id of the token that was presented. */
+  /** Of a token `tok_…`, of a person `per_…`, of whoever has none of them a name such as `local`. */
   readonly id: string;
   /** Author name in commits. */
   readonly subject: string;
@@ -77,7 +77,7 @@ function invalid(text: string, why: string): SkaldError {
 
 /**
  * Whether `principal` may do `action` on `resource` of `db`. Without a resource the question is about
- * the whole db; without a db, about every db (or the server, for `admin.token`). `resource` is the name
+ * the whole db; without a db, about every db (or the server, for what is server-wide). `resource` is the name
  * as it is stored: decode what came in a URL first, since prefixes are compared character by character.
  */
 export function allows(
@@ -132,7 +132,8 @@ export function mayMint(principal: Principal, scopes: readonly Scope[]): boolean
   );
 }
 
-function covers(own: Scope, wanted: Scope): boolean {
+/** Whether one scope grants all that another does. */
+export function covers(own: Scope, wanted: Scope): boolean {
   if (own.db !== "*" && own.db !== wanted.db) return false;
   if (own.action !== "*" && own.action !== wanted.action) return false;
   return own.prefix === undefined || wanted.prefix?.startsWith(own.prefix) === true;

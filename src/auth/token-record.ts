@@ -1,6 +1,7 @@
 import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { rowSum } from "../store/row-sum.ts";
+import { looksLikePerson } from "./person-record.ts";
 import { formatScope, parseScope, type Scope } from "./policy.ts";
 
 /** What is kept about tokens and what was done with them, and what a new token may say about itself. */
@@ -77,6 +78,16 @@ export function checkNewToken(
 ): { label: string; subject: string; texts: string[]; expires: number | null } {
   const label = checkLine("label", wanted.label);
   const subject = checkLine("subject", wanted.subject ?? id);
+  // Whoever reads a history must not take what a token wrote for what a person did.
+  if (looksLikePerson(subject)) {
+    throw new SkaldError(
+      "NAME_INVALID",
+      "A subject that ends in # and eight characters is the author name of a person.",
+      {
+        hint: "Choose another; see specs/28-people.md.",
+      },
+    );
+  }
   const texts = [...new Set(wanted.scopes.map(formatScope))];
   if (texts.length === 0 || texts.length > mostScopes.value) {
     throw new SkaldError("SCOPE_INVALID", `A token has 1 to ${mostScopes.value} scopes.`);
@@ -116,13 +127,14 @@ export function scopesOf(row: TokenRow): readonly Scope[] {
 
 // Letters, marks, digits, punctuation, symbols and the plain space: whatever is left out is invisible or
 // changes how its neighbours are shown, and would let one author pass for another.
-const LINE = new RegExp(`^[\\p{L}\\p{M}\\p{N}\\p{P}\\p{S} ]{1,${labelCharacters.value}}$`, "u");
+const LINE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]+$/u;
 
-function checkLine(what: string, text: string): string {
-  if (!LINE.test(text) || text !== text.trim()) {
+/** A line for people, as it is. Throws NAME_INVALID. */
+export function checkLine(what: string, text: string, most: number = labelCharacters.value): string {
+  if (!LINE.test(text) || [...text].length > most || text !== text.trim()) {
     throw new SkaldError(
       "NAME_INVALID",
-      `A ${what} is 1 to ${labelCharacters.value} printable characters, no space at either end.`,
+      `A ${what} is 1 to ${most} printable characters, no space at either end.`,
       {
         hint: "See specs/07-auth.md.",
       },

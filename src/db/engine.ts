@@ -78,6 +78,7 @@ export class Engine {
   /** Dbs that are being made and filled, and what tells those who fill them to stop. */
   readonly #filled = new Set<string>();
   readonly #fillings = new Map<AbortController, Promise<void>>();
+  readonly #removed = new Set<(dbId: string) => void>();
 
   /** Takes the directory. Throws DIR_IN_USE, and what `openSqlite` throws. */
   constructor(options: EngineOptions) {
@@ -236,6 +237,7 @@ export class Engine {
     const folder = this.#folder(row);
     named(folder, () => removeFolder(folder));
     this.#table.remove(row.dbId);
+    for (const listener of this.#removed) listener(row.dbId);
   }
 
   /** What cannot be removed now is when the db is made again, or by the next start. */
@@ -245,6 +247,11 @@ export class Engine {
     } catch (error) {
       this.#onError(error);
     }
+  }
+
+  /** Calls `listener` when a db and all that was remembered of it is gone, before one of its name can be made. */
+  onRemoved(listener: (dbId: string) => void): void {
+    this.#removed.add(listener);
   }
 
   has(dbId: string): boolean {

@@ -1,6 +1,7 @@
 import type * as z from "zod";
 import type { Action } from "../auth/actions.ts";
 import type { Identity } from "../auth/identity.ts";
+import type { People } from "../auth/people.ts";
 import type { Principal } from "../auth/policy.ts";
 import type { Tickets } from "../auth/tickets.ts";
 import type { Tokens } from "../auth/tokens.ts";
@@ -71,6 +72,7 @@ export interface Services {
   readonly engine: Engine;
   readonly tokens: Tokens;
   readonly tickets: Tickets;
+  readonly people: People;
   readonly sync: SyncHubs;
   /** The db that is synced at `/`, also without a credential; undefined: none. */
   readonly syncRoot: string | undefined;

@@ -67,14 +67,13 @@ export class DbTable {
     );
   }
 
-  /** The row, and what is remembered of the db, together. */
+  /** The row, and all that is remembered of the db, together: one of the same name is another db. */
   remove(dbId: string): void {
     this.#gate.run(() =>
       this.#sqlite
         .transaction(() => {
-          this.#sqlite.prepare("DELETE FROM remote WHERE db_id = ?").run(dbId);
-          this.#sqlite.prepare("DELETE FROM setting WHERE db_id = ?").run(dbId);
-          this.#sqlite.prepare("DELETE FROM snapshot WHERE db_id = ?").run(dbId);
+          for (const table of this.#aboutDbs())
+            this.#sqlite.prepare(`DELETE FROM ${table} WHERE db_id = ?`).run(dbId);
           this.#sqlite.prepare("DELETE FROM db WHERE db_id = ?").run(dbId);
         })
         .immediate(),
