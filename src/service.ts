@@ -95,6 +95,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     memoryBytes: config.queryMemoryMb * 1024 * 1024,
   });
   const queryTally = new QueryTally();
+  let url: string | undefined;
   let openApi: string | undefined;
   let accepting = true;
   const services: Services = {
@@ -102,6 +103,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     tokens,
     tickets: new Tickets(tokens),
     people,
+    url: () => url,
     sync,
     syncRoot: config.syncRoot,
     subscriptions,
@@ -249,7 +251,6 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     }
   };
   const socket = socketPath(config.dir);
-  let url: string | undefined;
   try {
     if (options.listen && config.syncRoot !== undefined) await engine.create(config.syncRoot);
     rmSync(socket, { force: true });

@@ -158,6 +158,7 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "ids/ed25519.ts KNOWN_MAX": "cache of public keys",
   "ids/portable-ids.ts MAX_LETTERS": "twice what a hash has; longer text is none",
   "auth/tokens.ts KNOWN_MAX": "cache of checked tokens",
+  "auth/people.ts KNOWN_MAX": "cache of people's rights",
   "auth/tokens.ts USES_EVERY_MS": "pause between writes of when tokens were used",
   "cli/bench-run.ts BUSY_PAUSE_MS": "pause of the benchmark",
   "cli/changes-command.ts AGAIN_MS": "pause before a feed that broke off is asked for again",

@@ -15,6 +15,7 @@ import { sqlProbes } from "./limits/sql-probes.ts";
 import { repoProbes, ticketProbes } from "./limits/repo-probes.ts";
 import { feedProbes } from "./limits/feed-probes.ts";
 import { subscriptionProbes } from "./limits/subscription-probes.ts";
+import { invitationProbes, personProbes } from "./limits/people-probes.ts";
 import { graphProbes } from "./limits/graph-probes.ts";
 import { holds, type ProbeSpec } from "./limits/probe.ts";
 
@@ -39,6 +40,8 @@ const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
   archive: archiveProbes,
   snapshot: snapshotProbes,
   token: tokenProbes,
+  person: personProbes,
+  invitation: invitationProbes,
   db: dbProbes,
   subscription: subscriptionProbes,
   graph: graphProbes,

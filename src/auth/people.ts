@@ -17,7 +17,7 @@ import {
   type PersonRow,
   type RoleRow,
 } from "./person-record.ts";
-import { covers, type Principal, type Scope } from "./policy.ts";
+import type { Principal, Scope } from "./policy.ts";
 import { ADMIN_SCOPES, scopesOfRole, type Role } from "./roles.ts";
 
 export type { Person } from "./person-record.ts";
@@ -72,7 +72,7 @@ export class People {
   readonly #fixed: PeopleOptions["fixedAdmins"];
   readonly #claimed: boolean;
   readonly #known = new Map<string, Known>();
-  /** Which principal of a person was last seen to allow all that an older one does. */
+  /** For an older principal of a person: the one that it was last compared with and found to agree with. */
   readonly #holds = new WeakMap<Principal, Principal>();
   readonly #listeners = new Set<(id: string) => void>();
 
@@ -124,15 +124,17 @@ export class People {
   }
 
   /**
-   * Whether what a principal of a person allowed is still allowed: asked by whatever stays open. A right that was
-   * added ends nothing.
+   * Whether a principal of a person is still what the person is, in the dbs that it had to do with: asked by whatever
+   * stays open. More rights end it as fewer do, so that whoever comes again has them; a role in one more db does not.
    */
   holds(principal: Principal): boolean {
     const now = this.principal(principal.id);
     if (now === principal) return true;
     if (!now || now.subject !== principal.subject) return false;
     if (this.#holds.get(principal) === now) return true;
-    if (!principal.scopes.every((had) => now.scopes.some((has) => covers(has, had)))) return false;
+    const dbs = new Set(principal.scopes.map(({ db }) => db));
+    const still = now.scopes.filter(({ db }) => dbs.has(db) || db === "*");
+    if (JSON.stringify(still) !== JSON.stringify(principal.scopes)) return false;
     this.#holds.set(principal, now);
     return true;
   }

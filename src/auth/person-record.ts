@@ -103,7 +103,7 @@ export function shownLine(text: unknown): string {
     .normalize("NFC")
     .replaceAll(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]+/gu, " ")
     .replaceAll(/ +/g, " ");
-  return [...line.trim()].slice(0, nameCharacters.value).join("").trim();
+  return Array.from(line.trim()).slice(0, nameCharacters.value).join("").trim();
 }
 
 /** The address, when the provider says that it is the person's. */

@@ -132,8 +132,7 @@ export function mayMint(principal: Principal, scopes: readonly Scope[]): boolean
   );
 }
 
-/** Whether one scope grants all that another does. */
-export function covers(own: Scope, wanted: Scope): boolean {
+function covers(own: Scope, wanted: Scope): boolean {
   if (own.db !== "*" && own.db !== wanted.db) return false;
   if (own.action !== "*" && own.action !== wanted.action) return false;
   return own.prefix === undefined || wanted.prefix?.startsWith(own.prefix) === true;

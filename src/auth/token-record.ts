@@ -131,7 +131,7 @@ const LINE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]+$/u;
 
 /** A line for people, as it is. Throws NAME_INVALID. */
 export function checkLine(what: string, text: string, most: number = labelCharacters.value): string {
-  if (!LINE.test(text) || [...text].length > most || text !== text.trim()) {
+  if (!LINE.test(text) || Array.from(text).length > most || text !== text.trim()) {
     throw new SkaldError(
       "NAME_INVALID",
       `A ${what} is 1 to ${most} printable characters, no space at either end.`,

@@ -15,6 +15,7 @@ import { addExport } from "./export-command.ts";
 import { EXIT, asCliError, failureText } from "./failure.ts";
 import { addImport } from "./import-command.ts";
 import { ReaderGone, note } from "./output.ts";
+import { addPeople } from "./people-commands.ts";
 import { addQuery } from "./query-command.ts";
 import { addReplication } from "./replication-commands.ts";
 import { addServe } from "./serve.ts";
@@ -71,6 +72,7 @@ for (const add of [
   addSnapshots,
   addBackup,
   addToken,
+  addPeople,
   addBench,
 ])
   add(program);

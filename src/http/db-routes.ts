@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { isPersonId } from "../auth/person-record.ts";
 import { allows, prefixesFor } from "../auth/policy.ts";
 import { countsAt } from "../db/counts-at.ts";
 import type { Db } from "../db/db.ts";
@@ -57,6 +58,7 @@ export const dbRoutes: readonly Route[] = [
     method: "PUT",
     path: "/db/:db",
     summary: "Make a db",
+    description: "Of people only administrators may; whoever makes one is its owner.",
     tag,
     access: "db.admin",
     query: z.strictObject({
@@ -73,8 +75,10 @@ export const dbRoutes: readonly Route[] = [
     handle: async (call) => {
       const dbId = call.params["db"] as string;
       const { uid } = call.query as { uid?: string };
-      const made = await call.services.engine.create(dbId, uid === undefined ? undefined : fromHex(uid));
-      if (made) call.services.tokens.audit({ principal: call.principal.id, action: "db.create", db: dbId });
+      const made =
+        mayMakeDb(call) &&
+        (await call.services.engine.create(dbId, uid === undefined ? undefined : fromHex(uid)));
+      if (made) madeDb(call, dbId, "db.create");
       return call.db((db) => {
         const own = toHex(db.log.identity.uid);
         if (uid !== undefined && uid !== own) throw otherDb(dbId, own, uid);
@@ -166,6 +170,20 @@ export const dbRoutes: readonly Route[] = [
     }),
   },
 ];
+
+/**
+ * Whether the caller may make a db of the path's name. A role in a db is in that one only: it must not outlast it, also
+ * not when the db is deleted while its owner asks for it.
+ */
+export function mayMakeDb({ principal }: Call): boolean {
+  return !isPersonId(principal.id) || allows(principal, "db.admin", undefined);
+}
+
+/** Notes that a db was made. A person who has made one is its owner, also when no administrator any more. */
+export function madeDb({ services, principal }: Call, db: string, action: string, detail?: string): void {
+  if (isPersonId(principal.id)) services.people.set(db, principal.id, "owner", principal.id);
+  services.tokens.audit({ principal: principal.id, action, db, ...(detail === undefined ? {} : { detail }) });
+}
 
 function maySee(call: Call, dbId: string): boolean {
   return prefixesFor(call.principal, "doc.read", dbId) !== "none" || allows(call.principal, "db.admin", dbId);

@@ -73,6 +73,8 @@ export interface Services {
   readonly tokens: Tokens;
   readonly tickets: Tickets;
   readonly people: People;
+  /** Where the server listens; undefined before it does. */
+  readonly url: () => string | undefined;
   readonly sync: SyncHubs;
   /** The db that is synced at `/`, also without a credential; undefined: none. */
   readonly syncRoot: string | undefined;

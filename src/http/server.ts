@@ -26,12 +26,14 @@ import { headRoutes } from "./head-routes.ts";
 import { keyRoutes } from "./key-routes.ts";
 import { eraseRoutes } from "./erase-routes.ts";
 import { importRoutes } from "./import-routes.ts";
+import { invitationRoutes } from "./invitation-routes.ts";
 import { feedRoutes } from "./feed-routes.ts";
 import { logRoutes } from "./log-routes.ts";
 import { openApiOf } from "./openapi.ts";
 import { EXEC_PATH, queryRoutes } from "./query-routes.ts";
 import { mergeRoutes } from "./merge-routes.ts";
 import { opsRoutes } from "./ops-routes.ts";
+import { peopleRoutes } from "./people-routes.ts";
 import { replicationRoutes } from "./replication-routes.ts";
 import type { Route, Services } from "./route.ts";
 import { snapshotRoutes } from "./snapshot-routes.ts";
@@ -74,6 +76,8 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...snapshotRoutes,
       ...backupRoutes,
       ...tokenRoutes,
+      ...peopleRoutes,
+      ...invitationRoutes,
       ...keyRoutes,
       ...ticketRoutes,
     ],

@@ -21,6 +21,7 @@ import {
   SnapshotVerifyLine,
 } from "../protocol/wire.ts";
 import { CAR, archiveAnswer } from "./archive-answer.ts";
+import { madeDb, mayMakeDb } from "./db-routes.ts";
 import { iso, nameCursor, nameOfCursor, nextLink, pageQuery, pointText } from "./point.ts";
 import { restoreTo } from "./restore-routes.ts";
 import { json, type Answer, type Call, type Route } from "./route.ts";
@@ -315,7 +316,11 @@ async function* verifyLines(call: Call, kind: ArchiveKind, point: HistoryPoint):
 
 async function importDb(call: Call): Promise<Answer> {
   const dbId = call.params["db"] as string;
-  const { engine, tokens } = call.services;
+  const { engine } = call.services;
+  if (!mayMakeDb(call))
+    throw new SkaldError("FORBIDDEN", "Only an administrator makes a db.", {
+      details: { action: "db.admin" },
+    });
   const { kind, root, uid, bytes } = await importArchive(
     engine,
     call.body.stream as AsyncIterable<Uint8Array>,
@@ -324,7 +329,7 @@ async function importDb(call: Call): Promise<Answer> {
       db: dbId,
     },
   );
-  tokens.audit({ principal: call.principal.id, action: "db.import", db: dbId, detail: cidToString(root) });
+  madeDb(call, dbId, "db.import", cidToString(root));
   return call.db((db) => {
     const { seq, cid } = db.log.head();
     const answer: z.infer<typeof ArchiveImported> = {
