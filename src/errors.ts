@@ -290,6 +290,31 @@ export const ERROR_CODES = {
   },
   STATEMENT_NOT_FOUND: { status: 404, hint: "GET …/query lists the stored statements." },
   WATCH_ENDED: { status: 410, hint: "Ask for the watch again; `seq` has how far it got." },
+  // signing in
+  CSRF_REFUSED: {
+    status: 403,
+    hint: "A session's cookie is taken from pages of this server only; programs send a token in `Authorization`.",
+  },
+  LOGIN_EXPIRED: {
+    status: 400,
+    hint: "Begin again at /auth/oidc/login, in the browser in which you end it.",
+  },
+  LOGIN_REFUSED: {
+    status: 403,
+    hint: "The detail says what did not hold. Nobody was signed in; try again, or ask whoever runs the identity provider.",
+  },
+  LOGIN_UNAVAILABLE: {
+    status: 404,
+    hint: "Whoever runs the server sets SKALD_OIDC_ISSUER and the client; until then an admin token opens the dashboard.",
+  },
+  PUBLIC_URL_MISSING: {
+    status: 503,
+    hint: "Whoever runs the server gives --public-url the address that browsers have.",
+  },
+  PROVIDER_FAILED: {
+    status: 502,
+    hint: "The identity provider cannot be reached, or its answer makes no sense; the server's log says more.",
+  },
   // tokens
   TOKEN_NOT_FOUND: { status: 404, hint: "`skald token list` shows the ids." },
   SCOPE_INVALID: { status: 400, hint: "A scope is db:action[:prefix]; see specs/07-auth.md." },

@@ -258,6 +258,18 @@ export const LIMITS = {
     uses: limit(1000, "number", "BAD_REQUEST", "people that may accept one invitation"),
     perDb: limit(100, "items", "INVITATION_LIMIT", "invitations of a db that can be accepted"),
   },
+  session: {
+    perPerson: limit(100, "items", "dropped", "sessions of one person or token"),
+    agentCharacters: limit(200, "characters", "shorter", "`User-Agent` as it is kept with a session"),
+  },
+  signin: {
+    nextCharacters: limit(1024, "characters", "BAD_REQUEST", "`next` of a login"),
+    loginMs: limit(600_000, "ms", "LOGIN_EXPIRED", "from the start of a login to its end"),
+    usedLogins: limit(10_000, "items", "dropped", "ended logins that are remembered, so that each ends once"),
+    answerMs: limit(10_000, "ms", "PROVIDER_FAILED", "an answer of the identity provider"),
+    answerBytes: limit(512 * KIB, "bytes", "PROVIDER_FAILED", "an answer of the identity provider"),
+    keys: limit(100, "items", "PROVIDER_FAILED", "keys of the identity provider"),
+  },
   db: {
     inUse: limit(4096, "items", "UNAVAILABLE", "dbs in use at once"),
   },
@@ -319,6 +331,8 @@ export const LIMITS = {
     reserveMb: limit(1_048_576, "number", "BAD_REQUEST", "`--reserve-mb`"),
     scrubDays: limit(3650, "number", "BAD_REQUEST", "`--scrub-days`"),
     queryProcesses: limit(64, "number", "BAD_REQUEST", "`--query-processes`"),
+    sessionIdleHours: limit(8760, "number", "BAD_REQUEST", "`--session-idle-hours`"),
+    sessionDays: limit(366, "number", "BAD_REQUEST", "`--session-days`"),
     queryMemoryMb: limit(65_536, "number", "BAD_REQUEST", "`--query-memory-mb`"),
   },
 } as const satisfies Readonly<Record<string, Readonly<Record<string, Limit>>>>;

@@ -21,6 +21,7 @@ const TITLES: Readonly<Record<number, string>> = {
   429: "Too many requests",
   431: "Head too large",
   500: "Internal error",
+  502: "Bad gateway",
   503: "Unavailable",
   507: "Insufficient storage",
 };
