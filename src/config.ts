@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import path from "node:path";
 import { SkaldError } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
@@ -24,6 +25,18 @@ export interface Config {
   readonly sign: "auto" | "always" | "never";
   /** The db that anybody syncs at `/`; undefined: none. */
   readonly syncRoot: string | undefined;
+  /** With whom people log in; undefined: they cannot. */
+  readonly oidcIssuer: string | undefined;
+  readonly oidcClientId: string | undefined;
+  /** Undefined: a public client. */
+  readonly oidcClientSecret: string | undefined;
+  readonly oidcAdminClaim: { readonly claim: string; readonly value: string } | undefined;
+  /** Whom the issuer calls by these is an admin. */
+  readonly oidcAdmins: readonly string[];
+  /** The origin that browsers have of this server; undefined: what they say, on loopback only. */
+  readonly publicUrl: string | undefined;
+  readonly sessionIdleHours: number;
+  readonly sessionDays: number;
 }
 
 export type LogLevel = "silent" | "fatal" | "error" | "warn" | "info" | "debug";
@@ -137,7 +150,59 @@ export const SETTINGS: readonly Setting[] = [
     fallback: "none",
     help: "db that Automerge clients sync at /, WITHOUT any credential: whoever knows a document's URL reads and writes it",
   },
+  {
+    name: "oidcIssuer",
+    flag: "--oidc-issuer <url>",
+    env: "SKALD_OIDC_ISSUER",
+    fallback: "none",
+    help: "identity provider (OpenID Connect) with which people log in",
+  },
+  {
+    name: "oidcClientId",
+    flag: "--oidc-client-id <id>",
+    env: "SKALD_OIDC_CLIENT_ID",
+    fallback: "none",
+    help: "what the provider calls this server; its secret is in SKALD_OIDC_CLIENT_SECRET, or in the file that SKALD_OIDC_CLIENT_SECRET_FILE names",
+  },
+  {
+    name: "oidcAdminClaim",
+    flag: "--oidc-admin-claim <claim=value>",
+    env: "SKALD_OIDC_ADMIN_CLAIM",
+    fallback: "none",
+    help: "whom the provider gives this is an admin, such as groups=skald-admins",
+  },
+  {
+    name: "oidcAdmins",
+    flag: "--oidc-admins <subjects>",
+    env: "SKALD_OIDC_ADMINS",
+    fallback: "none",
+    help: "subjects (`sub`) of people who are admins, comma between them",
+  },
+  {
+    name: "publicUrl",
+    flag: "--public-url <url>",
+    env: "SKALD_PUBLIC_URL",
+    fallback: "none",
+    help: "origin that browsers have of this server, such as https://skald.example.com; needed for logging in anywhere but on loopback",
+  },
+  {
+    name: "sessionIdleHours",
+    flag: "--session-idle-hours <number>",
+    env: "SKALD_SESSION_IDLE_HOURS",
+    fallback: "12",
+    help: "hours without a request after which a session ends",
+  },
+  {
+    name: "sessionDays",
+    flag: "--session-days <number>",
+    env: "SKALD_SESSION_DAYS",
+    fallback: "7",
+    help: "days after which a session ends in any case",
+  },
 ];
+
+/** Not in the list: a secret is never a flag, which everybody on the machine can read. */
+const CLIENT_SECRET = "SKALD_OIDC_CLIENT_SECRET";
 
 const most = LIMITS.setting;
 const LEVELS: readonly string[] = ["silent", "fatal", "error", "warn", "info", "debug"];
@@ -158,6 +223,11 @@ export function readConfig(
     }
     return Number(text);
   };
+  const optional = (name: keyof Config): string | undefined =>
+    value(name) === "none" ? undefined : value(name);
+  if (optional("oidcIssuer") !== undefined && optional("oidcClientId") === undefined) {
+    throw wrong("oidcClientId", "what the provider calls this server, when there is an issuer", "none");
+  }
   const logLevel = value("logLevel");
   if (!LEVELS.includes(logLevel)) throw wrong("logLevel", LEVELS.join(", "), logLevel);
   const sign = value("sign");
@@ -181,7 +251,43 @@ export function readConfig(
     scrubDays: whole("scrubDays", 0, most.scrubDays.value),
     queryProcesses: whole("queryProcesses", 1, most.queryProcesses.value),
     queryMemoryMb: whole("queryMemoryMb", 8, most.queryMemoryMb.value),
+    oidcIssuer: optional("oidcIssuer"),
+    oidcClientId: optional("oidcClientId"),
+    oidcClientSecret: secretOf(env),
+    oidcAdminClaim: claimOf(optional("oidcAdminClaim")),
+    oidcAdmins: (optional("oidcAdmins") ?? "").split(",").flatMap((sub) => sub.trim() || []),
+    publicUrl: publicUrlOf(optional("publicUrl")),
+    sessionIdleHours: whole("sessionIdleHours", 1, most.sessionIdleHours.value),
+    sessionDays: whole("sessionDays", 1, most.sessionDays.value),
   };
+}
+
+function secretOf(env: Readonly<Record<string, string | undefined>>): string | undefined {
+  const file = env[`${CLIENT_SECRET}_FILE`] || undefined;
+  if (file === undefined) return env[CLIENT_SECRET] || undefined;
+  try {
+    return readFileSync(file, "utf8").trimEnd() || undefined;
+  } catch (cause) {
+    throw new SkaldError("BAD_REQUEST", `The file of ${CLIENT_SECRET}_FILE cannot be read.`, {
+      hint: "It holds the secret of the client and nothing else.",
+      cause,
+    });
+  }
+}
+
+function claimOf(text: string | undefined): Config["oidcAdminClaim"] {
+  if (text === undefined) return undefined;
+  const [, claim, value] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+  if (claim !== undefined && value !== undefined) return { claim, value };
+  throw wrong("oidcAdminClaim", "a claim and its value, such as groups=skald-admins", text);
+}
+
+function publicUrlOf(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url && (url.protocol === "https:" || url.protocol === "http:") && url.href === `${url.origin}/`)
+    return url.origin;
+  throw wrong("publicUrl", "an origin such as https://skald.example.com, without a path", text);
 }
 
 /** As browsers write `Origin`: a scheme and a host, nothing behind it; `null` is that of files. */

@@ -4,6 +4,9 @@ import type { AddressInfo } from "node:net";
 import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { sessionIdentity } from "./auth/session-identity.ts";
+import { Sessions } from "./auth/sessions.ts";
+import { Signin, type DevPerson } from "./auth/signin.ts";
 import { People } from "./auth/people.ts";
 import type { Principal } from "./auth/policy.ts";
 import { Tickets } from "./auth/tickets.ts";
@@ -47,6 +50,8 @@ export interface ServiceOptions {
   readonly listen: boolean;
   /** Other limits of the servers than those of `LIMITS`. */
   readonly limits?: Partial<ServerLimits>;
+  /** People whom the identity provider of a development server has, for its login page. */
+  readonly dev?: readonly DevPerson[];
   /** Called when storage failed and the process must end without closing anything. */
   readonly onFatal?: (error: unknown) => void;
 }
@@ -58,6 +63,7 @@ export const OPERATOR: Principal = { id: "local", subject: "operator", scopes: [
 /** The operator may send an archive for as long as it takes. */
 const LOCAL_REQUEST_MS = 86_400_000;
 const DRAIN_MS = 8000;
+
 
 export async function startService(config: Config, options: ServiceOptions): Promise<Service> {
   const events = createEvents({ level: config.logLevel });
@@ -74,10 +80,12 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     documents: config.workers === undefined ? {} : { workers: config.workers },
     onError,
   });
-  const { tokens, people, firstToken } = await openTokens(config, options).catch(async (error: unknown) => {
-    await engine.close();
-    throw error;
-  });
+  const { tokens, people, sessions, signin, firstToken } = await openTokens(config, options).catch(
+    async (error: unknown) => {
+      await engine.close();
+      throw error;
+    },
+  );
   engine.onRemoved(() => people.dbGone());
   const version = skaldVersion();
   const subscriptions = new Subscriptions({ engine, onError });
@@ -101,9 +109,15 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const services: Services = {
     engine,
     tokens,
-    tickets: new Tickets(tokens),
+    tickets: new Tickets(tokens, realWorld, (id) => {
+      const session = sessions.live(id);
+      return session && sessionIdentity(session, { sessions, people, tokens });
+    }),
     people,
     url: () => url,
+    sessions,
+    signin,
+    publicUrl: config.publicUrl,
     sync,
     syncRoot: config.syncRoot,
     subscriptions,
@@ -245,6 +259,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
       await engine.close();
     } finally {
       await sql.tables.close();
+      sessions.end();
       people.close();
       tokens.close();
       events.close();
@@ -292,14 +307,38 @@ export async function startService(config: Config, options: ServiceOptions): Pro
 async function openTokens(
   config: Config,
   options: ServiceOptions,
-): Promise<{ tokens: Tokens; people: People; firstToken: string | undefined }> {
+): Promise<{
+  tokens: Tokens;
+  people: People;
+  sessions: Sessions;
+  signin: Signin;
+  firstToken: string | undefined;
+}> {
   const file = path.join(config.dir, SERVICE_FILE);
   const tokens = new Tokens(file);
   let people: People | undefined;
+  let sessions: Sessions | undefined;
+  const { oidcIssuer: issuer, oidcClientId: clientId, oidcClientSecret: clientSecret } = config;
   try {
-    people = new People(file);
-    return { tokens, people, firstToken: options.listen ? ensureAdmin(tokens) : undefined };
+    people = new People(file, {
+      fixedAdmins: issuer === undefined ? undefined : { issuer, subs: config.oidcAdmins },
+      adminClaim: config.oidcAdminClaim !== undefined,
+    });
+    sessions = new Sessions(file, {
+      idleMs: config.sessionIdleHours * 3_600_000,
+      lifeMs: config.sessionDays * 86_400_000,
+    });
+    const signin = new Signin({
+      oidc:
+        issuer === undefined || clientId === undefined
+          ? undefined
+          : { issuer, clientId, clientSecret, adminClaim: config.oidcAdminClaim },
+      dev: options.dev,
+      key: () => tokens.secret("login"),
+    });
+    return { tokens, people, sessions, signin, firstToken: options.listen ? ensureAdmin(tokens) : undefined };
   } catch (error) {
+    sessions?.end();
     people?.close();
     tokens.close();
     throw error;

@@ -19,7 +19,6 @@ export interface Expected {
 export type Claims = Readonly<Record<string, unknown>> & { readonly sub: string };
 
 const SKEW_SECONDS = 60;
-const SUB_MOST = 255;
 
 /**
  * The claims of an ID token whose signature and claims hold. `keys` gives the provider's keys, asked anew when
@@ -79,7 +78,7 @@ export async function verifyIdToken(
     throw refused("it is for several clients and says not which of them asked");
   }
   if (azp !== undefined && azp !== clientId) throw refused("another client asked for it");
-  if (!isSub(sub)) throw refused("its subject is no text of 1 to 255 characters");
+  if (!isSub(sub)) throw refused("its subject is no text that can be kept");
   const hash = payload["at_hash"];
   if (
     hash !== undefined &&
@@ -95,7 +94,7 @@ export function isSub(sub: unknown): sub is string {
   return (
     typeof sub === "string" &&
     sub.length > 0 &&
-    sub.length <= SUB_MOST &&
+    sub.length <= LIMITS.person.providerCharacters.value &&
     sub.isWellFormed() &&
     !/\p{Cc}/u.test(sub)
   );

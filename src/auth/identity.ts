@@ -6,7 +6,9 @@ import type { Principal } from "./policy.ts";
  */
 export interface Identity {
   readonly principal: Principal;
-  readonly by: "token" | "ticket" | "operator" | "nobody";
+  readonly by: "token" | "ticket" | "session" | "capability" | "operator" | "nobody";
+  /** Of the session by which somebody came: what is made with it ends with it. */
+  readonly session?: string;
   /** Whether what was shown still holds: what stays open asks now and then. */
   readonly alive: () => boolean;
 }

@@ -56,7 +56,6 @@ interface Known {
 }
 
 const COOKIE = /^sks_[A-Za-z0-9_-]{43}$/;
-const HOUR_MS = 3_600_000;
 const KNOWN_MAX = 10_000;
 const USED_EVERY_MS = 300_000;
 const { perPerson, agentCharacters } = LIMITS.session;
@@ -67,7 +66,8 @@ export class Sessions {
   readonly #gate: WriteGate;
   readonly #world: World;
   readonly #idleMs: number;
-  readonly #lifeMs: number;
+  /** How long one lasts at most. */
+  readonly lifeMs: number;
   readonly #byId = new Map<string, Known>();
   /** Ids, by the cookie itself: see the like in tokens.ts. */
   readonly #byCookie = new Map<string, string>();
@@ -76,8 +76,8 @@ export class Sessions {
   constructor(file: string, options: SessionsOptions = {}) {
     this.#file = file;
     this.#world = options.world ?? realWorld;
-    this.#idleMs = options.idleMs ?? 12 * HOUR_MS;
-    this.#lifeMs = options.lifeMs ?? 7 * 24 * HOUR_MS;
+    this.#idleMs = options.idleMs ?? 12 * 3_600_000;
+    this.lifeMs = options.lifeMs ?? 7 * 86_400_000;
     this.#sqlite = openSqlite(file, { kind: "service", create: true });
     this.#gate = new WriteGate(this.#sqlite, file);
   }
@@ -101,7 +101,7 @@ export class Sessions {
       whose: name,
       created: now,
       used: now,
-      expires: now + this.#lifeMs,
+      expires: now + this.lifeMs,
       address: plain(about.address),
       agent: plain(about.agent),
     };

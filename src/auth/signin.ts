@@ -52,10 +52,14 @@ interface Provider {
   readonly discovery: Discovery;
 }
 
+const ID_TOKENS_MAX = 2000;
+const ID_TOKEN_CHARS = 8192;
+
 export class Signin {
   readonly #provider: Provider | undefined;
   readonly #logins: LoginTransactions;
   readonly #world: World;
+  readonly #idTokens = new Map<string, string>();
   readonly dev: readonly DevPerson[] | undefined;
 
   /** Throws BAD_REQUEST as `Discovery` does. The provider is asked nothing before somebody logs in. */
@@ -124,10 +128,30 @@ export class Signin {
   }
 
   /**
+   * Keeps the ID token of a session, which the provider wants to see again when the session ends. In memory alone:
+   * it names a person, and without it the provider only asks once more.
+   */
+  remember(session: string, idToken: string): void {
+    if (idToken.length > ID_TOKEN_CHARS) return;
+    for (const oldest of this.#idTokens.keys()) {
+      if (this.#idTokens.size < ID_TOKENS_MAX) break;
+      this.#idTokens.delete(oldest);
+    }
+    this.#idTokens.set(session, idToken);
+  }
+
+  /** The ID token of a session, which is not kept from then on. */
+  forget(session: string): string | undefined {
+    const idToken = this.#idTokens.get(session);
+    this.#idTokens.delete(session);
+    return idToken;
+  }
+
+  /**
    * Where a browser ends its session at the provider too (RP-Initiated Logout 1.0); undefined when the provider has
    * no such place or cannot be asked: that is no reason to stay signed in here.
    */
-  async endSession(base: string, back: string, idToken: string | undefined): Promise<string | undefined> {
+  async endSession(back: () => string, idToken: string | undefined): Promise<string | undefined> {
     if (!this.#provider) return undefined;
     const { settings, discovery } = this.#provider;
     const metadata = await discovery.metadata().catch((error: unknown) => {
@@ -137,7 +161,7 @@ export class Signin {
     if (metadata?.endSessionEndpoint === undefined) return undefined;
     const url = new URL(metadata.endSessionEndpoint);
     url.searchParams.set("client_id", settings.clientId);
-    url.searchParams.set("post_logout_redirect_uri", base + back);
+    url.searchParams.set("post_logout_redirect_uri", back());
     if (idToken !== undefined) url.searchParams.set("id_token_hint", idToken);
     return url.href;
   }

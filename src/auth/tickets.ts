@@ -5,6 +5,7 @@ import { fromHex, toHex } from "../ids/hash.ts";
 import { LIMITS } from "../limits.ts";
 import { realWorld, type World } from "../world.ts";
 import { isAction, type Action } from "./actions.ts";
+import type { Identity } from "./identity.ts";
 import type { Principal, Scope } from "./policy.ts";
 import type { Tokens } from "./tokens.ts";
 
@@ -12,8 +13,8 @@ import type { Tokens } from "./tokens.ts";
  * Tickets: what a browser puts into the URL of a WebSocket or an event stream, where it cannot send a header.
  * Nothing is stored of one: it says itself what it is for, under a MAC whose key is in the service file.
  *
- * Invariants: a ticket allows nothing that the token which made it does not allow now, and only on one db; it
- * ends with that token. One of a single use is taken once: it is signed for this run of the server as well,
+ * Invariants: a ticket allows nothing that the token or the session which made it does not allow now, and only on
+ * one db; it ends with that token or session. One of a single use is taken once: it is signed for this run of the server as well,
  * since who has been let in with it is in memory.
  */
 export interface TicketRequest {
@@ -24,7 +25,7 @@ export interface TicketRequest {
   readonly reusable?: boolean | undefined;
 }
 
-/** Who comes with a ticket, and whether the token behind it still holds. */
+/** Who comes with a ticket, and whether what is behind it still holds. */
 export interface Admitted {
   readonly principal: Principal;
   readonly alive: () => boolean;
@@ -34,7 +35,15 @@ const ONCE_SECONDS = 60;
 const REUSABLE_SECONDS = 86_400;
 const PREFIX = "skt_";
 const MAC_LENGTH = 16;
-const FORMAT = 1;
+/** What a ticket begins with: its use and whose it is. */
+const FORMATS: readonly (readonly [reusable: boolean, of: Holder])[] = [
+  [false, "token"],
+  [true, "token"],
+  [false, "session"],
+  [true, "session"],
+];
+type Holder = "token" | "session";
+const ID_START: Readonly<Record<Holder, string>> = { token: "tok_", session: "ses_" };
 /** Some four times what a ticket has. */
 const MAX_CHARACTERS = 1024;
 const { onceSeconds, reusableSeconds } = LIMITS.ticket;
@@ -50,15 +59,25 @@ export class Tickets {
   /** Of this run: what is signed with it as well ends with the process. */
   readonly #run: Uint8Array;
   readonly #used = new Map<string, number>();
+  readonly #ofSession: (id: string) => Identity | undefined;
 
-  constructor(tokens: Pick<Tokens, "secret" | "live">, world: World = realWorld) {
+  /** `ofSession`: whom a session stands for while it lasts. */
+  constructor(
+    tokens: Pick<Tokens, "secret" | "live">,
+    world: World = realWorld,
+    ofSession: (id: string) => Identity | undefined = () => undefined,
+  ) {
     this.#tokens = tokens;
     this.#world = world;
+    this.#ofSession = ofSession;
     this.#run = world.random(16);
   }
 
-  /** A ticket of this principal, whose rights the caller has checked. Throws BAD_REQUEST, FORBIDDEN. */
-  make(principal: Principal, request: TicketRequest): { ticket: string; expires: number } {
+  /**
+   * A ticket of this principal, whose rights the caller has checked; of the session by which it came, if it came by
+   * one. Throws BAD_REQUEST, FORBIDDEN.
+   */
+  make(principal: Principal, request: TicketRequest, session?: string): { ticket: string; expires: number } {
     const { db, action, reusable = false } = request;
     const most = (reusable ? reusableSeconds : onceSeconds).value;
     const seconds = request.expiresIn ?? (reusable ? REUSABLE_SECONDS : ONCE_SECONDS);
@@ -69,14 +88,19 @@ export class Tickets {
         { details: { max: most } },
       );
     }
-    const id = /^tok_([0-9a-f]{20})$/.exec(principal.id)?.[1];
-    if (id === undefined) {
-      throw new SkaldError("FORBIDDEN", "A ticket is made with a token, whose end is its end.");
+    const of = session === undefined ? "token" : "session";
+    const name = session ?? principal.id;
+    const id = name.startsWith(ID_START[of]) ? name.slice(4) : "";
+    if (!/^[0-9a-f]{20}$/.test(id)) {
+      throw new SkaldError(
+        "FORBIDDEN",
+        "A ticket is made with a token or in a session, whose end is its end.",
+      );
     }
     const expires = this.#world.now() + seconds * 1000;
     const w = new CborWriter(256);
     w.array(6);
-    w.uint(FORMAT + (reusable ? 1 : 0));
+    w.uint(1 + FORMATS.findIndex((one) => one[0] === reusable && one[1] === of));
     w.uint(expires);
     w.bytes(fromHex(id));
     w.bytes(this.#world.random(12));
@@ -97,15 +121,21 @@ export class Tickets {
     }
     const now = this.#world.now();
     if (now >= ticket.expires) throw invalid("It has run out.");
-    const whose = this.#tokens.live(ticket.token);
-    if (!whose) throw invalid("The token that made it has run out or was revoked.");
+    const { principal: whose, alive } = this.#holder(ticket);
     if (!ticket.reusable) this.#use(ticket.nonce, ticket.expires, now);
     const scopes = whose.scopes.flatMap((scope) => narrowed(scope, db, CARRIES[action] ?? [action]));
-    const { token } = ticket;
-    return {
-      principal: Object.freeze({ id: whose.id, subject: whose.subject, scopes }),
-      alive: () => this.#tokens.live(token) !== undefined,
-    };
+    return { principal: Object.freeze({ id: whose.id, subject: whose.subject, scopes }), alive };
+  }
+
+  #holder({ of, id }: Ticket): Admitted {
+    if (of === "session") {
+      const identity = this.#ofSession(id);
+      if (!identity) throw invalid("The session in which it was made has ended.");
+      return identity;
+    }
+    const principal = this.#tokens.live(id);
+    if (!principal) throw invalid("The token that made it has run out or was revoked.");
+    return { principal, alive: () => this.#tokens.live(id) !== undefined };
   }
 
   #use(nonce: string, expires: number, now: number): void {
@@ -124,14 +154,16 @@ export class Tickets {
     try {
       const r = new CborReader(body);
       if (r.array() !== 6) return undefined;
-      const reusable = r.uint() !== FORMAT;
+      const format = FORMATS[r.uint() - 1];
+      if (!format) return undefined;
+      const [reusable, of] = format;
       if (!timingSafeEqual(bytes.subarray(-MAC_LENGTH), this.#mac(body, reusable))) return undefined;
       const expires = r.uint();
-      const token = `tok_${toHex(r.bytes())}`;
+      const id = ID_START[of] + toHex(r.bytes());
       const nonce = toHex(r.bytes());
       const db = r.text();
       const action = r.text();
-      return isAction(action) ? { reusable, expires, token, nonce, db, action } : undefined;
+      return isAction(action) ? { reusable, of, expires, id, nonce, db, action } : undefined;
     } catch (error) {
       if (error instanceof RangeError) return undefined;
       throw error;
@@ -147,7 +179,8 @@ export class Tickets {
 interface Ticket {
   readonly reusable: boolean;
   readonly expires: number;
-  readonly token: string;
+  readonly of: Holder;
+  readonly id: string;
   readonly nonce: string;
   readonly db: string;
   readonly action: Action;

@@ -269,6 +269,8 @@ function callOf(
     query,
     body,
     requestId,
+    headers: req.headers,
+    address: req.socket.remoteAddress ?? "",
     header: (name) => {
       const value = req.headers[name];
       return Array.isArray(value) ? value.join(", ") : value;

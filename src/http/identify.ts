@@ -1,10 +1,12 @@
 import type { IncomingMessage } from "node:http";
 import { bearerToken } from "../auth/bearer.ts";
+import { sessionIdentity } from "../auth/session-identity.ts";
 import type { Action } from "../auth/actions.ts";
 import type { Identity } from "../auth/identity.ts";
 import type { Principal } from "../auth/policy.ts";
-import { SkaldError } from "../errors.ts";
+import { SkaldError, isSkaldError } from "../errors.ts";
 import type { Services } from "./route.ts";
+import { checkSameOrigin, isSecure, readCookie } from "./session-cookie.ts";
 
 /** A ticket that stands in the URL, and what it would have to be for. */
 export interface Shown {
@@ -22,12 +24,14 @@ export interface Door {
 /**
  * Who a request is from, whichever way it says so: the only place that knows the ways. A header goes first, since
  * whoever can send one needs no ticket; what is shown and does not hold is refused, never passed over. Undefined
- * when nothing is shown. Throws UNAUTHENTICATED, TICKET_INVALID, TOKEN_IN_URL.
+ * when nothing is shown. `open`: who shows nothing is let in as well, so that a cookie, which a browser sends
+ * unasked, turns nobody away. Throws UNAUTHENTICATED, CSRF_REFUSED, TICKET_INVALID, TOKEN_IN_URL.
  */
 export function identify(
   req: IncomingMessage,
   { services, ambient }: Door,
   shown: Shown | undefined,
+  open = false,
 ): Identity | undefined {
   const { authorization } = req.headers;
   const { tokens, tickets } = services;
@@ -40,5 +44,28 @@ export function identify(
     return { principal, by: "token", alive: () => tokens.verify(token) !== undefined };
   }
   if (shown) return { ...tickets.take(shown.ticket, shown.db, shown.action), by: "ticket" };
-  return ambient && { principal: ambient, by: "operator", alive: () => true };
+  if (ambient) return { principal: ambient, by: "operator", alive: () => true };
+  if (req.headers.cookie === undefined) return undefined;
+  try {
+    return ofCookie(req, services);
+  } catch (error) {
+    if (open && isSkaldError(error) && error.status < 500) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Whose session a browser has. Throws CSRF_REFUSED before it looks: what a page of another origin learns must not
+ * depend on who is signed in here.
+ */
+function ofCookie(req: IncomingMessage, services: Services): Identity | undefined {
+  const { headers, method } = req;
+  const { publicUrl, sessions } = services;
+  const cookie = readCookie(headers, "skald", isSecure(headers, publicUrl));
+  if (cookie === undefined) return undefined;
+  checkSameOrigin(method, headers, publicUrl);
+  const session = sessions.find(cookie);
+  const identity = session && sessionIdentity(session, services);
+  if (!identity) throw new SkaldError("UNAUTHENTICATED", "The session has ended.");
+  return identity;
 }

@@ -1,8 +1,11 @@
+import type { IncomingHttpHeaders } from "node:http";
 import type * as z from "zod";
 import type { Action } from "../auth/actions.ts";
 import type { Identity } from "../auth/identity.ts";
 import type { People } from "../auth/people.ts";
 import type { Principal } from "../auth/policy.ts";
+import type { Sessions } from "../auth/sessions.ts";
+import type { Signin } from "../auth/signin.ts";
 import type { Tickets } from "../auth/tickets.ts";
 import type { Tokens } from "../auth/tokens.ts";
 import type { Db } from "../db/db.ts";
@@ -75,6 +78,10 @@ export interface Services {
   readonly people: People;
   /** Where the server listens; undefined before it does. */
   readonly url: () => string | undefined;
+  readonly sessions: Sessions;
+  readonly signin: Signin;
+  /** The origin that browsers have of this server, as it was set; undefined: what they say, on loopback. */
+  readonly publicUrl: string | undefined;
   readonly sync: SyncHubs;
   /** The db that is synced at `/`, also without a credential; undefined: none. */
   readonly syncRoot: string | undefined;
@@ -113,6 +120,9 @@ export interface Call {
   /** As the route's schema gives it. */
   readonly query: Readonly<Record<string, unknown>>;
   readonly body: Body;
+  readonly headers: Readonly<IncomingHttpHeaders>;
+  /** The address that the request came from; "" on the local socket. */
+  readonly address: string;
   readonly header: (name: string) => string | undefined;
   readonly requestId: string;
   /** Aborted when the client goes away. */
@@ -141,6 +151,8 @@ export interface Body {
 export interface Answer {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Values of `Set-Cookie`, one header each. */
+  readonly cookies?: readonly string[];
   readonly body?: string | Uint8Array | AsyncIterable<string | Uint8Array>;
   /** In the place of a body: writes by itself until it ends. Resolves then. */
   readonly live?: (outlet: Outlet) => Promise<void>;

@@ -6,6 +6,7 @@ import { LIMITS } from "../limits.ts";
 import { Load, type ServerLimits } from "./load.ts";
 import type { Cors } from "./cors.ts";
 import { Connections } from "./connections.ts";
+import { authRoutes } from "./auth-routes.ts";
 import { branchRoutes } from "./branch-routes.ts";
 import { backupRoutes } from "./backup-routes.ts";
 import { dbRoutes } from "./db-routes.ts";
@@ -51,6 +52,7 @@ const API = "/api/v1";
 /** Every route of the server, by the path it is mounted at. */
 export const MOUNTS: readonly { readonly base: string; readonly routes: readonly Route[] }[] = [
   { base: "", routes: opsRoutes },
+  { base: "", routes: authRoutes },
   {
     base: API,
     routes: [

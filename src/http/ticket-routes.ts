@@ -12,12 +12,12 @@ export const ticketRoutes: readonly Route[] = [
     path: "/tickets",
     summary: "Make a ticket for the URL of a socket or a stream",
     description:
-      "For clients that cannot send a header there. It allows what the token allows, on one db, and ends with the token.",
+      "For clients that cannot send a header there. It allows what the token or the session allows, on one db, and ends with it.",
     tag: "tokens",
     access: "any",
     body: { types: { "application/json": TicketRequest } },
     answers: { 201: { description: "Made.", types: { "application/json": TicketMade } } },
-    handle: ({ services, principal, body }) => {
+    handle: ({ services, principal, identity, body }) => {
       const { db_id: db, action, expires_in, reusable } = body.value as z.infer<typeof TicketRequest>;
       checkDbId(db);
       if (prefixesFor(principal, action, db) === "none") {
@@ -26,12 +26,16 @@ export const ticketRoutes: readonly Route[] = [
         });
       }
       if (!services.engine.has(db)) throw new SkaldError("DB_NOT_FOUND", `There is no db ${db}.`);
-      const { ticket, expires } = services.tickets.make(principal, {
-        db,
-        action,
-        expiresIn: expires_in,
-        reusable,
-      });
+      const { ticket, expires } = services.tickets.make(
+        principal,
+        {
+          db,
+          action,
+          expiresIn: expires_in,
+          reusable,
+        },
+        identity.session,
+      );
       return json(201, { ticket, expires_at: iso(expires) }, { "cache-control": "no-store" });
     },
   },

@@ -108,7 +108,7 @@ async function admit(
   const db = root ? (syncRoot as string) : checkDbId(decoded(match[1] as string));
   const asked = withoutTicket(search);
   const shown = asked.ticket === undefined ? undefined : { ticket: asked.ticket, db, action: access };
-  const identity = identify(req, context, shown) ?? (root ? anonymousOn(db) : undefined);
+  const identity = identify(req, context, shown, root === true) ?? (root ? anonymousOn(db) : undefined);
   if (!identity) {
     throw new SkaldError("UNAUTHENTICATED", "This socket needs a token, or a ticket in its URL.");
   }
