@@ -64,7 +64,6 @@ export const OPERATOR: Principal = { id: "local", subject: "operator", scopes: [
 const LOCAL_REQUEST_MS = 86_400_000;
 const DRAIN_MS = 8000;
 
-
 export async function startService(config: Config, options: ServiceOptions): Promise<Service> {
   const events = createEvents({ level: config.logLevel });
   const onError = (error: unknown): void => {

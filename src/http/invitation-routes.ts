@@ -11,6 +11,7 @@ import {
 import { knownDb } from "./people-routes.ts";
 import { iso } from "./point.ts";
 import { json, type Call, type Route } from "./route.ts";
+import { isSecure } from "./session-cookie.ts";
 
 const tag = "people";
 const NO_STORE = { "cache-control": "no-store" };
@@ -106,11 +107,13 @@ export const invitationRoutes: readonly Route[] = [
   },
 ];
 
-/** Where the asker has the server; "" when only the operator on this machine asked and it listens nowhere. */
-function originOf({ identity, services, header }: Call): string {
-  if (identity.by === "operator") return services.url() ?? "";
-  const host = header("host") ?? "";
-  return /^[A-Za-z0-9._:[\]-]+$/.test(host) ? `http://${host}` : (services.url() ?? "");
+/** Where browsers have the server, or else where the asker has it; "" when that is the operator and it listens nowhere. */
+function originOf({ identity, services, headers }: Call): string {
+  const { publicUrl, url } = services;
+  if (publicUrl !== undefined) return publicUrl;
+  const { host = "" } = headers;
+  if (identity.by === "operator" || !/^[A-Za-z0-9._:[\]-]+$/.test(host)) return url() ?? "";
+  return `${isSecure(headers, publicUrl) ? "https" : "http"}://${host}`;
 }
 
 function shown(one: Invitation): z.infer<typeof InvitationInfo> {
