@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { isServerWide } from "../../src/auth/actions.ts";
 import type { Params, Route } from "../../src/http/route.ts";
 import { MOUNTS } from "../../src/http/server.ts";
 import { tempDir } from "../support/temp-dir.ts";
@@ -23,6 +24,7 @@ const params: Record<string, string> = {
   branch: "main",
   name: "mailer",
   form: "json",
+  person: "per_00000000000000000000",
 };
 /** A prefix that covers what the paths name, of actions that are not of documents. */
 const PREFIXES: Readonly<Record<string, string>> = { "query.run": "mailer" };
@@ -56,7 +58,7 @@ beforeAll(async () => {
   for (const { route } of ALL) {
     if (route.access === "public" || route.access === "any") continue;
     if (route.access in tokens) continue;
-    const serverWide = route.access === "admin.token";
+    const serverWide = isServerWide(route.access);
     const alike = ALL.filter((other) => other.route.access === route.access);
     const own = new Set<string>([route.access, ...alike.flatMap((other) => other.route.or ?? [])]);
     const rest = ["doc.read", "doc.write", "db.admin", "query.read"].filter((action) => !own.has(action));
@@ -96,6 +98,9 @@ function bodyOf(route: Route): { headers?: Record<string, string>; body?: string
     "/db/:db/subscriptions/:name/ack": JSON.stringify({ seq: 0 }),
     "/db/:db/subscriptions/:name/nack": JSON.stringify({ ids: [1] }),
     "/db/:db/subscriptions/:name/parked": JSON.stringify({ do: "drop", ids: "all" }),
+    "/db/:db/people/:person": JSON.stringify({ role: "viewer" }),
+    "/db/:db/invitations": JSON.stringify({ role: "viewer" }),
+    "/invitations/accept": JSON.stringify({ secret: `skaldinv_${"A".repeat(43)}` }),
     "/admin/tokens": JSON.stringify({ label: "x", scopes: ["mine:doc.read"] }),
   };
   return { headers: { "content-type": type }, body: bodies[route.path] ?? "{}" };

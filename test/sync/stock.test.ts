@@ -1,6 +1,7 @@
 import { jest } from "@jest/globals";
 import { automergeUrl } from "../../src/log/automerge-ids.ts";
 import { API, startHttp } from "../http/fixture.ts";
+import { logIn } from "../http/people-fixture.ts";
 import {
   MemoryStorage,
   VERSIONS,
@@ -15,7 +16,8 @@ import { tempDir } from "../support/temp-dir.ts";
 
 jest.setTimeout(60_000);
 
-const { ask } = await startHttp(tempDir(), { args: ["--sync-root", "open"] });
+const dir = tempDir();
+const { ask } = await startHttp(dir, { args: ["--sync-root", "open"] });
 const root = `ws://127.0.0.1:${ask.port}/`;
 const DOCS = `${API}/db/open/docs`;
 
@@ -137,6 +139,39 @@ describe.each(VERSIONS)("a stock client of automerge-repo %s", (version) => {
     expect(made.doc().title).toBe("to read");
     writer.close();
     reader.close();
+  });
+
+  test("of a person may what its role says, and follows when that changes", async () => {
+    const { id, subject, headers } = logIn(dir, `eve-${version}`);
+    const give = (role: string) => ask("PUT", `${API}/db/open/people/${id}`, { body: { role } });
+    await give("viewer");
+    const doc = `${DOCS}/roles/${version}`;
+    const made = await ask("PUT", doc, { body: { n: 1 } });
+    const asked = await ask("POST", `${API}/tickets`, {
+      token: null,
+      headers,
+      body: { db_id: "open", action: "sync", reusable: true },
+    });
+    const url = `ws://127.0.0.1:${ask.port}${API}/db/open/sync?ticket=${asked.json["ticket"] as string}`;
+    const client = stockClient(version, url, { retry: 50 });
+    const handle = await found<Note>(client, made.headers["automerge-url"] as string);
+    handle.change((note) => void (note.title = "of a viewer"));
+    const patch = (n: number) =>
+      ask("PATCH", doc, { body: { n }, headers: { "content-type": "application/merge-patch+json" } });
+    await patch(2);
+    await until(() => handle.doc().n === 2, "the viewer to be fed");
+    expect((await ask("GET", doc)).json).toEqual({ n: 2 });
+    // What it kept goes through by itself once it may.
+    await give("editor");
+    await until(async () => (await ask("GET", doc)).json["title"] === "of a viewer", "the editor's change");
+    const history = (await ask("GET", `${doc}/history`)).json["history"] as { author: string }[];
+    expect(history[0]?.author).toBe(subject);
+    await give("viewer");
+    handle.change((note) => void (note.title = "of a viewer again"));
+    await patch(3);
+    await until(() => handle.doc().n === 3, "the viewer to be fed again");
+    expect((await ask("GET", doc)).json).toEqual({ n: 3, title: "of a viewer" });
+    client.close();
   });
 
   test("without the right to a document is told what it is told of a missing one", async () => {
