@@ -16,6 +16,7 @@ import { repoProbes, ticketProbes } from "./limits/repo-probes.ts";
 import { feedProbes } from "./limits/feed-probes.ts";
 import { subscriptionProbes } from "./limits/subscription-probes.ts";
 import { invitationProbes, personProbes } from "./limits/people-probes.ts";
+import { sessionProbes, signinProbes } from "./limits/signin-probes.ts";
 import { graphProbes } from "./limits/graph-probes.ts";
 import { holds, type ProbeSpec } from "./limits/probe.ts";
 
@@ -42,6 +43,8 @@ const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
   token: tokenProbes,
   person: personProbes,
   invitation: invitationProbes,
+  session: sessionProbes,
+  signin: signinProbes,
   db: dbProbes,
   subscription: subscriptionProbes,
   graph: graphProbes,

@@ -142,8 +142,8 @@ function tokenLogin(call: Call): Answer {
   const { services, headers } = call;
   checkNotElsewhere(headers, services.publicUrl);
   const { token: text } = call.body.value as z.infer<typeof TokenLogin>;
-  // As in a header, so that what is no token there is none here.
-  const token = bearerToken(`Bearer ${text}`);
+  // As in a header, so that what is no token there is none here. What is pasted comes with spaces.
+  const token = bearerToken(`Bearer ${text.trim()}`);
   const principal = token === undefined ? undefined : services.tokens.verify(token);
   if (!principal) {
     throw new SkaldError("UNAUTHENTICATED", "The token is not valid: unknown, expired or revoked.");

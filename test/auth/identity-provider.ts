@@ -2,7 +2,7 @@ import { createHash, generateKeyPairSync, randomBytes, type KeyObject } from "no
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { SignJWT, exportJWK, type JWK } from "jose";
+import { SignJWT, exportJWK, type JWK, type JWTPayload } from "jose";
 
 /**
  * An identity provider on loopback that does what a test says: everything it answers is made by a function that the
@@ -143,7 +143,7 @@ export class IdentityProvider {
       ...more,
       ...this.claims,
     };
-    return new SignJWT(claims)
+    return new SignJWT(claims as JWTPayload)
       .setProtectedHeader({ alg: key.alg, ...(key.kid === "" ? {} : { kid: key.kid }) })
       .sign(key.private);
   }

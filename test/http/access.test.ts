@@ -1,5 +1,7 @@
 import { once } from "node:events";
 import { isServerWide } from "../../src/auth/actions.ts";
+import path from "node:path";
+import { Sessions } from "../../src/auth/sessions.ts";
 import type { Params, Route } from "../../src/http/route.ts";
 import { MOUNTS } from "../../src/http/server.ts";
 import { tempDir } from "../support/temp-dir.ts";
@@ -15,8 +17,12 @@ const ALL: readonly { readonly name: string; readonly path: string; readonly rou
     routes.map((route) => ({ name: `${route.method} ${base}${route.path}`, path: base + route.path, route })),
   );
 
-const { ask } = await startHttp(tempDir());
+const dir = tempDir();
+const { ask } = await startHttp(dir);
 const tokens: Record<string, string> = {};
+/** Cookies of browsers, by what became of their sessions. */
+const cookies: Record<string, string> = {};
+const OWN = { "sec-fetch-site": "same-origin" };
 const params: Record<string, string> = {
   db: "mine",
   collection: "notes",
@@ -48,7 +54,6 @@ beforeAll(async () => {
     ask.token(["*:*"]),
     ask.token(["another:*"]),
   ]);
-  await ask("DELETE", `${API}/admin/tokens/${revoked.id}`);
   Object.assign(tokens, {
     expired: expired.token,
     revoked: revoked.token,
@@ -70,6 +75,24 @@ beforeAll(async () => {
     ).token;
     tokens[`outside ${route.access}`] = (await ask.token([`mine:${route.access}:open/`])).token;
   }
+  const short = await ask.token(["*:*"], { expires: new Date(Date.now() + 700).toISOString() });
+  Object.assign(cookies, {
+    "of a token that ran out": await cookieOf(short.token),
+    "of a token that was revoked": await cookieOf(revoked.token),
+    closed: await cookieOf(ask.admin),
+    good: await cookieOf(ask.admin),
+    "made up": `skald=sks_${"A".repeat(43)}`,
+    empty: "skald=",
+  });
+  await ask("DELETE", `${API}/admin/tokens/${revoked.id}`);
+  await ask("POST", "/auth/logout", {
+    token: null,
+    body: {},
+    headers: { cookie: cookies["closed"] as string, ...OWN },
+  });
+  const old = new Sessions(path.join(dir, "service.sqlite"), { lifeMs: 1 });
+  cookies["expired"] = `skald=${old.open({ token: other.id }, { address: "", agent: "" }).cookie}`;
+  old.end();
   await ask("PUT", `${API}/db/mine/query/statements/mailer`, { body: { sql: "SELECT 1" } });
   await ask("PUT", `${API}/db/mine/query/statements/hidden-statement`, { body: { sql: "SELECT 2" } });
   const made = await ask("PUT", `${API}/db/mine/subscriptions/mailer`, {
@@ -78,10 +101,18 @@ beforeAll(async () => {
   });
   expect(made.status).toBe(201);
   // Expired is expired: there is no event for it but the server's own clock.
-  while ((await ask("GET", "/status", { token: tokens["expired"] as string })).status !== 401) {
+  while (
+    (await ask("GET", "/status", { token: tokens["expired"] as string })).status !== 401 ||
+    (await ask("GET", "/status", { token: short.token })).status !== 401
+  ) {
     await once(AbortSignal.timeout(50), "abort");
   }
 }, 30_000);
+
+async function cookieOf(token: string): Promise<string> {
+  const reply = await ask("POST", "/auth/token", { token: null, body: { token } });
+  return (reply.headers["set-cookie"]?.[0] ?? "").split(";", 1)[0] as string;
+}
 
 /** A body that the route gets as far as its own checks with. */
 function bodyOf(route: Route): { headers?: Record<string, string>; body?: string | Uint8Array } {
@@ -101,18 +132,33 @@ function bodyOf(route: Route): { headers?: Record<string, string>; body?: string
     "/db/:db/people/:person": JSON.stringify({ role: "viewer" }),
     "/db/:db/invitations": JSON.stringify({ role: "viewer" }),
     "/invitations/accept": JSON.stringify({ secret: `skaldinv_${"A".repeat(43)}` }),
+    "/auth/token": JSON.stringify({ token: "x" }),
     "/admin/tokens": JSON.stringify({ label: "x", scopes: ["mine:doc.read"] }),
   };
   return { headers: { "content-type": type }, body: bodies[route.path] ?? "{}" };
 }
 
-function call(route: Route, path: string, token: string | null, over: Params = {}): Promise<Reply> {
+function call(
+  route: Route,
+  path: string,
+  token: string | null,
+  over: Params = {},
+  more: Readonly<Record<string, string>> = {},
+): Promise<Reply> {
   const all = { id: "tok_00000000000000000000", ...params, ...over };
   const filled = path.replaceAll(/:(\w+)/g, (_, name: string) =>
     encodeURIComponent(all[name as keyof typeof all] ?? ""),
   );
-  return ask(route.method, filled, { token, ...bodyOf(route) });
+  const { headers, body } = bodyOf(route);
+  return ask(route.method, filled, { token, headers: { ...headers, ...more }, ...(body ? { body } : {}) });
 }
+
+/** Of routes for everybody whose answer is another when nobody is known and nothing is set up. */
+const PUBLIC: Readonly<Record<string, number>> = {
+  "/auth/oidc/login": 404,
+  "/auth/oidc/callback": 404,
+  "/auth/token": 401,
+};
 
 const guarded = ALL.filter(({ route }) => route.access !== "public");
 const scoped = guarded.filter(({ route }) => route.access !== "any");
@@ -126,9 +172,67 @@ test("there are routes of every kind", () => {
 test.each(ALL.filter(({ route }) => route.access === "public"))(
   "$name answers whoever asks",
   async ({ route, path }) => {
-    expect((await call(route, path, null)).status).toBe(200);
+    expect((await call(route, path, null)).status).toBe(PUBLIC[path] ?? 200);
   },
 );
+
+test.each(ALL.filter(({ route }) => route.access === "public"))(
+  "$name does not look at a session that has ended",
+  async ({ route, path }) => {
+    const headers = { cookie: cookies["closed"] as string };
+    expect((await call(route, path, null, {}, headers)).status).toBe(PUBLIC[path] ?? 200);
+  },
+);
+
+describe.each(guarded)("$name", ({ route, path }) => {
+  test("takes a good session of a page of this server, with the rights of whose it is", async () => {
+    // One that may not do it, so that nothing is done: what counts is that it is known.
+    const cookie = await cookieOf(
+      tokens[route.access === "any" ? "other" : `without ${route.access}`] as string,
+    );
+    const reply = await call(route, path, null, {}, { cookie, ...OWN });
+    expect(reply.status).not.toBe(401);
+    if (route.access === "any") expect(reply.json?.["code"]).not.toBe("CSRF_REFUSED");
+    else expect(reply.json).toMatchObject({ code: "FORBIDDEN", action: route.access });
+  });
+  test("refuses every session that has ended or never was", async () => {
+    for (const [kind, cookie] of Object.entries(cookies)) {
+      if (kind === "good") continue;
+      const { status, json } = await call(route, path, null, {}, { cookie, ...OWN });
+      expect([kind, status, json["code"]]).toEqual([kind, 401, "UNAUTHENTICATED"]);
+    }
+  });
+  test("refuses the cookie of a good session when another page had the browser send it", async () => {
+    const safe = route.method === "GET";
+    for (const from of [
+      { "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors" },
+      { "sec-fetch-site": "same-site", "sec-fetch-mode": "cors" },
+      ...(safe
+        ? []
+        : [
+            {},
+            { origin: "https://evil.example" },
+            { origin: "null" },
+            { "sec-fetch-site": "none" },
+            { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate" },
+            { "sec-fetch-site": "cross-site", origin: `http://127.0.0.1:${ask.port}` },
+          ]),
+    ]) {
+      const { status, json } = await call(
+        route,
+        path,
+        null,
+        {},
+        { cookie: cookies["good"] as string, ...from },
+      );
+      expect([from, status, json["code"]]).toEqual([from, 403, "CSRF_REFUSED"]);
+    }
+  });
+  test("looks at a token before a cookie", async () => {
+    const headers = { cookie: cookies["good"] as string, ...OWN };
+    expect((await call(route, path, tokens["unknown"] as string, {}, headers)).status).toBe(401);
+  });
+});
 
 describe.each(guarded)("$name", ({ route, path }) => {
   test.each(["unknown", "expired", "revoked"])(

@@ -2,6 +2,9 @@ import { cpSync, rmSync } from "node:fs";
 import type { Server as HttpServer } from "node:http";
 import path from "node:path";
 import { Tickets } from "../../src/auth/tickets.ts";
+import { People } from "../../src/auth/people.ts";
+import { Sessions } from "../../src/auth/sessions.ts";
+import { Signin } from "../../src/auth/signin.ts";
 import { Tokens } from "../../src/auth/tokens.ts";
 import { Engine } from "../../src/db/engine.ts";
 import { Scrub } from "../../src/db/scrub.ts";
@@ -46,6 +49,8 @@ export class Server {
   readonly #http: HttpServer;
   readonly #files: SimulatedFiles;
   readonly #threads: Threads;
+  readonly #people: People;
+  readonly #sessions: Sessions;
   readonly #scrub: Scrub;
   readonly #connections = new Set<Connection>();
   stopping = false;
@@ -70,6 +75,8 @@ export class Server {
       onError: (error) => this.#failed(error, "in the background"),
     });
     this.tokens = new Tokens(path.join(dir, SERVICE_FILE), { world });
+    this.#people = new People(path.join(dir, SERVICE_FILE), { world });
+    this.#sessions = new Sessions(path.join(dir, SERVICE_FILE), { world });
     this.#scrub = new Scrub({
       engine: this.engine,
       days: 0.001,
@@ -81,6 +88,10 @@ export class Server {
       {
         engine: this.engine,
         tokens: this.tokens,
+        people: this.#people,
+        sessions: this.#sessions,
+        signin: new Signin({ oidc: undefined, key: () => this.tokens.secret("login"), world }),
+        publicUrl: undefined,
         sync: new SyncHubs({ failed: (error) => this.#failed(error, "in sync"), refused: () => {} }),
         syncRoot: undefined,
         feeds: new FeedTally(),
@@ -129,10 +140,16 @@ export class Server {
     for (const connection of this.#connections) connection.crashed();
     // Not what a dead process does, but the test's own process has only so many files.
     this.#files.abandon();
-    this.tokens.close();
+    this.#closeService();
     this.engine.lock.release();
     rmSync(this.dir, { recursive: true, force: true });
     return dir;
+  }
+
+  #closeService(): void {
+    this.#sessions.end();
+    this.#people.close();
+    this.tokens.close();
   }
 
   /** Stops as the service does; resolves when everything is given back. */
@@ -155,7 +172,7 @@ export class Server {
     });
     await this.#scrub.stop();
     await this.engine.close();
-    this.tokens.close();
+    this.#closeService();
     if (this.#files.open > 0 && !this.fatal) wrong(`${this.#files.open} files are open after the end`);
     if (this.#threads.alive > 0) wrong(`${this.#threads.alive} threads are alive after the end`);
     if (this.life.timers > 0) wrong(`${this.life.timers} timers run after the end`);
