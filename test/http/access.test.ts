@@ -1,11 +1,13 @@
 import { once } from "node:events";
 import { isServerWide } from "../../src/auth/actions.ts";
 import path from "node:path";
+import { WebSocket } from "ws";
 import { Sessions } from "../../src/auth/sessions.ts";
 import type { Params, Route } from "../../src/http/route.ts";
 import { MOUNTS } from "../../src/http/server.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { API, startHttp, type Reply } from "./fixture.ts";
+import { logIn, type LoggedInPerson } from "./people-fixture.ts";
 
 /**
  * Every route for every kind of caller, made from the list that the server itself is made from. Names
@@ -400,4 +402,122 @@ test.each([
     body: { label: "x", scopes: ["mine:doc.read"], expires },
   });
   expect([reply.status, reply.json["code"]]).toEqual([400, "BAD_REQUEST"]);
+});
+
+describe("every route, by role", () => {
+  const CALLERS = ["none", "viewer", "editor", "owner", "admin", "owner of another db"] as const;
+  type Caller = (typeof CALLERS)[number];
+  type People = Readonly<Record<Caller, LoggedInPerson>>;
+  const people = Object.fromEntries(CALLERS.map((name) => [name, logIn(dir, name)])) as Record<
+    Caller,
+    LoggedInPerson
+  >;
+
+  beforeAll(async () => {
+    const give = (db: string, who: Caller, role: string) =>
+      ask("PUT", `${API}/db/${db}/people/${people[who].id}`, { body: { role } });
+    const given = await Promise.all([
+      ...(["viewer", "editor", "owner"] as const).map((role) => give("mine", role, role)),
+      give(SECRET, "owner of another db", "owner"),
+      ask("PATCH", `${API}/people/${people.admin.id}`, { body: { admin: true } }),
+      ask("PUT", `${API}/db/mine/subscriptions/of-roles`, { body: { mode: "shared" } }),
+    ]);
+    expect(given.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200, 201]);
+  });
+
+  const READS = ["doc.read", "query.read", "query.run", "snapshot.read", "sync"];
+  const WRITES = [...READS, "doc.write", "query.write", "branch.write", "snapshot.write"];
+  const MAY: Readonly<Record<Caller, (action: string, ofDb: boolean) => boolean>> = {
+    none: () => false,
+    viewer: (action, ofDb) => ofDb && READS.includes(action),
+    editor: (action, ofDb) => ofDb && WRITES.includes(action),
+    owner: (_, ofDb) => ofDb,
+    admin: () => true,
+    "owner of another db": () => false,
+  };
+  /** What needs more than its action. */
+  const ONLY: Readonly<Record<string, readonly Caller[]>> = {
+    "POST /api/v1/db/:db/sync/push": ["owner", "admin"],
+    "POST /api/v1/db/:db/import": ["admin"],
+  };
+
+  const nobody = "0".repeat(20);
+  const places: Readonly<Record<string, string>> = {
+    db: "mine",
+    collection: "notes",
+    key: "a",
+    form: "json",
+    person: `per_${nobody}`,
+    id: `tok_${nobody}`,
+  };
+  const callAs = ({ headers }: LoggedInPerson, path: string, { method, body }: Route): Promise<Reply> => {
+    const filled = path.replaceAll(/:(\w+)/g, (_, name: string) => places[name] ?? "none-such");
+    const type = Object.keys(body?.types ?? {})[0];
+    // Of a wrong shape: whoever is let in is told that, and nothing is done.
+    const wrong = type === "application/json" ? '{"none":"such"}' : Buffer.from([0]);
+    return ask(method, path.endsWith("/changes") ? `${filled}?limit=1` : filled, {
+      token: null,
+      headers: { ...headers, ...(type === undefined ? {} : { "content-type": type }) },
+      ...(type === undefined ? {} : { body: wrong }),
+    });
+  };
+  /** What is said to each of them of one route. */
+  const outcomes = async (all: People, { path, route }: (typeof ALL)[number]): Promise<unknown[]> => {
+    const found: unknown[] = [];
+    for (const caller of CALLERS) {
+      const { status, json } = await callAs(all[caller], path, route);
+      const said = status === 401 || status === 403 ? `${status} ${String(json["code"])}` : "in";
+      found.push([caller, said]);
+    }
+    return found;
+  };
+  const wanted = ({ name, path, route }: (typeof ALL)[number]): unknown[] => {
+    const asked = [route.access, ...(route.or ?? [])];
+    return CALLERS.map((caller) => {
+      const may =
+        ONLY[name]?.includes(caller) ?? asked.some((action) => MAY[caller](action, path.includes("/:db")));
+      return [caller, may ? "in" : "403 FORBIDDEN"];
+    });
+  };
+
+  test.each(scoped)("$name", async (one) => {
+    expect(await outcomes(people, one)).toEqual(wanted(one));
+  });
+
+  test("a role that is taken for another is noticed", async () => {
+    const reads = scoped.find(({ name }) => name === "GET /api/v1/db/:db/docs") as (typeof ALL)[number];
+    const writes = scoped.find(({ route }) => route.access === "doc.write") as (typeof ALL)[number];
+    const keeps = scoped.find(({ route }) => route.access === "db.admin") as (typeof ALL)[number];
+    for (const [a, b, one] of [
+      ["none", "viewer", reads],
+      ["viewer", "editor", writes],
+      ["editor", "owner", keeps],
+      ["owner", "owner of another db", keeps],
+    ] as const) {
+      const swapped = { ...people, [a]: people[b], [b]: people[a] };
+      expect(await outcomes(swapped, one)).not.toEqual(wanted(one));
+    }
+  });
+
+  test.each([
+    ["changes?feed=websocket", [], ["viewer", "editor", "owner", "admin"]],
+    ["query/watch?sql=SELECT%201", [], ["viewer", "editor", "owner", "admin"]],
+    // Of somebody else: consuming takes events away.
+    ["subscriptions/of-roles/events", ["skald.subscription.1"], ["owner", "admin"]],
+    ["sync", [], ["viewer", "editor", "owner", "admin"]],
+    ["branches/main/tx", ["skald.tx.1"], ["editor", "owner", "admin"]],
+  ] as const)("the socket …/%s", async (at, protocols, callers: readonly Caller[]) => {
+    for (const caller of CALLERS) {
+      const socket = new WebSocket(`ws://127.0.0.1:${ask.port}${API}/db/mine/${at}`, [...protocols], {
+        headers: { ...people[caller].headers },
+      });
+      const outcome = await new Promise((resolve) => {
+        socket.on("open", () => resolve("in"));
+        socket.on("unexpected-response", (_, res) => resolve(res.statusCode));
+        socket.on("error", () => {});
+      });
+      socket.terminate();
+      expect([caller, outcome]).toEqual([caller, callers.includes(caller) ? "in" : 403]);
+    }
+  });
 });

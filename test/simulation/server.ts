@@ -94,6 +94,7 @@ export class Server {
         publicUrl: undefined,
         sync: new SyncHubs({ failed: (error) => this.#failed(error, "in sync"), refused: () => {} }),
         syncRoot: undefined,
+        url: () => undefined,
         feeds: new FeedTally(),
         tickets: new Tickets(this.tokens, world),
         subscriptions: new Subscriptions({
