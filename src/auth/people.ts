@@ -265,7 +265,7 @@ export class People {
     }
     const scopes: readonly Scope[] = this.#person(row).admin
       ? ADMIN_SCOPES
-      : this.rolesOf(id).flatMap(({ db, role }) => scopesOfRole(db, role));
+      : Object.freeze(this.rolesOf(id).flatMap(({ db, role }) => scopesOfRole(db, role)));
     const same =
       before?.principal.subject === row.subject &&
       JSON.stringify(before.principal.scopes) === JSON.stringify(scopes);

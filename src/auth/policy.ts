@@ -86,7 +86,7 @@ export function allows(
   db: string | undefined,
   resource?: string,
 ): boolean {
-  for (const scope of principal.scopes) {
+  for (const scope of scopesAbout(principal, db)) {
     if (!reaches(scope, action, db)) continue;
     if (scope.prefix === undefined || resource?.startsWith(scope.prefix) === true) return true;
   }
@@ -99,7 +99,7 @@ export function allows(
  */
 export function prefixesFor(principal: Principal, action: Action, db: string): string[] | "all" | "none" {
   const found: string[] = [];
-  for (const scope of principal.scopes) {
+  for (const scope of scopesAbout(principal, db)) {
     if (!reaches(scope, action, db)) continue;
     if (scope.prefix === undefined) return "all";
     found.push(scope.prefix);
@@ -112,6 +112,29 @@ export function prefixesFor(principal: Principal, action: Action, db: string): s
     if (last === undefined || !prefix.startsWith(last)) kept.push(prefix);
   }
   return kept;
+}
+
+/** Scopes by db, each list with those of every db: somebody with a role in a thousand dbs has ten thousand scopes. */
+const byDb = new WeakMap<readonly Scope[], ReadonlyMap<string | undefined, readonly Scope[]>>();
+/** Fewer are gone through sooner than they are looked up. */
+const FEW_SCOPES = 32;
+
+/** Those that can have to do with `db`; undefined: with all of them. */
+function scopesAbout({ scopes }: Principal, db: string | undefined): readonly Scope[] {
+  if (scopes.length <= FEW_SCOPES) return scopes;
+  let index = byDb.get(scopes);
+  if (!index) {
+    const everywhere = scopes.filter((scope) => scope.db === "*");
+    const made = new Map<string | undefined, Scope[]>([[undefined, everywhere]]);
+    for (const scope of scopes) {
+      if (scope.db === "*") continue;
+      const known = made.get(scope.db);
+      if (known) known.push(scope);
+      else made.set(scope.db, [...everywhere, scope]);
+    }
+    byDb.set(scopes, (index = made));
+  }
+  return index.get(db) ?? index.get(undefined) ?? scopes;
 }
 
 function reaches(scope: Scope, action: Action, db: string | undefined): boolean {

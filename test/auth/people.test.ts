@@ -233,6 +233,38 @@ describe("a role", () => {
     expect(before && own.holds(before)).toBe(false);
   });
 
+  test("that a db left behind would hold in the next of its name: what takes it out is its removal alone", () => {
+    const { people: own, table, file } = place();
+    const ada = own.seen(login());
+    own.set("a", ada.id, "owner", "local");
+    const row = table.get("a") as NonNullable<ReturnType<typeof table.get>>;
+    const sqlite = new Database(file);
+    sqlite.exec("CREATE TEMP TABLE left_behind AS SELECT * FROM role");
+    table.remove("a");
+    sqlite.exec("INSERT INTO role SELECT * FROM left_behind");
+    sqlite.close();
+    table.put(row);
+    own.dbGone();
+    expect(may(own, ada.id, "db.admin", "a")).toBe(true);
+  });
+
+  test("is not there after a restore that left its db out, and is for the others", () => {
+    const { people: own, table } = place();
+    const ada = own.seen(login());
+    for (const db of ["a", "b"]) {
+      own.set(db, ada.id, "editor", "local");
+      const { secret } = own.invitations.create(db, "local", { role: "viewer" });
+      own.invitations.accept(secret, ada.id);
+    }
+    const kept = table.get("b") as NonNullable<ReturnType<typeof table.get>>;
+    const left = table.get("a") as NonNullable<ReturnType<typeof table.get>>;
+    table.restore([kept]);
+    table.put(left);
+    own.dbGone();
+    expect(own.rolesOf(ada.id)).toEqual([{ db: "b", role: "editor" }]);
+    expect([own.invitations.list("a").length, own.invitations.list("b").length]).toEqual([0, 1]);
+  });
+
   test("ends what is open when it changes, and only that", () => {
     const { people: own } = place();
     const [ada, bob] = [own.seen(login()), own.seen(login())];

@@ -290,6 +290,22 @@ describe("for any scopes", () => {
     expect(minted).toBeGreaterThan(runs.numRuns / 10);
   });
 
+  test("many scopes allow what few do, beside what is of other dbs", () => {
+    const others: Scope[] = Array.from({ length: 40 }, (_, i) => ({ db: `elsewhere-${i}`, action: "*" }));
+    fc.assert(
+      fc.property(scopes, fc.nat(40), question, (own, at, asked) => {
+        const many = principal([...others.slice(0, at), ...own, ...others.slice(at)]);
+        expect(allows(many, ...asked)).toBe(allows(principal(own), ...asked));
+        const where = asked[1] ?? "a";
+        expect(prefixesFor(many, "doc.read", where)).toEqual(prefixesFor(principal(own), "doc.read", where));
+        expect(allows(many, asked[0], "elsewhere-7")).toBe(
+          !isServerWide(asked[0]) || allows(many, asked[0], undefined),
+        );
+      }),
+      runs,
+    );
+  });
+
   test("a list shows exactly what may be read one by one, and nothing twice", () => {
     fc.assert(
       fc.property(scopes, db, name, (own, where, resource) => {
