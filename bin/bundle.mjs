@@ -8,15 +8,12 @@ import { build } from "esbuild";
 const root = path.resolve(import.meta.dirname, "..");
 const dist = path.join(root, "dist");
 /** The programs: the command and what it starts as threads and processes. */
-const PROGRAMS = [
-  "cli/main",
-  "documents/worker",
-  "db/bundle-worker",
-  "tables/worker",
-  "query/process",
-];
-/** They have binaries beside their code, or nobody but `serve --dev` loads them. */
-const OUTSIDE = ["better-sqlite3", "@automerge/automerge", "oidc-provider"];
+const PROGRAMS = ["cli/main", "documents/worker", "db/bundle-worker", "tables/worker", "query/process"];
+/**
+ * They have binaries beside their code, or nobody but `serve --dev` loads them, or they call what Node warns of
+ * anywhere but in node_modules.
+ */
+const OUTSIDE = ["better-sqlite3", "@automerge/automerge", "oidc-provider", "passport-openidconnect"];
 
 const { metafile } = await build({
   absWorkingDir: root,
@@ -33,7 +30,9 @@ const { metafile } = await build({
   external: OUTSIDE,
   sourcemap: true,
   // Packages of the older kind ask for Node's own modules by `require`.
-  banner: { js: 'import{createRequire as fromHere}from"node:module";const require=fromHere(import.meta.url);' },
+  banner: {
+    js: 'import{createRequire as fromHere}from"node:module";const require=fromHere(import.meta.url);',
+  },
   metafile: true,
   logLevel: "warning",
 });
@@ -47,7 +46,9 @@ function licences(inputs) {
   const texts = [...folders].sort().map((folder) => {
     const about = JSON.parse(readFileSync(path.join(root, folder, "package.json"), "utf8"));
     const file = readdirSync(path.join(root, folder)).find((name) => /^licen[cs]e/i.test(name));
-    const text = file ? readFileSync(path.join(root, folder, file), "utf8").trim() : `Licence: ${about.license}`;
+    const text = file
+      ? readFileSync(path.join(root, folder, file), "utf8").trim()
+      : `Licence: ${about.license}`;
     return `${about.name} ${about.version}\n\n${text}\n`;
   });
   return texts.join(`\n${"-".repeat(80)}\n\n`);

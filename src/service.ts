@@ -302,7 +302,6 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   };
 }
 
-// eslint-disable-next-line @typescript-eslint/require-await -- so that what it throws is caught like the rest
 async function openTokens(
   config: Config,
   options: ServiceOptions,
@@ -327,11 +326,12 @@ async function openTokens(
       idleMs: config.sessionIdleHours * 3_600_000,
       lifeMs: config.sessionDays * 86_400_000,
     });
+    const settings =
+      issuer === undefined || clientId === undefined
+        ? undefined
+        : { issuer, clientId, clientSecret, adminClaim: config.oidcAdminClaim };
     const signin = new Signin({
-      oidc:
-        issuer === undefined || clientId === undefined
-          ? undefined
-          : { issuer, clientId, clientSecret, adminClaim: config.oidcAdminClaim },
+      login: settings && new (await import("./auth/oidc-login.ts")).OidcLogin(settings, realWorld),
       dev: options.dev,
       key: () => tokens.secret("login"),
     });

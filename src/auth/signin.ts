@@ -1,25 +1,8 @@
-import passport from "passport";
 import { SkaldError, isSkaldError } from "../errors.ts";
 import { realWorld, type World } from "../world.ts";
 import type { Claims } from "./id-token.ts";
 import { LoginTransactions } from "./login-transaction.ts";
-import { Discovery } from "./oidc-discovery.ts";
-import { OidcStrategy, type LoginRequest, type Proven } from "./oidc-strategy.ts";
-
-/**
- * Signing people in with a provider of OpenID Connect. Invariants: somebody is who the provider says only when its
- * signature, its issuer, this client, this login's nonce and the time all hold; a login ends once, in the browser
- * that began it; whatever a provider answers, a login fails at most.
- */
-export interface OidcSettings {
-  /** As the provider writes it itself. */
-  readonly issuer: string;
-  readonly clientId: string;
-  /** Undefined: a public client, which proves itself by PKCE alone. */
-  readonly clientSecret: string | undefined;
-  /** Who has this claim is an admin; undefined: the provider has no say in it. */
-  readonly adminClaim: { readonly claim: string; readonly value: string } | undefined;
-}
+import type { OidcLogin } from "./oidc-login.ts";
 
 /** Somebody whom a development server knows, and what its login page should say of them. */
 export interface DevPerson {
@@ -28,7 +11,8 @@ export interface DevPerson {
 }
 
 export interface SigninOptions {
-  readonly oidc: OidcSettings | undefined;
+  /** Undefined: nobody logs in with a provider. */
+  readonly login: OidcLogin | undefined;
   readonly dev?: readonly DevPerson[] | undefined;
   /** The key under which logins are signed while the browser carries them. */
   readonly key: () => Uint8Array;
@@ -47,32 +31,29 @@ export interface LoggedIn {
   readonly next: string;
 }
 
-interface Provider {
-  readonly settings: OidcSettings;
-  readonly discovery: Discovery;
-}
-
 const ID_TOKENS_MAX = 2000;
 const ID_TOKEN_CHARS = 8192;
 
+/**
+ * Signing people in with a provider of OpenID Connect. Invariants: somebody is who the provider says only when its
+ * signature, its issuer, this client, this login's nonce and the time all hold; a login ends once, in the browser
+ * that began it; whatever a provider answers, a login fails at most.
+ */
 export class Signin {
-  readonly #provider: Provider | undefined;
+  readonly #login: OidcLogin | undefined;
   readonly #logins: LoginTransactions;
-  readonly #world: World;
   readonly #idTokens = new Map<string, string>();
   readonly dev: readonly DevPerson[] | undefined;
 
-  /** Throws BAD_REQUEST as `Discovery` does. The provider is asked nothing before somebody logs in. */
-  constructor({ oidc, dev, key, world = realWorld }: SigninOptions) {
-    this.#world = world;
+  constructor({ login, dev, key, world = realWorld }: SigninOptions) {
     this.#logins = new LoginTransactions(key, world);
-    this.#provider = oidc && { settings: oidc, discovery: new Discovery(oidc.issuer, world) };
+    this.#login = login;
     this.dev = dev;
   }
 
   /** What to call the provider; undefined when there is none. */
   get name(): string | undefined {
-    return this.#provider && new URL(this.#provider.settings.issuer).host;
+    return this.#login && new URL(this.#login.settings.issuer).host;
   }
 
   /**
@@ -80,17 +61,9 @@ export class Signin {
    * origin as the browser has it. Throws LOGIN_UNAVAILABLE, PROVIDER_FAILED.
    */
   async begin(base: string, next: string): Promise<{ location: string; login: string }> {
-    const { settings, discovery } = this.#needed();
-    const transaction = this.#logins.make({ issuer: settings.issuer, base, next });
-    const strategy = new OidcStrategy(
-      settings,
-      transaction,
-      await discovery.metadata(),
-      discovery,
-      this.#world,
-    );
-    const { location } = await run(strategy, { query: {} });
-    if (location === undefined) throw new SkaldError("INTERNAL", "The login led nowhere.");
+    const login = this.#needed();
+    const transaction = this.#logins.make({ issuer: login.settings.issuer, base, next });
+    const location = await login.start(transaction);
     return { location, login: this.#logins.seal(transaction) };
   }
 
@@ -98,8 +71,12 @@ export class Signin {
    * Ends a login with what the provider had the browser ask for, and the cookie of its start. Throws LOGIN_EXPIRED,
    * LOGIN_REFUSED, LOGIN_UNAVAILABLE, PROVIDER_FAILED.
    */
-  async finish(query: LoginRequest["query"], login: string | undefined): Promise<LoggedIn> {
-    const { settings, discovery } = this.#needed();
+  async finish(
+    query: Readonly<Record<string, string | undefined>>,
+    login: string | undefined,
+  ): Promise<LoggedIn> {
+    const provider = this.#needed();
+    const { settings } = provider;
     const transaction = login === undefined ? undefined : this.#logins.open(login);
     if (!transaction || transaction.issuer !== settings.issuer) {
       throw new SkaldError("LOGIN_EXPIRED", "This browser began no login, or too long ago.");
@@ -107,15 +84,13 @@ export class Signin {
     if (query["code"] === undefined && query["error"] === undefined) {
       throw new SkaldError("BAD_REQUEST", "The answer of an identity provider has a code or an error.");
     }
-    const metadata = await discovery.metadata();
-    const strategy = new OidcStrategy(settings, transaction, metadata, discovery, this.#world);
+    // While the provider cannot be asked nothing ends.
+    await provider.metadata();
     // Only by the right answer: a wrong one, which any page can have a browser ask for, takes nothing from it.
     if (query["state"] === transaction.state && !this.#logins.use(transaction)) {
       throw new SkaldError("LOGIN_EXPIRED", "This login has ended already.");
     }
-    const { user } = await run(strategy, { query });
-    if (!user) throw new SkaldError("LOGIN_REFUSED", "The identity provider did not say who this is.");
-    const { claims, idToken } = user;
+    const { claims, idToken } = await provider.end(transaction, query);
     const { adminClaim } = settings;
     return {
       issuer: settings.issuer,
@@ -151,23 +126,23 @@ export class Signin {
    * Where a browser ends its session at the provider too (RP-Initiated Logout 1.0); undefined when the provider has
    * no such place or cannot be asked: that is no reason to stay signed in here.
    */
-  async endSession(back: () => string, idToken: string | undefined): Promise<string | undefined> {
-    if (!this.#provider) return undefined;
-    const { settings, discovery } = this.#provider;
-    const metadata = await discovery.metadata().catch((error: unknown) => {
+  async endSession(back: string | undefined, idToken: string | undefined): Promise<string | undefined> {
+    if (!this.#login) return undefined;
+    const { settings } = this.#login;
+    const metadata = await this.#login.metadata().catch((error: unknown) => {
       if (isSkaldError(error)) return undefined;
       throw error;
     });
     if (metadata?.endSessionEndpoint === undefined) return undefined;
     const url = new URL(metadata.endSessionEndpoint);
     url.searchParams.set("client_id", settings.clientId);
-    url.searchParams.set("post_logout_redirect_uri", back());
+    if (back !== undefined) url.searchParams.set("post_logout_redirect_uri", back);
     if (idToken !== undefined) url.searchParams.set("id_token_hint", idToken);
     return url.href;
   }
 
-  #needed(): Provider {
-    if (this.#provider) return this.#provider;
+  #needed(): OidcLogin {
+    if (this.#login) return this.#login;
     throw new SkaldError("LOGIN_UNAVAILABLE", "This server has no identity provider.");
   }
 }
@@ -184,56 +159,4 @@ export function hasClaim(claims: Readonly<Record<string, unknown>>, claim: strin
   }
   if (Array.isArray(found)) return found.includes(value);
   return found === value || (typeof found === "boolean" && String(found) === value);
-}
-
-interface Outcome {
-  readonly location?: string | undefined;
-  readonly user?: Proven;
-}
-
-const authenticator = new passport.Passport();
-
-/** Has passport take one step of a login. Throws LOGIN_REFUSED, LOGIN_EXPIRED, PROVIDER_FAILED. */
-function run(strategy: OidcStrategy, req: LoginRequest): Promise<Outcome> {
-  return new Promise((resolve, reject) => {
-    let location: string | undefined;
-    const res = {
-      setHeader: (name: string, value: string) => {
-        if (name === "Location") location = value;
-      },
-      end: () => resolve({ location }),
-    };
-    const fail = (error: unknown): void => reject(problemOf(error));
-    const done = (error: unknown, user?: Proven | false): void => {
-      if (error) fail(error);
-      else if (user) resolve({ user });
-      else
-        reject(
-          new SkaldError("LOGIN_REFUSED", "The identity provider refused the login, or it does not hold."),
-        );
-    };
-    // Its types are Express's; a strategy sees the query, and passport the two functions above.
-    const step = authenticator.authenticate(
-      strategy as unknown as passport.Strategy,
-      { session: false },
-      done,
-    ) as (req: object, res: object, next: (error: unknown) => void) => void;
-    step({ ...req }, res, fail);
-  });
-}
-
-function problemOf(error: unknown): SkaldError {
-  if (isSkaldError(error)) return error as SkaldError;
-  // The package's own: an error that the provider gave the browser to bring.
-  const { name, code } = error as { name?: unknown; code?: unknown };
-  if (name === "AuthorizationError") {
-    const said = /^[a-z_]{1,40}$/.exec(String(code))?.[0];
-    return new SkaldError(
-      "LOGIN_REFUSED",
-      `The identity provider refused the login${said === undefined ? "" : ` (${said})`}.`,
-    );
-  }
-  return new SkaldError("PROVIDER_FAILED", "What the identity provider answered makes no sense.", {
-    cause: error,
-  });
 }

@@ -168,12 +168,22 @@ async function logout(call: Call): Promise<Answer> {
     detail: everywhere === true ? "everywhere" : (session ?? "none"),
   });
   const redirect = principal.id.startsWith("per_")
-    ? await signin.endSession(() => publicBase(headers, publicUrl) + HOME, idToken)
+    ? await signin.endSession(homeOf(call), idToken)
     : undefined;
   return {
     ...json(200, { redirect: redirect ?? null }, NO_STORE),
     cookies: [setCookie("skald", "", isSecure(headers, publicUrl), 0)],
   };
+}
+
+/** Where a browser finds the dashboard; undefined: nobody knows, and then it finds back by itself. */
+function homeOf({ headers, services }: Call): string | undefined {
+  try {
+    return publicBase(headers, services.publicUrl) + HOME;
+  } catch (error) {
+    if (isSkaldError(error)) return undefined;
+    throw error;
+  }
 }
 
 /** A new session in the place of the one that the browser may have: an id from before a login never lives on. */

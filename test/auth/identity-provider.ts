@@ -20,7 +20,7 @@ export interface Asked {
   readonly headers: IncomingMessage["headers"];
 }
 
-type Answer = (asked: Asked) => Promise<unknown> | unknown;
+type Answer = (asked: Asked) => unknown;
 
 export async function makeKey(kid: string, alg = "ES256"): Promise<Key> {
   const pair =

@@ -1,5 +1,6 @@
 import { SignJWT, exportJWK } from "jose";
-import { Signin, hasClaim, type LoggedIn, type OidcSettings } from "../../src/auth/signin.ts";
+import { OidcLogin, type OidcSettings } from "../../src/auth/oidc-login.ts";
+import { Signin, hasClaim, type LoggedIn } from "../../src/auth/signin.ts";
 import { LIMITS } from "../../src/limits.ts";
 import { realWorld, type World } from "../../src/world.ts";
 import { IdentityProvider, Raw, makeKey, raw, type Key } from "./identity-provider.ts";
@@ -29,13 +30,16 @@ function forward(ms: number): void {
 
 const signinOf = (more: Partial<OidcSettings> = {}): Signin =>
   new Signin({
-    oidc: {
-      issuer: provider.issuer,
-      clientId: provider.clientId,
-      clientSecret: provider.clientSecret,
-      adminClaim: undefined,
-      ...more,
-    },
+    login: new OidcLogin(
+      {
+        issuer: provider.issuer,
+        clientId: provider.clientId,
+        clientSecret: provider.clientSecret,
+        adminClaim: undefined,
+        ...more,
+      },
+      world,
+    ),
     key: () => Buffer.alloc(32, 7),
     world,
   });
@@ -136,7 +140,10 @@ describe("a login", () => {
     const { location, login } = await signin.begin(BASE, "/_/");
     const query = provider.agree(location);
     const stranger = new Signin({
-      oidc: { issuer: provider.issuer, clientId: "skald", clientSecret: undefined, adminClaim: undefined },
+      login: new OidcLogin(
+        { issuer: provider.issuer, clientId: "skald", clientSecret: undefined, adminClaim: undefined },
+        world,
+      ),
       key: () => Buffer.alloc(32, 8),
       world,
     });
@@ -169,7 +176,7 @@ describe("a login", () => {
   });
 
   test("without a provider is not there", async () => {
-    const none = new Signin({ oidc: undefined, key: () => Buffer.alloc(32) });
+    const none = new Signin({ login: undefined, key: () => Buffer.alloc(32) });
     expect(none.name).toBeUndefined();
     expect(await codeOf(none.begin(BASE, "/_/"))).toBe("LOGIN_UNAVAILABLE");
     expect(await codeOf(none.finish({ code: "x", state: "y" }, "z"))).toBe("LOGIN_UNAVAILABLE");
@@ -517,7 +524,7 @@ describe("logging out at the provider", () => {
   test("names the client, the session's ID token and the way back", async () => {
     const { idToken } = await logIn();
     signin.remember("ses_1", idToken);
-    const url = new URL((await signin.endSession(() => `${BASE}/_/`, signin.forget("ses_1"))) ?? "");
+    const url = new URL((await signin.endSession(`${BASE}/_/`, signin.forget("ses_1"))) ?? "");
     expect(url.origin + url.pathname).toBe(`${provider.issuer}/end`);
     expect(Object.fromEntries(url.searchParams)).toEqual({
       client_id: "skald",
@@ -532,8 +539,8 @@ describe("logging out at the provider", () => {
       ...provider.configuration(),
       end_session_endpoint: undefined,
     });
-    expect(await signin.endSession(() => BASE, undefined)).toBeUndefined();
+    expect(await signin.endSession(BASE, undefined)).toBeUndefined();
     provider.answers["/.well-known/openid-configuration"] = () => raw(500, "");
-    expect(await signinOf().endSession(() => BASE, undefined)).toBeUndefined();
+    expect(await signinOf().endSession(BASE, undefined)).toBeUndefined();
   });
 });

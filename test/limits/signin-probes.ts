@@ -12,6 +12,7 @@ import { outcomeIn, outcomeOf, type Outcome, type ProbeSpec } from "./probe.ts";
 import { ask } from "./server.ts";
 
 const file = path.join(tempDir(), "service.sqlite");
+let people = 0;
 const about = { address: "", agent: "" };
 
 /** Has a server on loopback answer with `body`, and gives its origin to `work`. */
@@ -58,7 +59,7 @@ export const sessionProbes: Readonly<Record<string, ProbeSpec>> = {
     run: (n) => {
       const clock = standing();
       const sessions = new Sessions(file, { world: clock.world });
-      const whose = { person: `per_${n}` };
+      const whose = { person: `per_${(people += 1)}` };
       const cookies = Array.from({ length: n }, () => {
         clock.forward(1);
         return sessions.open(whose, about).cookie;

@@ -90,7 +90,7 @@ export class Server {
         tokens: this.tokens,
         people: this.#people,
         sessions: this.#sessions,
-        signin: new Signin({ oidc: undefined, key: () => this.tokens.secret("login"), world }),
+        signin: new Signin({ login: undefined, key: () => this.tokens.secret("login"), world }),
         publicUrl: undefined,
         sync: new SyncHubs({ failed: (error) => this.#failed(error, "in sync"), refused: () => {} }),
         syncRoot: undefined,
