@@ -52,6 +52,8 @@ interface Row {
 interface Known {
   readonly session: Session;
   readonly row: Row;
+  /** Under which it is in `#byCookie`; undefined: found by its id so far. */
+  cookie?: string;
   used: number;
 }
 
@@ -117,7 +119,7 @@ export class Sessions {
       now,
       now - this.#idleMs - USED_EVERY_MS,
     );
-    for (const old of [...over, ...ended]) this.#byId.delete(old);
+    for (const old of [...over, ...ended]) this.#forget(old);
     this.#gate.run(() =>
       this.#sqlite
         .transaction(() => {
@@ -151,7 +153,7 @@ export class Sessions {
 
   /** Ends a session; one that is not there has ended. */
   close(id: string): void {
-    this.#byId.delete(id);
+    this.#forget(id);
     this.#gate.run(() => this.#remove(id));
   }
 
@@ -195,8 +197,17 @@ export class Sessions {
     if (!COOKIE.test(cookie)) return undefined;
     const found = this.#lookUp("hash", hashOf(cookie));
     // A copy: `cookie` may be a slice that keeps the whole header it was cut from.
-    if (found) this.#byCookie.set(Buffer.from(cookie, "latin1").toString("latin1"), found.session.id);
+    if (found) {
+      found.cookie = Buffer.from(cookie, "latin1").toString("latin1");
+      this.#byCookie.set(found.cookie, found.session.id);
+    }
     return found;
+  }
+
+  #forget(id: string): void {
+    const cookie = this.#byId.get(id)?.cookie;
+    if (cookie !== undefined) this.#byCookie.delete(cookie);
+    this.#byId.delete(id);
   }
 
   #lookUp(by: "id" | "hash", value: string | Uint8Array): Known | undefined {

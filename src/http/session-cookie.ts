@@ -79,14 +79,16 @@ export function checkNotElsewhere(headers: Headers, publicUrl: string | undefine
     throw refused();
 }
 
-function isOwnOrigin({ origin, host }: Headers, publicUrl: string | undefined): boolean {
+function isOwnOrigin(headers: Headers, publicUrl: string | undefined): boolean {
+  const { origin, host } = headers;
   if (origin === undefined || !URL.canParse(origin)) return false;
   const url = new URL(origin);
   if (publicUrl !== undefined && url.origin === publicUrl) return true;
+  if (host === undefined || url.host !== host.toLowerCase()) return false;
+  // Where there is TLS, a page without is somebody else's: whoever sits on the wire writes it.
   return (
-    host !== undefined &&
-    (url.protocol === "http:" || url.protocol === "https:") &&
-    url.host === host.toLowerCase()
+    url.protocol === "https:" ||
+    (url.protocol === "http:" && (!isSecure(headers, publicUrl) || isLoopback(url.hostname)))
   );
 }
 

@@ -71,6 +71,7 @@ describe("what changes something with a cookie", () => {
     { origin: `ftp://${host}`, host },
     { origin: `http://${host}` },
     { origin: "http://skald.example.com", host },
+    { origin: "http://skald.example.com", host: "skald.example.com" },
     { "sec-fetch-site": "cross-site", origin: `http://${host}`, host },
     { "sec-fetch-site": "same-site", origin: `http://${host}`, host },
     { "sec-fetch-site": "none", host },
