@@ -60,8 +60,9 @@ function objectOf(text: string, what: string, status: number): Readonly<Record<s
   let value: unknown;
   try {
     value = JSON.parse(text);
-  } catch (error) {
-    throw failed(what, `it is not JSON (status ${status})`, error);
+  } catch {
+    // The parser's own error repeats what it was given, which may be a token, and this one is logged with its cause.
+    throw failed(what, `it is not JSON (status ${status})`);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw failed(what, `it is no JSON object (status ${status})`);
