@@ -23,9 +23,6 @@ export const DEV_PEOPLE: readonly DevPerson[] = [
   { sub: "paul", name: "Paul Plain", hint: "sees nothing until somebody invites him", admin: false },
 ];
 
-/** The claim that tells Ada from Paul, in the form of the setting. */
-export const DEV_ADMIN_CLAIM = "skald_role=admin";
-
 export interface DevProvider {
   readonly issuer: string;
   readonly clientId: string;
@@ -39,11 +36,6 @@ export const CALLBACK = "/auth/oidc/callback";
 const PICK = /^\/pick\/([A-Za-z0-9_-]{1,64})$/;
 const FORM_BYTES = 1024;
 const SESSION = "skald-dev-session";
-
-/** Names under which the own machine, and nobody else, is reached. */
-export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(?:\.\d{1,3}){3}$/.test(host);
-}
 
 /** Listens on `host`, which is loopback, at `port` (0: any that is free). Rejects with EADDRINUSE. */
 export async function startDevProvider(host: string, port: number): Promise<DevProvider> {

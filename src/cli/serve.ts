@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { SETTINGS, readConfig, type Config } from "../config.ts";
 import { isSkaldError } from "../errors.ts";
+import type { DevServer } from "./dev-server.ts";
 import { CliError } from "./failure.ts";
 
 /** `skald serve`: runs until SIGTERM or SIGINT; a second one ends at once. */
@@ -9,12 +10,20 @@ export function addServe(program: Command): void {
   for (const setting of SETTINGS) {
     command.option(setting.flag, `${setting.help} (default ${setting.fallback}, env ${setting.env})`);
   }
-  command.action(async (flags: Record<string, string | undefined>) => {
+  // Not a setting: what lets anybody in who reaches the machine is typed each time, and no environment turns it on.
+  command.option("--dev", "let two people sign in without a password, for trying out; on loopback only");
+  command.action(async ({ dev, ...flags }: { dev?: true } & Record<string, string | undefined>) => {
     process.title = "skald";
-    const config = readConfig(flags);
+    const given = readConfig(flags);
+    const people = dev ? await startDev(given) : undefined;
+    const config = people?.config ?? given;
     // Commands that only talk to a server do without all of this.
     const { startService } = await import("../service.ts");
-    const service = await startService(config, { listen: true, onFatal }).catch((error: unknown) => {
+    const service = await startService(config, {
+      listen: true,
+      onFatal,
+      ...(people ? { dev: people.people } : {}),
+    }).catch((error: unknown) => {
       throw explained(error, config);
     });
     const out = process.stderr;
@@ -22,6 +31,7 @@ export function addServe(program: Command): void {
       out.write(`\n  Your admin token, shown this once:\n\n    ${service.firstToken}\n\n`);
       out.write(`  export SKALD_TOKEN=${service.firstToken}\n\n`);
     }
+    if (people && service.url !== undefined) out.write(people.opened(service.url));
     out.write(`  Skald serves ${config.dir}\n  at ${service.url}\n  reference ${service.url}/docs\n\n`);
     let stopping = false;
     const stop = (signal: string): void => {
@@ -39,6 +49,11 @@ export function addServe(program: Command): void {
     process.on("SIGTERM", stop);
     process.on("SIGINT", stop);
   });
+}
+
+async function startDev(config: Config): Promise<DevServer> {
+  const { startDevServer } = await import("./dev-server.ts");
+  return startDevServer(config);
 }
 
 /** Says what an operator can do about the two ways a start fails most often. */

@@ -104,9 +104,7 @@ export const BROKEN_SIGN_INS: readonly BrokenSignIn[] = [
   },
   {
     name: "at_hash",
-    patches: [
-      { find: "hash !== undefined &&", replace: '@hash !== void 0 && !skaldBroken("at_hash") &&' },
-    ],
+    patches: [{ find: "hash !== undefined &&", replace: '@hash !== void 0 && !skaldBroken("at_hash") &&' }],
     lets: ["an ID token with the hash of another access token"],
   },
   {
@@ -196,13 +194,13 @@ export const BROKEN_SIGN_INS: readonly BrokenSignIn[] = [
 
 /** An answer from a provider that takes its code as often as it comes, and the browser as it is before it. */
 export async function laxAnswer(
-  { provider, callback }: Ground,
+  ground: Ground,
   browser: Browser,
 ): Promise<{ address: string; early: Browser }> {
-  provider.behaviour = { lax: true };
+  ground.provider.behaviour = { lax: true };
   try {
-    return { address: await callback(browser), early: browser.copy() };
+    return { address: await ground.callback(browser), early: browser.copy() };
   } finally {
-    provider.behaviour = {};
+    ground.provider.behaviour = {};
   }
 }

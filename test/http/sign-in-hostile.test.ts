@@ -259,8 +259,7 @@ test("a browser that asks for pages is told on the login page, in words that the
       ...named(name),
       act: async (one) => {
         const ask = one.ask.bind(one);
-        one.ask = (to, visit = {}) =>
-          ask(to, { ...visit, headers: { accept: "text/html", ...visit.headers } });
+        one.ask = (to, visit) => ask(to, { ...visit, headers: { accept: "text/html", ...visit?.headers } });
         const { act } = named(name);
         return act ? act(one) : ground.login(one);
       },
