@@ -25,10 +25,9 @@ const stranger = generateKeyPairSync("rsa", { modulusLength: 2048 });
 const HUGE = `{"a":"${"x".repeat(8 * 1024 * 1024)}"}`;
 const html = raw(200, "text/html", "<!doctype html><script>alert(1)</script><h1>Log in</h1>");
 /** 40 KB that become 40 MB. */
+const PACKED = gzipSync(Buffer.alloc(40 * 1024 * 1024, " "));
 const bomb: Raw = (res) =>
-  void res
-    .writeHead(200, { "content-type": "application/json", "content-encoding": "gzip" })
-    .end(gzipSync(Buffer.alloc(40 * 1024 * 1024, " ")));
+  void res.writeHead(200, { "content-type": "application/json", "content-encoding": "gzip" }).end(PACKED);
 const hangUp: Raw = (res) => void res.socket?.destroy();
 const half: Raw = (res) => {
   res.writeHead(200, { "content-type": "application/json", "content-length": "1000" });
