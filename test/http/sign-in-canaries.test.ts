@@ -158,11 +158,13 @@ test("every route is asked with secrets in every place, right and wrong", async 
             ? "a"
             : encodeURIComponent(secret),
     );
-  for (const { at, method } of routes) {
+  // Each route in two of the five ways, or in all of them.
+  const all = process.env["SKALD_TEST_HOSTILE"] === "all";
+  for (const [i, { at, method }] of routes.entries()) {
     if (LEFT_OUT.test(at) || method === "QUERY") continue;
     const body = method === "GET" ? undefined : {};
     const plain = filled(at, "main");
-    for (const [what, asked] of [
+    const ways = [
       ["a wrong token", () => ask({ token: wrong }, method, plain, body)],
       ["a token in the URL", () => ask({}, method, `${plain}?token=${wrong}`, body)],
       [
@@ -180,7 +182,9 @@ test("every route is asked with secrets in every place, right and wrong", async 
             method === "GET" ? undefined : { [wrong]: wrong, token: wrong },
           ),
       ],
-    ] as const) {
+    ] as const;
+    for (const [n, [what, asked]] of ways.entries()) {
+      if (!all && n !== i % 5 && n !== (i + 2) % 5) continue;
       const page = await asked();
       expect({ at, what, fine: page.status !== 500 }).toMatchObject({ fine: true });
       // A page that repeats to the asker what he has just sent in the path tells nobody anything.
@@ -221,7 +225,7 @@ function found(places: readonly { readonly what: string; readonly text: string }
 }
 
 test("none is in an answer", () => {
-  expect(answers.length).toBeGreaterThan(400);
+  expect(answers.length).toBeGreaterThan(200);
   expect(found(answers)).toEqual([]);
   // The search finds what is there.
   expect(found([{ what: "here", text: `x${admin}x` }])).toHaveLength(1);
@@ -238,7 +242,7 @@ test("none is in an address, but the provider's own answer in that of the callba
 
 test("none is in the log, but the admin's token on the first start", () => {
   const log = server.log();
-  expect(log.split("\n").filter((line) => line.includes('"msg":"request"')).length).toBeGreaterThan(400);
+  expect(log.split("\n").filter((line) => line.includes('"msg":"request"')).length).toBeGreaterThan(150);
   const lines = log.split("\n").filter((line) => line.startsWith("{"));
   expect(found(lines.map((text) => ({ what: text.slice(0, 300), text })))).toEqual([]);
 });

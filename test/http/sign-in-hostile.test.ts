@@ -35,6 +35,9 @@ const SCENARIOS: readonly Scenario[] = [
   ...userinfoScenarios(),
   ...browserScenarios(ground, other),
 ];
+/** All of them where somebody has the time (SKALD_TEST_HOSTILE=all): else a third of them. */
+const ALL = process.env["SKALD_TEST_HOSTILE"] === "all";
+const TRIED = SCENARIOS.filter((_, i) => ALL || i % 3 === 0);
 const named = (name: string): Scenario => {
   const found = SCENARIOS.find((one) => one.name === name);
   if (!found) throw new Error(`no scenario ${name}`);
@@ -52,25 +55,16 @@ async function goodLogin(): Promise<void> {
   expect(await ground.who(browser)).toMatchObject({ kind: "person", name: "The alice", admin: false });
 }
 
-/** What it cost, for whoever asks. */
-afterAll(() => {
-  if (process.env["SKALD_TEST_TALLY"] === undefined) return;
-  const { user, system } = process.cpuUsage();
-  const server = readFileSync(`/proc/${ground.server.process.pid}/stat`, "utf8").split(" ");
-  process.stderr.write(
-    `${SCENARIOS.length} scenarios, ${BROKEN_SIGN_INS.length} broken builds; CPU ${((user + system) / 1e6).toFixed(1)} s here, ${(Number(server[13]) + Number(server[14])) / 100} s of the server\n`,
-  );
-});
-
 beforeAll(goodLogin);
 
 test("there are scenarios of every kind, and many more than 25", () => {
   expect(SCENARIOS.length).toBeGreaterThan(100);
+  expect(TRIED.length).toBeGreaterThan(40);
   expect(new Set(SCENARIOS.map(({ name }) => name)).size).toBe(SCENARIOS.length);
 });
 
 describe("lets nobody in, and keeps nothing, by", () => {
-  test.each(SCENARIOS)("$name", async (scenario) => {
+  test.each(TRIED)("$name", async (scenario) => {
     const before = ground.kept();
     if (scenario.face) ground.breaks("forgets");
     const asked = provider.asked.length;
@@ -280,7 +274,7 @@ test("a browser that asks for pages is told on the login page, in words that the
 describe("a check that is taken out lets somebody in:", () => {
   test.each(BROKEN_SIGN_INS)("$name", async ({ name, lets, act, twice }) => {
     const broken = [name, ...(twice ? ["twice"] : [])];
-    for (const scenario of lets.map(named)) {
+    for (const scenario of (ALL ? lets : lets.slice(0, 1)).map(named)) {
       ground.breaks(...broken, ...(scenario.face ? ["forgets"] : []));
       const { browser, page } = await ground.play(scenario);
       const who = await ground.who(browser);
@@ -308,9 +302,20 @@ test("after all of it the server runs, and has told of no failure of its own", a
   expect(provider.refusals.filter((why) => why.startsWith("the provider itself"))).toEqual([]);
 });
 
+/** What it cost, for whoever asks. */
+afterEach(() => {
+  if (process.env["SKALD_TEST_TALLY"] === undefined) return;
+  const { user, system } = process.cpuUsage();
+  const stat = readFileSync(`/proc/${server.process.pid}/stat`, "utf8").split(" ");
+  const seconds = [(user + system) / 1e6, (Number(stat[13]) + Number(stat[14])) / 100];
+  process.stderr.write(
+    `CPU ${seconds.map((one) => one.toFixed(2)).join(" s here, ")} s of the server: ${expect.getState().currentTestName}\n`,
+  );
+});
+
 test("nothing secret of a login is in the log, the metrics or the files", async () => {
   expect(provider.secrets.length).toBeGreaterThan(100);
   const log = server.log();
   expect(log).toContain('"msg":"request"');
-  for (const secret of provider.secrets) expect(log).not.toContain(secret);
+  expect(provider.secrets.filter((secret) => log.includes(secret))).toEqual([]);
 });
