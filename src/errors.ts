@@ -273,6 +273,10 @@ export const ERROR_CODES = {
   STATEMENT_NOT_FOUND: { status: 404, hint: "GET …/query lists the stored statements." },
   WATCH_ENDED: { status: 410, hint: "Ask for the watch again; `seq` has how far it got." },
   // tokens
+  TOKEN_ENDED: {
+    status: 409,
+    hint: "Make a new token: what was revoked or has run out, or has a successor already, gets no other.",
+  },
   TOKEN_NOT_FOUND: { status: 404, hint: "`skald token list` shows the ids." },
   SCOPE_INVALID: { status: 400, hint: "A scope is db:action[:prefix]; see specs/07-auth.md." },
 } as const satisfies Record<string, { status: number; hint: string }>;

@@ -54,7 +54,7 @@ export const LIMITS = {
     jobsAtOnce: limit(16, "items", "WORK_BUSY", "verify, rebuild, compact and import under way"),
     jobsPerToken: limit(4, "items", "RATE_LIMITED", "verify, rebuild, compact and import of one token"),
     requestIdCharacters: limit(64, "characters", "ignored", "`X-Request-Id`"),
-    authorizationCharacters: limit(4 * KIB, "characters", "UNAUTHENTICATED", "`Authorization`"),
+    authorizationCharacters: limit(8 * KIB, "characters", "UNAUTHENTICATED", "`Authorization`"),
   },
   names: {
     dbIdCharacters: limit(128, "characters", "NAME_INVALID", "db id"),
@@ -246,6 +246,7 @@ export const LIMITS = {
     scopes: limit(256, "items", "SCOPE_INVALID", "scopes of a token"),
     prefixBytes: limit(1024, "bytes", "SCOPE_INVALID", "prefix of a scope"),
     expiresCharacters: limit(40, "characters", "BAD_REQUEST", "`expires`"),
+    overlapSeconds: limit(90 * 86_400, "number", "BAD_REQUEST", "`overlap_seconds` of a rotation"),
   },
   db: {
     inUse: limit(4096, "items", "UNAVAILABLE", "dbs in use at once"),

@@ -6,7 +6,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import type { Principal } from "./auth/policy.ts";
 import { Tickets } from "./auth/tickets.ts";
+import { tokenProvider, type CredentialProvider } from "./auth/credential-provider.ts";
 import { Tokens, ensureAdmin } from "./auth/tokens.ts";
+import { Vigil } from "./auth/vigil.ts";
 import type { Config } from "./config.ts";
 import { Engine } from "./db/engine.ts";
 import { AUTOMERGE_VERSION } from "./documents/version.ts";
@@ -46,6 +48,8 @@ export interface ServiceOptions {
   readonly listen: boolean;
   /** Other limits of the servers than those of `LIMITS`. */
   readonly limits?: Partial<ServerLimits>;
+  /** Other kinds of credentials than the server's own, asked after them in this order; see specs/30-capabilities.md. */
+  readonly providers?: readonly CredentialProvider[];
   /** Called when storage failed and the process must end without closing anything. */
   readonly onFatal?: (error: unknown) => void;
 }
@@ -73,10 +77,13 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     documents: config.workers === undefined ? {} : { workers: config.workers },
     onError,
   });
-  const { tokens, firstToken } = await openTokens(config, options).catch(async (error: unknown) => {
-    await engine.close();
-    throw error;
-  });
+  const vigil = new Vigil(realWorld);
+  const { tokens, firstToken } = await openTokens(config, options, () => vigil.notice()).catch(
+    async (error: unknown) => {
+      await engine.close();
+      throw error;
+    },
+  );
   const version = skaldVersion();
   const subscriptions = new Subscriptions({ engine, onError });
   const scrub = new Scrub({ engine, days: options.listen ? config.scrubDays : 0, onFinding: onError });
@@ -99,6 +106,8 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     engine,
     tokens,
     tickets: new Tickets(tokens),
+    vigil,
+    providers: [tokenProvider(tokens), ...(options.providers ?? [])],
     sync,
     syncRoot: config.syncRoot,
     subscriptions,
@@ -287,8 +296,9 @@ export async function startService(config: Config, options: ServiceOptions): Pro
 async function openTokens(
   config: Config,
   options: ServiceOptions,
+  ended: () => void,
 ): Promise<{ tokens: Tokens; firstToken: string | undefined }> {
-  const tokens = new Tokens(path.join(config.dir, SERVICE_FILE));
+  const tokens = new Tokens(path.join(config.dir, SERVICE_FILE), { ended });
   try {
     return { tokens, firstToken: options.listen ? ensureAdmin(tokens) : undefined };
   } catch (error) {

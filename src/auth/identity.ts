@@ -6,7 +6,7 @@ import type { Principal } from "./policy.ts";
  */
 export interface Identity {
   readonly principal: Principal;
-  readonly by: "token" | "ticket" | "operator" | "nobody";
-  /** Whether what was shown still holds: what stays open asks now and then. */
+  readonly by: "token" | "ticket" | "session" | "capability" | "provider" | "operator" | "nobody";
+  /** Whether what was shown still holds. Asked twice a second for as long as something is open by it; see `Vigil`. */
   readonly alive: () => boolean;
 }

@@ -19,6 +19,7 @@ import {
 import { SkaldError } from "../../src/errors.ts";
 import { readQuery } from "../../src/http/body.ts";
 import { notModified } from "../../src/http/etag.ts";
+import { RotateRequest, TokenRequest } from "../../src/protocol/auth-wire.ts";
 import { itemTexts, memberTexts } from "../../src/protocol/json-source.ts";
 import { nameCursor, nameOfCursor } from "../../src/http/point.ts";
 import { LIMITS } from "../../src/limits.ts";
@@ -58,7 +59,6 @@ import {
   RetentionRequest,
   SyncPullRequest,
   TicketRequest,
-  TokenRequest,
   TxRequest,
 } from "../../src/protocol/wire.ts";
 import { SqlBatch, SqlRequest } from "../../src/protocol/query-wire.ts";
@@ -350,7 +350,8 @@ const json: readonly Target[] = [
     {
       covers: [
         "protocol/wire.ts TxRequest",
-        "protocol/wire.ts TokenRequest",
+        "protocol/auth-wire.ts TokenRequest",
+        "protocol/auth-wire.ts RotateRequest",
         "protocol/wire.ts BackupRequest",
         "protocol/wire.ts BranchRequest",
         "protocol/wire.ts MergeRequest",
@@ -377,6 +378,7 @@ const json: readonly Target[] = [
         return [
           TxRequest,
           TokenRequest,
+          RotateRequest,
           BackupRequest,
           BranchRequest,
           MergeRequest,

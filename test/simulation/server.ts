@@ -1,8 +1,10 @@
 import { cpSync, rmSync } from "node:fs";
 import type { Server as HttpServer } from "node:http";
 import path from "node:path";
+import { tokenProvider } from "../../src/auth/credential-provider.ts";
 import { Tickets } from "../../src/auth/tickets.ts";
 import { Tokens } from "../../src/auth/tokens.ts";
+import { Vigil } from "../../src/auth/vigil.ts";
 import { Engine } from "../../src/db/engine.ts";
 import { Scrub } from "../../src/db/scrub.ts";
 import { verifyLines } from "../../src/db/verify.ts";
@@ -69,7 +71,8 @@ export class Server {
       documents: { workers: 2, thread: this.#threads.start },
       onError: (error) => this.#failed(error, "in the background"),
     });
-    this.tokens = new Tokens(path.join(dir, SERVICE_FILE), { world });
+    const vigil = new Vigil(world);
+    this.tokens = new Tokens(path.join(dir, SERVICE_FILE), { world, ended: () => vigil.notice() });
     this.#scrub = new Scrub({
       engine: this.engine,
       days: 0.001,
@@ -85,6 +88,8 @@ export class Server {
         syncRoot: undefined,
         feeds: new FeedTally(),
         tickets: new Tickets(this.tokens, world),
+        vigil,
+        providers: [tokenProvider(this.tokens)],
         subscriptions: new Subscriptions({
           engine: this.engine,
           onError: (error) => this.#failed(error, "in a subscription"),
