@@ -17,6 +17,10 @@ export const ERROR_CODES = {
     status: 401,
     hint: "Send `Authorization: Bearer <token>`; `skald token create` makes one.",
   },
+  CAPABILITY_INVALID: {
+    status: 401,
+    hint: "`reason` says what is wrong with it; see specs/30-capabilities.md.",
+  },
   TICKET_INVALID: { status: 401, hint: "POST /api/v1/tickets gives a fresh one." },
   TOKEN_IN_URL: {
     status: 400,

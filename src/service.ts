@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { Principal } from "./auth/policy.ts";
+import { Capabilities } from "./auth/capabilities.ts";
 import { Tickets } from "./auth/tickets.ts";
 import { tokenProvider, type CredentialProvider } from "./auth/credential-provider.ts";
 import { Tokens, ensureAdmin } from "./auth/tokens.ts";
@@ -78,7 +79,8 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     onError,
   });
   const vigil = new Vigil(realWorld);
-  const { tokens, firstToken } = await openTokens(config, options, () => vigil.notice()).catch(
+  const ended = (): void => vigil.notice();
+  const { tokens, capabilities, firstToken } = await openTokens(config, options, ended).catch(
     async (error: unknown) => {
       await engine.close();
       throw error;
@@ -107,7 +109,8 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     tokens,
     tickets: new Tickets(tokens),
     vigil,
-    providers: [tokenProvider(tokens), ...(options.providers ?? [])],
+    capabilities,
+    providers: [tokenProvider(tokens), capabilities, ...(options.providers ?? [])],
     sync,
     syncRoot: config.syncRoot,
     subscriptions,
@@ -249,6 +252,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
       await engine.close();
     } finally {
       await sql.tables.close();
+      capabilities.close();
       tokens.close();
       events.close();
     }
@@ -297,10 +301,13 @@ async function openTokens(
   config: Config,
   options: ServiceOptions,
   ended: () => void,
-): Promise<{ tokens: Tokens; firstToken: string | undefined }> {
-  const tokens = new Tokens(path.join(config.dir, SERVICE_FILE), { ended });
+): Promise<{ tokens: Tokens; capabilities: Capabilities; firstToken: string | undefined }> {
+  const file = path.join(config.dir, SERVICE_FILE);
+  const tokens = new Tokens(file, { ended });
   try {
-    return { tokens, firstToken: options.listen ? ensureAdmin(tokens) : undefined };
+    const secret = (): Uint8Array => tokens.secret("did");
+    const capabilities = new Capabilities(file, { secret, audiences: config.audience, ended });
+    return { tokens, capabilities, firstToken: options.listen ? ensureAdmin(tokens) : undefined };
   } catch (error) {
     tokens.close();
     throw error;

@@ -161,7 +161,8 @@ function ownsDb(principal: Principal, db: string): boolean {
   return allows(principal, "db.admin", db === "*" ? undefined : db);
 }
 
-function covers(own: Scope, wanted: Scope): boolean {
+/** Whether `own` gives all that `wanted` gives. */
+export function covers(own: Scope, wanted: Scope): boolean {
   if (own.db !== "*" && own.db !== wanted.db) return false;
   if (own.action !== "*" && own.action !== wanted.action) return false;
   return own.prefix === undefined || wanted.prefix?.startsWith(own.prefix) === true;

@@ -1,5 +1,6 @@
 import type * as z from "zod";
 import type { Action } from "../auth/actions.ts";
+import type { Capabilities } from "../auth/capabilities.ts";
 import type { CredentialProvider } from "../auth/credential-provider.ts";
 import type { Identity } from "../auth/identity.ts";
 import type { Principal } from "../auth/policy.ts";
@@ -72,6 +73,7 @@ export type Params = Readonly<Record<string, string>>;
 export interface Services {
   readonly engine: Engine;
   readonly tokens: Tokens;
+  readonly capabilities: Capabilities;
   /** Who is asked, in this order, whose a bearer is. */
   readonly providers: readonly CredentialProvider[];
   readonly tickets: Tickets;

@@ -8,6 +8,7 @@ import type { Cors } from "./cors.ts";
 import { Connections } from "./connections.ts";
 import { branchRoutes } from "./branch-routes.ts";
 import { backupRoutes } from "./backup-routes.ts";
+import { capabilityRoutes } from "./capability-routes.ts";
 import { dbRoutes } from "./db-routes.ts";
 import { settingsRoutes } from "./settings-routes.ts";
 import { restoreRoutes } from "./restore-routes.ts";
@@ -74,6 +75,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...snapshotRoutes,
       ...backupRoutes,
       ...tokenRoutes,
+      ...capabilityRoutes,
       ...keyRoutes,
       ...ticketRoutes,
     ],

@@ -71,3 +71,32 @@ export const TokenMade = TokenInfo.extend({
   token: z.string().meta({ description: "Shown this once." }),
 }).meta({ id: "TokenMade" });
 export const TokenList = z.object({ tokens: z.array(TokenInfo) });
+
+const Did = z.string().meta({ description: "A did, such as `did:key:z6Mk…`." });
+const UcanCid = z.string().meta({ description: "Canonical address of a UCAN: CIDv1, raw, SHA-256, base32." });
+
+export const CapabilityServer = z
+  .object({
+    version: z.string().meta({ description: "Of the UCAN specification." }),
+    did: Did,
+    audiences: z.array(Did).meta({ description: "To whom a capability may be made out to hold here." }),
+  })
+  .meta({ id: "CapabilityServer" });
+
+export const CapabilityOwnerRequest = z.strictObject({ did: Did }).meta({ id: "CapabilityOwnerRequest" });
+export const CapabilityOwner = z
+  .object({
+    owner: z
+      .object({ did: Did, time: Time, by: z.string() })
+      .nullable()
+      .meta({ description: "Null: no capability holds for the db." }),
+    did: Did,
+    audiences: z.array(Did),
+  })
+  .meta({ id: "CapabilityOwner" });
+
+export const RevocationRequest = z.strictObject({ cid: UcanCid }).meta({ id: "RevocationRequest" });
+export const Revocation = z.object({ cid: UcanCid, time: Time, by: z.string() }).meta({ id: "Revocation" });
+export const RevocationList = z
+  .object({ revocations: z.array(Revocation), cursor: z.string().nullable() })
+  .meta({ id: "RevocationList" });

@@ -75,6 +75,7 @@ export class DbTable {
           this.#sqlite.prepare("DELETE FROM remote WHERE db_id = ?").run(dbId);
           this.#sqlite.prepare("DELETE FROM setting WHERE db_id = ?").run(dbId);
           this.#sqlite.prepare("DELETE FROM snapshot WHERE db_id = ?").run(dbId);
+          this.#sqlite.prepare("DELETE FROM capability_owner WHERE db_id = ?").run(dbId);
           this.#sqlite.prepare("DELETE FROM db WHERE db_id = ?").run(dbId);
         })
         .immediate(),

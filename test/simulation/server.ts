@@ -1,6 +1,7 @@
 import { cpSync, rmSync } from "node:fs";
 import type { Server as HttpServer } from "node:http";
 import path from "node:path";
+import { Capabilities } from "../../src/auth/capabilities.ts";
 import { tokenProvider } from "../../src/auth/credential-provider.ts";
 import { Tickets } from "../../src/auth/tickets.ts";
 import { Tokens } from "../../src/auth/tokens.ts";
@@ -47,6 +48,7 @@ export class Server {
   readonly #machine: Machine;
   readonly #http: HttpServer;
   readonly #files: SimulatedFiles;
+  readonly #capabilities: Capabilities;
   readonly #threads: Threads;
   readonly #scrub: Scrub;
   readonly #connections = new Set<Connection>();
@@ -73,6 +75,11 @@ export class Server {
     });
     const vigil = new Vigil(world);
     this.tokens = new Tokens(path.join(dir, SERVICE_FILE), { world, ended: () => vigil.notice() });
+    this.#capabilities = new Capabilities(path.join(dir, SERVICE_FILE), {
+      world,
+      secret: () => this.tokens.secret("did"),
+      ended: () => vigil.notice(),
+    });
     this.#scrub = new Scrub({
       engine: this.engine,
       days: 0.001,
@@ -89,7 +96,8 @@ export class Server {
         feeds: new FeedTally(),
         tickets: new Tickets(this.tokens, world),
         vigil,
-        providers: [tokenProvider(this.tokens)],
+        capabilities: this.#capabilities,
+        providers: [tokenProvider(this.tokens), this.#capabilities],
         subscriptions: new Subscriptions({
           engine: this.engine,
           onError: (error) => this.#failed(error, "in a subscription"),
