@@ -85,7 +85,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "backup",
     "service",
   ],
-  index: ["errors", "log", "documents", "db"],
+  index: ["errors", "config", "log", "documents", "db", "auth", "service"],
 };
 
 /** Below the contract the log may not see which engine it is on. */
