@@ -246,7 +246,7 @@ test.each<[string, (token: { id: string; token: string }) => Promise<unknown>, o
 test(
   "the net is seen to hold: without the vigil all of it stays open after the token has gone",
   async () => {
-    const add = Vigil.prototype.add;
+    const { add } = Object.getOwnPropertyDescriptors(Vigil.prototype);
     const made = await tokenOf();
     Vigil.prototype.add = () => () => {};
     try {
@@ -259,7 +259,7 @@ test(
       for (const { close } of held) close();
       await Promise.all(held.map(({ ended }) => ended));
     } finally {
-      Vigil.prototype.add = add;
+      Object.defineProperty(Vigil.prototype, "add", add);
     }
   },
   HANG,
