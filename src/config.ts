@@ -13,6 +13,8 @@ export interface Config {
   readonly connections: number;
   /** Whose pages may use the server; `*` for all. */
   readonly corsOrigin: readonly string[];
+  /** Names of this server beside its own, to which capabilities may be made out. */
+  readonly audience: readonly string[];
   readonly openDbs: number;
   readonly cacheMb: number;
   readonly reserveMb: number;
@@ -93,6 +95,13 @@ export const SETTINGS: readonly Setting[] = [
     env: "SKALD_CORS_ORIGIN",
     fallback: "none",
     help: "origins whose pages may use the server, such as https://app.example.com, comma between them; * for all",
+  },
+  {
+    name: "audience",
+    flag: "--audience <dids>",
+    env: "SKALD_AUDIENCE",
+    fallback: "none",
+    help: "dids beside the server's own that capabilities may be made out to, comma between them",
   },
   {
     name: "openDbs",
@@ -245,6 +254,7 @@ export function readConfig(
     workers: value("workers") === "auto" ? undefined : whole("workers", 1, most.workers.value),
     connections: whole("connections", 1, most.connections.value),
     corsOrigin: originsOf(value("corsOrigin")),
+    audience: didsOf(value("audience")),
     openDbs: whole("openDbs", 1, most.openDbs.value),
     cacheMb: whole("cacheMb", 1, most.cacheMb.value),
     reserveMb: whole("reserveMb", 0, most.reserveMb.value),
@@ -302,6 +312,20 @@ function originsOf(text: string): string[] {
     throw wrong("corsOrigin", `at most ${most.corsOrigin.value} origins`, `${origins.length} of them`);
   }
   return origins;
+}
+
+/** As in the DID syntax of the W3C, without path, query and fragment. */
+const DID = /^did:[a-z0-9]{1,32}:[\w.:%-]{1,256}$/;
+
+function didsOf(text: string): string[] {
+  if (text === "none") return [];
+  const dids = text.split(",").map((part) => part.trim());
+  const bad = dids.find((did) => !DID.test(did));
+  if (bad !== undefined) throw wrong("audience", "dids such as did:web:data.example.com", bad);
+  if (dids.length > most.audience.value) {
+    throw wrong("audience", `at most ${most.audience.value} dids`, `${dids.length} of them`);
+  }
+  return dids;
 }
 
 function wrong(name: keyof Config, wanted: string, got: string): SkaldError {

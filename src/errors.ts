@@ -17,6 +17,10 @@ export const ERROR_CODES = {
     status: 401,
     hint: "Send `Authorization: Bearer <token>`; `skald token create` makes one.",
   },
+  CAPABILITY_INVALID: {
+    status: 401,
+    hint: "`reason` says what is wrong with it; see specs/30-capabilities.md.",
+  },
   TICKET_INVALID: { status: 401, hint: "POST /api/v1/tickets gives a fresh one." },
   TOKEN_IN_URL: {
     status: 400,
@@ -316,6 +320,10 @@ export const ERROR_CODES = {
     hint: "The identity provider cannot be reached, or its answer makes no sense; the server's log says more.",
   },
   // tokens
+  TOKEN_ENDED: {
+    status: 409,
+    hint: "Make a new token: what was revoked or has run out, or has a successor already, gets no other.",
+  },
   TOKEN_NOT_FOUND: { status: 404, hint: "`skald token list` shows the ids." },
   SCOPE_INVALID: { status: 400, hint: "A scope is db:action[:prefix]; see specs/07-auth.md." },
 } as const satisfies Record<string, { status: number; hint: string }>;

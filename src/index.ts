@@ -2,6 +2,11 @@ import path from "node:path";
 import type { Db } from "./db/db.ts";
 import { Engine, type EngineOptions } from "./db/engine.ts";
 
+export type { Action } from "./auth/actions.ts";
+export type { CredentialProvider, Presented } from "./auth/credential-provider.ts";
+export type { Identity } from "./auth/identity.ts";
+export type { Principal, Scope } from "./auth/policy.ts";
+export { readConfig, type Config } from "./config.ts";
 export type { DocumentView, HistoryEntry, ReadOptions } from "./db/db.ts";
 export { Db } from "./db/db.ts";
 export { Engine, type EngineOptions, type HeldDb } from "./db/engine.ts";
@@ -10,6 +15,7 @@ export type { Edit } from "./documents/documents.ts";
 export { SkaldError, isSkaldError, type ErrorCode } from "./errors.ts";
 export type { LogHead, Receipt, StoredCommit } from "./log/log.ts";
 export type { Verdict } from "./log/verify.ts";
+export { startService, type Service, type ServiceOptions } from "./service.ts";
 
 export interface OpenDbOptions extends Omit<EngineOptions, "dir"> {
   /** Make the db when it is not there. Default true. */

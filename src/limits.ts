@@ -54,7 +54,7 @@ export const LIMITS = {
     jobsAtOnce: limit(16, "items", "WORK_BUSY", "verify, rebuild, compact and import under way"),
     jobsPerToken: limit(4, "items", "RATE_LIMITED", "verify, rebuild, compact and import of one token"),
     requestIdCharacters: limit(64, "characters", "ignored", "`X-Request-Id`"),
-    authorizationCharacters: limit(4 * KIB, "characters", "UNAUTHENTICATED", "`Authorization`"),
+    authorizationCharacters: limit(8 * KIB, "characters", "UNAUTHENTICATED", "`Authorization`"),
   },
   names: {
     dbIdCharacters: limit(128, "characters", "NAME_INVALID", "db id"),
@@ -176,6 +176,13 @@ export const LIMITS = {
     joinMs: limit(10_000, "ms", "closed", "from the socket's opening to `join`"),
     silentMs: limit(15_000, "ms", "closed", "a peer that answers no pings, one every third of this"),
   },
+  capability: {
+    characters: limit(8 * KIB, "characters", "CAPABILITY_INVALID", "one UCAN of a chain"),
+    tokens: limit(16, "items", "CAPABILITY_INVALID", "UCANs of a chain, and that come with a request"),
+    depth: limit(8, "levels", "CAPABILITY_INVALID", "UCANs from the owner's to the one that is shown"),
+    uses: limit(64, "items", "CAPABILITY_INVALID", "capabilities that one UCAN names"),
+    proofs: limit(8, "items", "CAPABILITY_INVALID", "proofs that one UCAN names"),
+  },
   ticket: {
     onceSeconds: limit(300, "number", "BAD_REQUEST", "`expires_in` of a ticket of one use"),
     reusableSeconds: limit(30 * 86_400, "number", "BAD_REQUEST", "`expires_in` of a reusable ticket"),
@@ -246,6 +253,7 @@ export const LIMITS = {
     scopes: limit(256, "items", "SCOPE_INVALID", "scopes of a token"),
     prefixBytes: limit(1024, "bytes", "SCOPE_INVALID", "prefix of a scope"),
     expiresCharacters: limit(40, "characters", "BAD_REQUEST", "`expires`"),
+    overlapSeconds: limit(90 * 86_400, "number", "BAD_REQUEST", "`overlap_seconds` of a rotation"),
   },
   person: {
     nameCharacters: limit(128, "characters", "shorter", "display name that a provider gives"),
@@ -325,6 +333,7 @@ export const LIMITS = {
     port: limit(65_535, "number", "BAD_REQUEST", "`--port`"),
     connections: limit(1_000_000, "number", "BAD_REQUEST", "`--connections`"),
     corsOrigin: limit(64, "items", "BAD_REQUEST", "`--cors-origin`"),
+    audience: limit(16, "items", "BAD_REQUEST", "`--audience`"),
     workers: limit(64, "number", "BAD_REQUEST", "`--workers`"),
     openDbs: limit(4096, "number", "BAD_REQUEST", "`--open-dbs`"),
     cacheMb: limit(65_536, "number", "BAD_REQUEST", "`--cache-mb`"),

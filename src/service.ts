@@ -9,8 +9,11 @@ import { Sessions } from "./auth/sessions.ts";
 import { Signin, type DevPerson } from "./auth/signin.ts";
 import { People } from "./auth/people.ts";
 import type { Principal } from "./auth/policy.ts";
+import { Capabilities } from "./auth/capabilities.ts";
 import { Tickets } from "./auth/tickets.ts";
+import { tokenProvider, type CredentialProvider } from "./auth/credential-provider.ts";
 import { Tokens, ensureAdmin } from "./auth/tokens.ts";
+import { Vigil } from "./auth/vigil.ts";
 import type { Config } from "./config.ts";
 import { Engine } from "./db/engine.ts";
 import { AUTOMERGE_VERSION } from "./documents/version.ts";
@@ -52,6 +55,8 @@ export interface ServiceOptions {
   readonly limits?: Partial<ServerLimits>;
   /** People whom the identity provider of a development server has, for its login page. */
   readonly dev?: readonly DevPerson[];
+  /** Other kinds of credentials than the server's own, asked after them in this order; see specs/30-capabilities.md. */
+  readonly providers?: readonly CredentialProvider[];
   /** Called when storage failed and the process must end without closing anything. */
   readonly onFatal?: (error: unknown) => void;
 }
@@ -79,13 +84,18 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     documents: config.workers === undefined ? {} : { workers: config.workers },
     onError,
   });
-  const { tokens, people, sessions, signin, firstToken } = await openTokens(config, options).catch(
-    async (error: unknown) => {
-      await engine.close();
-      throw error;
-    },
-  );
+  const vigil = new Vigil(realWorld);
+  const ended = (): void => vigil.notice();
+  const { tokens, capabilities, people, sessions, signin, firstToken } = await openTokens(
+    config,
+    options,
+    ended,
+  ).catch(async (error: unknown) => {
+    await engine.close();
+    throw error;
+  });
   engine.onRemoved(() => people.dbGone());
+  people.onChange(ended);
   const version = skaldVersion();
   const subscriptions = new Subscriptions({ engine, onError });
   const scrub = new Scrub({ engine, days: options.listen ? config.scrubDays : 0, onFinding: onError });
@@ -117,6 +127,9 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     sessions,
     signin,
     publicUrl: config.publicUrl,
+    vigil,
+    capabilities,
+    providers: [tokenProvider(tokens), capabilities, ...(options.providers ?? [])],
     sync,
     syncRoot: config.syncRoot,
     subscriptions,
@@ -260,6 +273,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
       await sql.tables.close();
       sessions.end();
       people.close();
+      capabilities.close();
       tokens.close();
       events.close();
     }
@@ -305,19 +319,24 @@ export async function startService(config: Config, options: ServiceOptions): Pro
 async function openTokens(
   config: Config,
   options: ServiceOptions,
+  ended: () => void,
 ): Promise<{
   tokens: Tokens;
+  capabilities: Capabilities;
   people: People;
   sessions: Sessions;
   signin: Signin;
   firstToken: string | undefined;
 }> {
   const file = path.join(config.dir, SERVICE_FILE);
-  const tokens = new Tokens(file);
+  const tokens = new Tokens(file, { ended });
+  let capabilities: Capabilities | undefined;
   let people: People | undefined;
   let sessions: Sessions | undefined;
   const { oidcIssuer: issuer, oidcClientId: clientId, oidcClientSecret: clientSecret } = config;
   try {
+    const secret = (): Uint8Array => tokens.secret("did");
+    capabilities = new Capabilities(file, { secret, audiences: config.audience, ended });
     people = new People(file, {
       fixedAdmins: issuer === undefined ? undefined : { issuer, subs: config.oidcAdmins },
       adminClaim: config.oidcAdminClaim !== undefined,
@@ -335,10 +354,12 @@ async function openTokens(
       dev: options.dev,
       key: () => tokens.secret("login"),
     });
-    return { tokens, people, sessions, signin, firstToken: options.listen ? ensureAdmin(tokens) : undefined };
+    const firstToken = options.listen ? ensureAdmin(tokens) : undefined;
+    return { tokens, capabilities, people, sessions, signin, firstToken };
   } catch (error) {
     sessions?.end();
     people?.close();
+    capabilities?.close();
     tokens.close();
     throw error;
   }

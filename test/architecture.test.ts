@@ -86,7 +86,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "backup",
     "service",
   ],
-  index: ["errors", "log", "documents", "db"],
+  index: ["errors", "config", "log", "documents", "db", "auth", "service"],
 };
 
 /** Below the contract the log may not see which engine it is on. */
@@ -156,6 +156,9 @@ const OWN_BUDGETS: Readonly<Record<string, string>> = {
   "log/branch-merge.ts MERGE_BYTES": "what goes into one commit of a merge; more goes into the next",
   "log/records.ts LARGE_BYTES": "commits of many documents that stay read for the next of them",
   "log/on-branches.ts FOUND_MAX": "documents as branches found them, kept so that they are worked out once",
+  "auth/capabilities.ts KNOWN_MAX": "cache of checked capabilities",
+  "auth/capabilities.ts REFUSED_MAX": "cache of refused ones",
+  "auth/vigil.ts LOOK_MS": "pause between two looks at all that is open",
   "auth/tickets.ts MAX_CHARACTERS": "four times what a ticket has; longer text is none",
   "auth/tickets.ts USED_MAX": "tickets remembered as used until they run out; beyond it UNAVAILABLE",
   "sync/ephemeral-counts.ts SESSIONS_MAX":

@@ -4,6 +4,7 @@ import path from "node:path";
 import { ERROR_CODES } from "../src/errors.ts";
 import { LIMITS, type Limit } from "../src/limits.ts";
 import { archiveProbes, snapshotProbes } from "./limits/archive-probes.ts";
+import { capabilityProbes } from "./limits/capability-probes.ts";
 import { changeProbes, savedProbes } from "./limits/change-probes.ts";
 import { httpProbes, socketProbes, alive } from "./limits/server-probes.ts";
 import { cliProbes, dbProbes, documentProbes, settingProbes } from "./limits/local-probes.ts";
@@ -33,6 +34,7 @@ const PROBES: Readonly<Record<string, Readonly<Record<string, ProbeSpec>>>> = {
   feed: feedProbes,
   syncMessage: syncMessageProbes,
   repo: repoProbes,
+  capability: capabilityProbes,
   ticket: ticketProbes,
   document: documentProbes,
   change: changeProbes,

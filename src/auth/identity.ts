@@ -6,9 +6,9 @@ import type { Principal } from "./policy.ts";
  */
 export interface Identity {
   readonly principal: Principal;
-  readonly by: "token" | "ticket" | "session" | "capability" | "operator" | "nobody";
+  readonly by: "token" | "ticket" | "session" | "capability" | "provider" | "operator" | "nobody";
   /** Of the session by which somebody came: what is made with it ends with it. */
   readonly session?: string;
-  /** Whether what was shown still holds: what stays open asks now and then. */
+  /** Whether what was shown still holds. Asked twice a second for as long as something is open by it; see `Vigil`. */
   readonly alive: () => boolean;
 }

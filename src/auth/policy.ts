@@ -19,7 +19,7 @@ export interface Scope {
 }
 
 export interface Principal {
-  /** Of a token `tok_…`, of a person `per_…`, of whoever has none of them a name such as `local`. */
+  /** `tok_…` of a token, `per_…` of a person, the did of a capability, `local` of the operator. */
   readonly id: string;
   /** Author name in commits. */
   readonly subject: string;
@@ -41,6 +41,18 @@ export function parseScope(text: string): Scope {
   if (action !== "*" && !isAction(action)) throw invalid(text, "there is no such action");
   const scope: Scope = second < 0 ? { db, action } : { db, action, prefix: text.slice(second + 1) };
   check(scope, text);
+  return scope;
+}
+
+/** A scope given in parts. Throws SCOPE_INVALID. */
+export function checkScope(db: string, action: string, prefix?: string | null): Scope {
+  // `formatScope` looks at all of it, the action as well.
+  const scope = {
+    db,
+    action: action as Action,
+    ...(prefix === undefined || prefix === null ? {} : { prefix }),
+  };
+  formatScope(scope);
   return scope;
 }
 
@@ -144,18 +156,36 @@ function reaches(scope: Scope, action: Action, db: string | undefined): boolean 
 }
 
 /**
- * Whether `principal` may make a token with `scopes`: it needs `admin.token`, and for each of them one
- * scope of its own that covers it. Naming every action does not amount to "*", which holds for later
- * actions too.
+ * Whether `principal` may make a token with `scopes`: for each of them it needs one scope of its own that covers it,
+ * and either `admin.token` or `db.admin` of the db, each scope then naming one. Naming every action does not amount
+ * to "*", which holds for later actions too.
  */
 export function mayMint(principal: Principal, scopes: readonly Scope[]): boolean {
   return (
-    allows(principal, "admin.token", undefined) &&
+    mayManage(principal, scopes) &&
     scopes.every((wanted) => principal.scopes.some((own) => covers(own, wanted)))
   );
 }
 
-function covers(own: Scope, wanted: Scope): boolean {
+/** Whether `principal` may see and revoke a token with `scopes`: all that it concerns is in its hands. */
+export function mayManage(principal: Principal, scopes: readonly Scope[]): boolean {
+  if (allows(principal, "admin.token", undefined)) return true;
+  return scopes.every(({ db, action }) => db !== "*" && !isServerWide(action) && ownsDb(principal, db));
+}
+
+/** Whether it may make, see and revoke tokens at all. */
+export function managesTokens(principal: Principal): boolean {
+  return (
+    allows(principal, "admin.token", undefined) || principal.scopes.some(({ db }) => ownsDb(principal, db))
+  );
+}
+
+function ownsDb(principal: Principal, db: string): boolean {
+  return allows(principal, "db.admin", db === "*" ? undefined : db);
+}
+
+/** Whether `own` gives all that `wanted` gives. */
+export function covers(own: Scope, wanted: Scope): boolean {
   if (own.db !== "*" && own.db !== wanted.db) return false;
   if (own.action !== "*" && own.action !== wanted.action) return false;
   return own.prefix === undefined || wanted.prefix?.startsWith(own.prefix) === true;

@@ -15,6 +15,14 @@ export interface NewToken {
   readonly scopes: readonly Scope[];
   /** Milliseconds since 1970, in the future; absent: never. */
   readonly expires?: number;
+  /** Who asks for it. */
+  readonly maker?: Maker;
+}
+
+export interface Maker {
+  /** Of the principal. */
+  readonly id: string;
+  readonly subject: string;
 }
 
 /** What is known about a token; times are milliseconds since 1970. */
@@ -27,6 +35,12 @@ export interface TokenRecord {
   readonly expires: number | null;
   readonly revoked: number | null;
   readonly lastUsed: number | null;
+  /** Null for the first token, and for those of before this was kept. */
+  readonly maker: Maker | null;
+  /** Id of the token in whose place it came. */
+  readonly predecessor: string | null;
+  /** Id of the one that came in its place and was not revoked. */
+  readonly successor: string | null;
 }
 
 export interface AuditEntry {
@@ -57,6 +71,11 @@ export interface TokenRow {
   expires: number | null;
   revoked: number | null;
   last_used: number | null;
+  maker: string | null;
+  maker_subject: string | null;
+  predecessor: string | null;
+  /** Looked up with it; no column. */
+  successor?: string | null;
 }
 
 /** As it is kept: with the hash of its text, and a sum over everything but its last use. */
@@ -65,8 +84,13 @@ export interface StoredToken extends TokenRow {
   sum: number | null;
 }
 
-export const sumOfToken = (row: Omit<StoredToken, "sum" | "last_used">): number =>
-  rowSum([row.id, row.label, row.subject, row.hash, row.scopes, row.created, row.expires, row.revoked]);
+export const sumOfToken = (row: Omit<StoredToken, "sum" | "last_used">): number => {
+  const { id, label, subject, hash, scopes, created, expires, revoked, maker, maker_subject } = row;
+  const whence = [maker, maker_subject, row.predecessor];
+  // Without them it is the sum that rows had before there were any.
+  const more = whence.every((cell) => cell === null) ? [] : whence;
+  return rowSum([id, label, subject, hash, scopes, created, expires, revoked, ...more]);
+};
 
 const { labelCharacters, scopes: mostScopes } = LIMITS.token;
 
@@ -87,6 +111,11 @@ export function checkNewToken(
         hint: "Choose another; see specs/28-people.md.",
       },
     );
+  }
+  if (subject.startsWith("did:")) {
+    throw new SkaldError("NAME_INVALID", "A subject that begins with did: is proven by its key.", {
+      hint: "Use a capability; see specs/30-capabilities.md.",
+    });
   }
   const texts = [...new Set(wanted.scopes.map(formatScope))];
   if (texts.length === 0 || texts.length > mostScopes.value) {
@@ -113,6 +142,9 @@ export function toRecord(row: TokenRow, lastUsed: number | null): TokenRecord {
     expires: row.expires,
     revoked: row.revoked,
     lastUsed,
+    maker: row.maker === null ? null : { id: row.maker, subject: row.maker_subject ?? "" },
+    predecessor: row.predecessor,
+    successor: row.successor ?? null,
   };
 }
 

@@ -12,6 +12,7 @@ import {
   toRecord,
   type AuditEntry,
   type AuditRecord,
+  type Maker,
   type NewToken,
   type StoredToken,
   type TokenRecord,
@@ -28,6 +29,17 @@ export type { AuditEntry, AuditRecord, NewToken, TokenRecord } from "./token-rec
 
 export interface TokensOptions {
   readonly world?: World;
+  /** Called when a token was revoked or replaced: what is open by it ends. */
+  readonly ended?: () => void;
+}
+
+/** How a token is replaced. */
+export interface Rotation {
+  /** Milliseconds for which it holds beside its successor. */
+  readonly overlap: number;
+  /** Of the successor; null for never, that of the token when absent. */
+  readonly expires?: number | null;
+  readonly maker?: Maker;
 }
 
 interface Known {
@@ -48,6 +60,7 @@ export class Tokens {
   readonly #sqlite: Sqlite;
   readonly #gate: WriteGate;
   readonly #world: World;
+  readonly #ended: () => void;
   readonly #find: Statement;
   readonly #use: Statement;
   readonly #byId: Statement;
@@ -66,11 +79,12 @@ export class Tokens {
   constructor(file: string, options: TokensOptions = {}) {
     this.#file = file;
     this.#world = options.world ?? realWorld;
+    this.#ended = options.ended ?? ((): void => {});
     this.#usesWritten = this.#world.now();
     this.#sqlite = openSqlite(file, { kind: "service", create: true });
     this.#gate = new WriteGate(this.#sqlite, file);
     this.#find = this.#sqlite.prepare("SELECT * FROM token WHERE hash = ? AND revoked IS NULL");
-    this.#byId = this.#sqlite.prepare("SELECT * FROM token WHERE id = ?");
+    this.#byId = this.#sqlite.prepare(`${TOKENS} WHERE id = ?`);
     this.#use = this.#sqlite.prepare("UPDATE token SET last_used = ? WHERE id = ?");
     this.#fillSums();
   }
@@ -80,37 +94,66 @@ export class Tokens {
    * again. Throws NAME_INVALID (label or subject), SCOPE_INVALID, BAD_REQUEST (`expires` is not in the future).
    */
   create(wanted: NewToken): { token: string; record: TokenRecord } {
-    const created = this.#world.now();
-    const id = `tok_${toHex(this.#world.random(10))}`;
-    const { label, subject, texts, expires } = checkNewToken(wanted, id, created);
-    const token = `skald_${Buffer.from(this.#world.random(32)).toString("base64url")}`;
-    const row = {
+    const { token, row } = this.#make(wanted);
+    this.#gate.run(() => this.#insert(row));
+    return { token, record: toRecord(row, null) };
+  }
+
+  /**
+   * Makes the successor of a token: the same label, subject and scopes, another id and another text. The token
+   * itself holds on for the overlap and no longer than it would have. Throws TOKEN_NOT_FOUND, TOKEN_ENDED (it does
+   * not hold any more, or was replaced already), BAD_REQUEST (`expires` is not in the future).
+   */
+  rotate(id: string, { overlap, expires, maker }: Rotation): { token: string; record: TokenRecord } {
+    const old = this.#row(id);
+    if (!old) throw notFound();
+    this.#sound(old);
+    const now = this.#world.now();
+    if (old.revoked !== null || (old.expires !== null && now >= old.expires)) {
+      throw new SkaldError("TOKEN_ENDED", "The token was revoked, or has run out.");
+    }
+    if (old.successor) {
+      throw new SkaldError("TOKEN_ENDED", `The token was replaced by ${old.successor}.`, {
+        details: { successor: old.successor },
+        hint: "Rotate the successor; or revoke it, when its text was lost, and rotate this one again.",
+      });
+    }
+    const until = expires === undefined ? old.expires : expires;
+    const { token, row } = this.#make(
+      {
+        label: old.label,
+        subject: old.subject,
+        scopes: scopesOf(old),
+        ...(until === null ? {} : { expires: until }),
+        ...(maker ? { maker } : {}),
+      },
       id,
-      label,
-      subject,
-      hash: hashOf(token),
-      scopes: JSON.stringify(texts),
-      created,
-      expires,
-      revoked: null,
-      last_used: null,
-    };
+    );
+    const end = Math.min(now + overlap, old.expires ?? Infinity);
+    const sum = sumOfToken({ ...old, expires: end });
+    this.#forgetToken(id);
     this.#gate.run(() =>
       this.#sqlite
-        .prepare(
-          "INSERT INTO token (id, label, subject, hash, scopes, created, expires, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .run(id, label, subject, row.hash, row.scopes, created, expires, sumOfToken(row)),
+        .transaction(() => {
+          this.#insert(row);
+          this.#sqlite.prepare("UPDATE token SET expires = ?, sum = ? WHERE id = ?").run(end, sum, id);
+        })
+        .immediate(),
     );
+    this.#ended();
     return { token, record: toRecord(row, null) };
+  }
+
+  /** What is known of a token; undefined when there is none with this id. Throws DB_DAMAGED. */
+  get(id: string): TokenRecord | undefined {
+    const row = this.#row(id);
+    return row && toRecord(this.#sound(row), this.#unwritten().get(id) ?? row.last_used);
   }
 
   /** Every token ever made, oldest first, with uses that are not written yet. */
   list(): TokenRecord[] {
     const uses = this.#unwritten();
-    const rows = this.#attempt(() =>
-      this.#sqlite.prepare("SELECT * FROM token ORDER BY rowid").all(),
-    ) as StoredToken[];
+    const rows = this.#attempt(() => this.#sqlite.prepare(`${TOKENS} ORDER BY rowid`).all()) as StoredToken[];
     return rows.map((row) => toRecord(this.#sound(row), uses.get(row.id) ?? row.last_used));
   }
 
@@ -124,9 +167,8 @@ export class Tokens {
    */
   revoke(id: string): void {
     // Before the write: when that fails its outcome is unknown, and the file then decides.
-    for (const [text, known] of this.#known) if (known.principal.id === id) this.#forget(text, known);
-    this.#live.delete(id);
-    const row = this.#attempt(() => this.#byId.get(id)) as StoredToken | undefined;
+    this.#forgetToken(id);
+    const row = this.#row(id);
     if (row && row.revoked === null) {
       // A damaged row is revoked as well: its new sum is of what it now says.
       const revoked = this.#world.now();
@@ -135,8 +177,8 @@ export class Tokens {
         this.#sqlite.prepare("UPDATE token SET revoked = ?, sum = ? WHERE id = ?").run(revoked, sum, id),
       );
     }
-    // The id is not repeated: some will give the token itself, and errors are logged.
-    if (!row) throw new SkaldError("TOKEN_NOT_FOUND", "No token has this id.");
+    if (!row) throw notFound();
+    this.#ended();
   }
 
   /**
@@ -158,7 +200,7 @@ export class Tokens {
   live(id: string): Principal | undefined {
     let known = this.#live.get(id);
     if (!known) {
-      const row = this.#attempt(() => this.#byId.get(id)) as StoredToken | undefined;
+      const row = this.#row(id);
       if (!row || row.revoked !== null) return undefined;
       const principal = principalOf(this.#sound(row));
       known = { principal, expires: row.expires ?? Infinity };
@@ -224,6 +266,47 @@ export class Tokens {
       this.#known.clear();
       this.#gate.close();
     }
+  }
+
+  #make(wanted: NewToken, predecessor: string | null = null): { token: string; row: StoredToken } {
+    const created = this.#world.now();
+    const id = `tok_${toHex(this.#world.random(10))}`;
+    const { label, subject, texts, expires } = checkNewToken(wanted, id, created);
+    const token = `skald_${Buffer.from(this.#world.random(32)).toString("base64url")}`;
+    const row = {
+      id,
+      label,
+      subject,
+      hash: hashOf(token),
+      scopes: JSON.stringify(texts),
+      created,
+      expires,
+      revoked: null,
+      last_used: null,
+      maker: wanted.maker?.id ?? null,
+      maker_subject: wanted.maker?.subject ?? null,
+      predecessor,
+    };
+    return { token, row: { ...row, sum: sumOfToken(row) } };
+  }
+
+  #insert(row: StoredToken): void {
+    this.#sqlite
+      .prepare(
+        `INSERT INTO token (id, label, subject, hash, scopes, created, expires, maker, maker_subject, predecessor, sum)
+         VALUES (@id, @label, @subject, @hash, @scopes, @created, @expires, @maker, @maker_subject, @predecessor, @sum)`,
+      )
+      .run(row);
+  }
+
+  #row(id: string): StoredToken | undefined {
+    return this.#attempt(() => this.#byId.get(id)) as StoredToken | undefined;
+  }
+
+  /** What is in memory of it: the file decides from the next request on. */
+  #forgetToken(id: string): void {
+    for (const [text, known] of this.#known) if (known.principal.id === id) this.#forget(text, known);
+    this.#live.delete(id);
   }
 
   #lookUp(token: string): Known | undefined {
@@ -314,6 +397,15 @@ export class Tokens {
 export function ensureAdmin(tokens: Tokens): string | undefined {
   if (!tokens.isEmpty()) return undefined;
   return tokens.create({ label: "admin", subject: "admin", scopes: [{ db: "*", action: "*" }] }).token;
+}
+
+const TOKENS = `SELECT *, (
+  SELECT s.id FROM token s WHERE s.predecessor = token.id AND s.revoked IS NULL ORDER BY s.rowid DESC LIMIT 1
+) AS successor FROM token`;
+
+/** The id is not repeated: some will give the token itself, and errors are logged. */
+function notFound(): SkaldError {
+  return new SkaldError("TOKEN_NOT_FOUND", "No token has this id.");
 }
 
 function principalOf(row: StoredToken): Principal {

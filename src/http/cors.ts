@@ -18,7 +18,7 @@ const EXPOSED =
   "automerge-url, etag, link, location, retry-after, skald-commit, skald-cursor, skald-seq, x-request-id";
 /** What pages may send. */
 const ACCEPTED =
-  "accept, authorization, content-type, fence, idempotency-key, if-match, if-none-match, last-event-id, range, x-request-id";
+  "accept, authorization, content-type, fence, idempotency-key, if-match, if-none-match, last-event-id, range, ucans, x-request-id";
 /** Two hours: browsers keep it no longer. */
 const PREFLIGHT_SECONDS = "7200";
 

@@ -13,6 +13,7 @@ import { begun, isGone, send } from "./answer.ts";
 import { readBody, readQuery } from "./body.ts";
 import type { Cors } from "./cors.ts";
 import { identify } from "./identify.ts";
+import { Lease, credentialEnded, letGo } from "./lease.ts";
 import { problemOf } from "./problem.ts";
 import type { Answer, Body, Call, Params, Route, Services } from "./route.ts";
 
@@ -59,11 +60,15 @@ export async function dispatch(
   let answer: Answer;
   let leave: (() => void) | undefined;
   const held = { bytes: 0 };
+  const lease = new Lease(route, requestId, req, res, world);
   let entered = false;
   try {
     const asked = route.ticket ? withoutTicket(search) : { search, ticket: undefined };
-    const identity = authorize(route, params, asked.ticket, req, context);
+    const shown = identityFor(route, params, asked.ticket, req, context);
+    const identity = shown instanceof Promise ? await shown : shown;
+    authorize(route, params, identity);
     principal = identity.principal;
+    lease.begin(identity, context.services.vigil);
     if (!context.services.accepting()) throw new SkaldError("UNAVAILABLE", "The server is shutting down.");
     context.load.enterRequest();
     entered = true;
@@ -75,11 +80,13 @@ export async function dispatch(
       context.load.leaveRequest(held);
     }
     const body = await readBody(route, req, context.load, held);
-    answer = await route.handle(callOf(identity, params, query, body, req, res, requestId, context));
+    answer = await route.handle(callOf(identity, params, query, body, req, requestId, lease, context));
     if (isStream(answer.body) && req.method !== "HEAD")
       answer = { ...answer, body: await begun(answer.body) };
     else holdUntilOut(answer.body, res, context.load);
-  } catch (error) {
+  } catch (thrown) {
+    // What was broken off because of that fails in ways of its own.
+    const error = lease.lost && !isSkaldError(thrown) ? credentialEnded() : thrown;
     answer = problemOf(error, requestId);
     code = isSkaldError(error) ? error.code : "INTERNAL";
     if (answer.status >= 500) context.log.failure(error, requestId);
@@ -88,12 +95,16 @@ export async function dispatch(
   const ms = answer.live ? world.monotonic() - started : undefined;
   if (context.cors) answer = context.cors.onto(answer, req);
   try {
-    await send(answer, requestId, req, res, !context.services.accepting(), world);
+    if (lease.answered) {
+      await letGo(answer, res);
+      code = "UNAUTHENTICATED";
+    } else await send(answer, requestId, req, res, !context.services.accepting(), world);
   } catch (error) {
     // A stream that broke off midway: its client sees that it has no end, and why is in the log alone.
     if (!isGone(error)) context.log.failure(error, requestId);
     res.destroy();
   }
+  lease.over();
   leave?.();
   if (entered) context.load.leaveRequest(held);
   else context.load.release(held);
@@ -101,7 +112,7 @@ export async function dispatch(
     id: requestId,
     method: route.method,
     route: route.path,
-    status: answer.status,
+    status: lease.answered ? 401 : answer.status,
     ms: ms ?? world.monotonic() - started,
     principal: principal?.subject ?? "",
     ...(code === undefined ? {} : { code }),
@@ -196,24 +207,32 @@ export function withoutTicket(search: string): { search: string; ticket: string 
   return { search: params.toString(), ticket };
 }
 
-function authorize(
+function identityFor(
   route: Route,
   params: Params,
   ticket: string | undefined,
   req: IncomingMessage,
   context: DispatchContext,
-): Identity {
+): Identity | Promise<Identity> {
   if (route.access === "public") return NOBODY;
-  const identity = identify(
+  const found = identify(
     req,
     context,
     ticket === undefined
       ? undefined
       : { ticket, db: checkDbId(params["db"] ?? ""), action: route.access as Action },
   );
+  return found instanceof Promise ? found.then(somebody) : somebody(found);
+}
+
+function somebody(identity: Identity | undefined): Identity {
   if (!identity) throw new SkaldError("UNAUTHENTICATED", "This route needs a token.");
-  if (route.access === "any") return identity;
-  const { principal } = identity;
+  return identity;
+}
+
+/** Throws FORBIDDEN, NAME_INVALID. */
+function authorize(route: Route, params: Params, { principal }: Identity): void {
+  if (route.access === "public" || route.access === "any") return;
   const db = params["db"];
   if (db !== undefined) checkDbId(db);
   const allowed =
@@ -223,7 +242,6 @@ function authorize(
   if (!allowed && !route.or?.some((action) => allows(principal, action, db))) {
     throw notAllowed(principal, route.access, db, route.resource !== undefined);
   }
-  return identity;
 }
 
 /** Says so when it is only a prefix that stands in the way of what concerns the whole db. */
@@ -256,11 +274,10 @@ function callOf(
   query: Readonly<Record<string, unknown>>,
   body: Body,
   req: IncomingMessage,
-  res: ServerResponse,
   requestId: string,
+  lease: Lease,
   { services, staying, load, log }: DispatchContext,
 ): Call {
-  let controller: AbortController | undefined;
   return {
     services,
     identity,
@@ -275,18 +292,10 @@ function callOf(
       const value = req.headers[name];
       return Array.isArray(value) ? value.join(", ") : value;
     },
-    // Made on demand: most calls never look, and a controller with its listener costs 3 µs.
     get signal() {
-      if (!controller) {
-        const made = new AbortController();
-        controller = made;
-        // An abort makes an exception with its stack: most answers are out before.
-        res.once("close", () => {
-          if (!res.writableFinished) made.abort();
-        });
-      }
-      return controller.signal;
+      return lease.signal;
     },
+    onLost: (work) => lease.politely(work),
     isHead: req.method === "HEAD",
     limits: load.limits,
     failed: (error) => log.failure(error, requestId),

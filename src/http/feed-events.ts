@@ -60,6 +60,7 @@ export async function followChanges(call: Call, query: FeedQuery): Promise<Answe
           );
           end = () => follower.end("UNAVAILABLE");
           stopped = call.onStop(end);
+          call.onLost(() => follower.end("UNAUTHENTICATED"));
           if (wanted) end();
         }),
     };

@@ -9,7 +9,7 @@ import type { DispatchContext } from "./dispatch.ts";
 import { FeedFollower } from "./feed-follower.ts";
 import { HEARTBEAT, feedQuery, checkBranch, checkHasEnd, filterOf, type FeedQuery } from "./feed-query.ts";
 import { feedGroups } from "./feed-events.ts";
-import type { OpenSocket, SocketParts, SocketRoute } from "./socket-route.ts";
+import { CREDENTIAL_ENDED, type OpenSocket, type SocketParts, type SocketRoute } from "./socket-route.ts";
 
 /**
  * The change feed over a WebSocket: `…/changes` with an upgrade. A text frame has one JSON object a line; with
@@ -136,7 +136,7 @@ class FeedSocket implements OpenSocket {
     else parts.wanted.addEventListener("abort", wanted);
   }
 
-  end(): void {
-    this.#follower.end("UNAVAILABLE");
+  end(code: number): void {
+    this.#follower.end(code === CREDENTIAL_ENDED ? "UNAUTHENTICATED" : "UNAVAILABLE");
   }
 }

@@ -14,9 +14,8 @@ import type { Answer, Call } from "./route.ts";
 /** Shared by all servers of a process: who watches alike is served from one evaluation. */
 const graphWatches = new GraphWatches();
 
-/** Milliseconds after which a client comes back, and after which a token that ran out is noticed. */
+/** Milliseconds after which a client comes back. */
 const RETRY = 1000;
-const LOOK = 1000;
 
 /** Server-sent events of a graph query for as long as its client stays. */
 export async function followGraph(
@@ -62,6 +61,7 @@ export async function followGraph(
           );
           end = () => stream.fail(new SkaldError("UNAVAILABLE", "The server or the db closes."));
           stopped = call.onStop(end);
+          call.onLost(() => stream.refuse());
           outlet.onDrain(() => stream.drained());
           outlet.onClose(() => stream.gone());
           if (wanted) end();
@@ -136,7 +136,7 @@ class GraphStream implements GraphMember {
 
   take(result: GraphResult): void {
     if (this.#ended) return;
-    if (!this.#valid()) return this.#refuse();
+    if (!this.#valid()) return this.refuse();
     if (this.#patience) {
       this.#pending = result;
       return;
@@ -184,7 +184,8 @@ class GraphStream implements GraphMember {
     if (!this.#ended) this.#close();
   }
 
-  #refuse(): void {
+  /** What its client came with holds no more. */
+  refuse(): void {
     this.fail(new SkaldError("UNAUTHENTICATED", "The token was revoked or ran out meanwhile."));
   }
 
@@ -209,9 +210,10 @@ class GraphStream implements GraphMember {
   #clock(): void {
     const { world } = this.#call.services;
     const heartbeat = (this.#call.query["heartbeat"] as number | undefined) ?? HEARTBEAT;
-    this.#stopClock = world.timer(Math.min(heartbeat, LOOK), () => {
-      if (!this.#valid()) return this.#refuse();
-      if (!this.#patience && world.monotonic() - this.#last >= heartbeat) this.#beat();
+    const silent = world.monotonic() - this.#last;
+    this.#stopClock = world.timer(silent < heartbeat ? heartbeat - silent : heartbeat, () => {
+      // A timer may be early by the fraction of a millisecond.
+      if (!this.#patience && world.monotonic() - this.#last >= heartbeat - 1) this.#beat();
       this.#clock();
     });
   }

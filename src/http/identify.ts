@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { bearerToken } from "../auth/bearer.ts";
 import { sessionIdentity } from "../auth/session-identity.ts";
 import type { Action } from "../auth/actions.ts";
+import { identityOf, notValid } from "../auth/credential-provider.ts";
 import type { Identity } from "../auth/identity.ts";
 import type { Principal } from "../auth/policy.ts";
 import { SkaldError, isSkaldError } from "../errors.ts";
@@ -25,25 +26,28 @@ export interface Door {
  * Who a request is from, whichever way it says so: the only place that knows the ways. A header goes first, since
  * whoever can send one needs no ticket; what is shown and does not hold is refused, never passed over. Undefined
  * when nothing is shown. `open`: who shows nothing is let in as well, so that a cookie, which a browser sends
- * unasked, turns nobody away. Throws UNAUTHENTICATED, CSRF_REFUSED, TICKET_INVALID, TOKEN_IN_URL.
+ * unasked, turns nobody away. Throws UNAUTHENTICATED, CSRF_REFUSED, TICKET_INVALID, TOKEN_IN_URL and what providers
+ * throw; what one of them has to wait for rejects with the same.
  */
 export function identify(
   req: IncomingMessage,
   { services, ambient }: Door,
   shown: Shown | undefined,
   open = false,
-): Identity | undefined {
-  const { authorization } = req.headers;
-  const { tokens, tickets } = services;
-  if (authorization !== undefined) {
-    const token = bearerToken(authorization);
-    const principal = token === undefined ? undefined : tokens.verify(token);
-    if (token === undefined || !principal) {
-      throw new SkaldError("UNAUTHENTICATED", "The token is not valid: unknown, expired or revoked.");
-    }
-    return { principal, by: "token", alive: () => tokens.verify(token) !== undefined };
+): Identity | undefined | Promise<Identity> {
+  const { headers } = req;
+  if (headers.authorization !== undefined) {
+    const bearer = bearerToken(headers.authorization);
+    if (bearer === undefined) throw notValid();
+    return identityOf(services.providers, {
+      bearer,
+      header: (name) => {
+        const value = headers[name];
+        return Array.isArray(value) ? value.join(", ") : value;
+      },
+    });
   }
-  if (shown) return { ...tickets.take(shown.ticket, shown.db, shown.action), by: "ticket" };
+  if (shown) return { ...services.tickets.take(shown.ticket, shown.db, shown.action), by: "ticket" };
   if (ambient) return { principal: ambient, by: "operator", alive: () => true };
   if (req.headers.cookie === undefined) return undefined;
   try {

@@ -1,6 +1,8 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type * as z from "zod";
 import type { Action } from "../auth/actions.ts";
+import type { Capabilities } from "../auth/capabilities.ts";
+import type { CredentialProvider } from "../auth/credential-provider.ts";
 import type { Identity } from "../auth/identity.ts";
 import type { People } from "../auth/people.ts";
 import type { Principal } from "../auth/policy.ts";
@@ -8,6 +10,7 @@ import type { Sessions } from "../auth/sessions.ts";
 import type { Signin } from "../auth/signin.ts";
 import type { Tickets } from "../auth/tickets.ts";
 import type { Tokens } from "../auth/tokens.ts";
+import type { Vigil } from "../auth/vigil.ts";
 import type { Db } from "../db/db.ts";
 import type { Engine } from "../db/engine.ts";
 import type { OpenedQueries } from "../query/open.ts";
@@ -74,6 +77,9 @@ export type Params = Readonly<Record<string, string>>;
 export interface Services {
   readonly engine: Engine;
   readonly tokens: Tokens;
+  readonly capabilities: Capabilities;
+  /** Who is asked, in this order, whose a bearer is. */
+  readonly providers: readonly CredentialProvider[];
   readonly tickets: Tickets;
   readonly people: People;
   /** Where the server listens; undefined before it does. */
@@ -82,6 +88,8 @@ export interface Services {
   readonly signin: Signin;
   /** The origin that browsers have of this server, as it was set; undefined: what they say, on loopback. */
   readonly publicUrl: string | undefined;
+  /** Ends what is open when what vouched for it has ended. */
+  readonly vigil: Vigil;
   readonly sync: SyncHubs;
   /** The db that is synced at `/`, also without a credential; undefined: none. */
   readonly syncRoot: string | undefined;
@@ -125,13 +133,18 @@ export interface Call {
   readonly address: string;
   readonly header: (name: string) => string | undefined;
   readonly requestId: string;
-  /** Aborted when the client goes away. */
+  /** Aborted when the client goes away, or what it came with holds no more. */
   readonly signal: AbortSignal;
   /** Nobody will read the body. */
   readonly isHead: boolean;
   readonly limits: ServerLimits;
   /** Tells of a failure after the answer has begun. */
   readonly failed: (error: unknown) => void;
+  /**
+   * Has `work` end the answer when what its client came with holds no more, for one that says so in words of its
+   * own. Without it a stream breaks off and whatever waits is answered UNAUTHENTICATED.
+   */
+  readonly onLost: (work: () => void) => void;
   /** Runs `work` when the server stops, for what would not end by itself; gives what takes it back. */
   readonly onStop: (work: () => void) => () => void;
   /** Runs `work` with the db of the path open. */

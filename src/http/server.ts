@@ -9,6 +9,7 @@ import { Connections } from "./connections.ts";
 import { authRoutes } from "./auth-routes.ts";
 import { branchRoutes } from "./branch-routes.ts";
 import { backupRoutes } from "./backup-routes.ts";
+import { capabilityRoutes } from "./capability-routes.ts";
 import { dbRoutes } from "./db-routes.ts";
 import { settingsRoutes } from "./settings-routes.ts";
 import { restoreRoutes } from "./restore-routes.ts";
@@ -80,6 +81,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...tokenRoutes,
       ...peopleRoutes,
       ...invitationRoutes,
+      ...capabilityRoutes,
       ...keyRoutes,
       ...ticketRoutes,
     ],

@@ -29,7 +29,7 @@ export type TakeOver = (ws: WebSocket, context: DispatchContext) => OpenSocket;
 /** What a socket is opened with. */
 export interface SocketParts {
   readonly principal: Principal;
-  /** Whether what the client came with still holds: to be asked now and then. */
+  /** Whether what the client came with still holds. A socket asks it of what comes in; that an idle one ends is seen to. */
   readonly alive: () => boolean;
   readonly db: string;
   /** What the pattern's second group found, if it has one. */
@@ -41,6 +41,12 @@ export interface SocketParts {
 }
 
 export interface OpenSocket {
-  /** Takes nothing more, finishes what it has begun and closes. */
+  /**
+   * Takes nothing more, finishes what it has begun and closes: with 1001 when the server stops, with
+   * `CREDENTIAL_ENDED` when what its client came with holds no more.
+   */
   end(code: number, reason: string): void;
 }
+
+/** Close code for that (RFC 6455: a policy is violated). */
+export const CREDENTIAL_ENDED = 1008;

@@ -100,6 +100,7 @@ async function open(call: Call, query: Query, kind: Exclude<FeedKind, "websocket
     const depart = live.enter(consumer, kind !== "sse");
     const uncount = services.feeds.enter(kind);
     const stopped = call.onStop(() => end());
+    if (kind === "sse") call.onLost(() => consumer.end(ended()));
     call.signal.addEventListener("abort", () => end());
     const leave = (keeps?: boolean): void => {
       depart(keeps);
@@ -115,6 +116,9 @@ async function open(call: Call, query: Query, kind: Exclude<FeedKind, "websocket
   }
 }
 
+const ended = (): SkaldError =>
+  new SkaldError("UNAUTHENTICATED", "The token was revoked or ran out meanwhile.");
+
 async function poll(call: Call, query: Query, kind: "normal" | "longpoll", part: Part): Promise<Answer> {
   const { consumer, live, leave } = part;
   try {
@@ -123,8 +127,7 @@ async function poll(call: Call, query: Query, kind: "normal" | "longpoll", part:
     if (events.length === 0 && consumer.ended) throw consumer.ended;
     if (events.length === 0 && kind === "longpoll")
       events = await consumer.next(call.services.world, query.timeout ?? TIMEOUT);
-    if (!call.identity.alive())
-      throw new SkaldError("UNAUTHENTICATED", "The token was revoked or ran out meanwhile.");
+    if (!call.identity.alive()) throw ended();
     leave(true);
     call.services.feeds.sent += events.length;
     return page(call, part, events);
@@ -181,7 +184,7 @@ async function* stream(
     yield `retry: 1000\n\nevent: subscription\ndata: ${JSON.stringify({ consumer: consumer.id, ...state() })}\n\n`;
     for (;;) {
       const events = await consumer.next(world, query.heartbeat ?? HEARTBEAT);
-      if (!valid()) throw new SkaldError("UNAUTHENTICATED", "The token was revoked or ran out meanwhile.");
+      if (!valid()) throw ended();
       feeds.sent += events.length;
       yield events.length === 0 ? ":\n\n" : text.bytes(events, around);
     }

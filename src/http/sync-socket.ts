@@ -101,7 +101,6 @@ class SyncSocket implements OpenSocket, PeerLine {
       this.#ws.terminate();
       return;
     }
-    if (!this.#session.stillAllowed()) return this.end(1008, "UNAUTHENTICATED");
     this.#missed += 1;
     this.#unread = unread;
     this.#ws.ping();

@@ -8,14 +8,15 @@ import { checkDbId } from "../ids/names.ts";
 import { feedSocketRoute } from "./feed-socket.ts";
 import { identify } from "./identify.ts";
 import { requestIdOf, withoutTicket, type DispatchContext } from "./dispatch.ts";
-import type { OpenSocket, SocketParts, SocketRoute } from "./socket-route.ts";
+import { CREDENTIAL_ENDED, type OpenSocket, type SocketParts, type SocketRoute } from "./socket-route.ts";
 import { subscriptionSocketRoute } from "./subscription-socket.ts";
 import { anonymousOn, syncRootRoute, syncSocketRoute } from "./sync-socket.ts";
 import { txSocketRoute } from "./tx-socket.ts";
 import { checkHead, refuseOn } from "./unread.ts";
 import { watchSocketRoute } from "./watch-socket.ts";
 
-const SOCKETS: readonly SocketRoute[] = [
+/** Every WebSocket of the server. */
+export const SOCKETS: readonly SocketRoute[] = [
   txSocketRoute,
   feedSocketRoute,
   subscriptionSocketRoute,
@@ -45,7 +46,12 @@ export function acceptSockets(server: Server, context: DispatchContext): void {
           socket.setKeepAlive(true, KEEP_ALIVE_MS);
           const made = takeOver(ws, context);
           open.add(made);
+          const forget = context.services.vigil.add({
+            alive: parts.alive,
+            end: () => made.end(CREDENTIAL_ENDED, "UNAUTHENTICATED"),
+          });
           ws.once("close", () => {
+            forget();
             open.delete(made);
             leave();
           });
@@ -108,7 +114,8 @@ async function admit(
   const db = root ? (syncRoot as string) : checkDbId(decoded(match[1] as string));
   const asked = withoutTicket(search);
   const shown = asked.ticket === undefined ? undefined : { ticket: asked.ticket, db, action: access };
-  const identity = identify(req, context, shown, root === true) ?? (root ? anonymousOn(db) : undefined);
+  const identity =
+    (await identify(req, context, shown, root === true)) ?? (root ? anonymousOn(db) : undefined);
   if (!identity) {
     throw new SkaldError("UNAUTHENTICATED", "This socket needs a token, or a ticket in its URL.");
   }

@@ -134,6 +134,7 @@ export async function watchAnswer(call: Call, watched: Watched): Promise<Answer>
         };
         end = () => follower.end("UNAVAILABLE");
         stopped = call.onStop(end);
+        call.onLost(() => follower.end("UNAUTHENTICATED"));
         outlet.onDrain(() => follower.drained());
         outlet.onClose(() => follower.gone());
         outlet.write(`retry: ${RETRY_MS}\n\n`);

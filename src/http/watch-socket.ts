@@ -3,7 +3,7 @@ import { LIMITS } from "../limits.ts";
 import { SkaldError } from "../errors.ts";
 import { allows } from "../auth/policy.ts";
 import { readQuery } from "./body.ts";
-import type { OpenSocket, SocketRoute } from "./socket-route.ts";
+import { CREDENTIAL_ENDED, type OpenSocket, type SocketRoute } from "./socket-route.ts";
 import { prepareWatch } from "./watch-answer.ts";
 import { watchQuery, watchedOfUrl } from "./watch-routes.ts";
 
@@ -63,7 +63,9 @@ export const watchSocketRoute: SocketRoute = {
       });
       if (wanted.aborted) end();
       else wanted.addEventListener("abort", end);
-      return { end } satisfies OpenSocket;
+      return {
+        end: (code) => follower.end(code === CREDENTIAL_ENDED ? "UNAUTHENTICATED" : "UNAVAILABLE"),
+      } satisfies OpenSocket;
     };
   },
 };

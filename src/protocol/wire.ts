@@ -542,18 +542,6 @@ export const Status = z
   })
   .meta({ id: "Status" });
 
-export const TokenRequest = z
-  .strictObject({
-    label: z.string().min(1),
-    subject: z.string().min(1).optional(),
-    scopes: z.array(z.string()).min(1).meta({ maxItems: LIMITS.token.scopes.value }),
-    expires: z
-      .string()
-      .max(LIMITS.token.expiresCharacters.value)
-      .optional()
-      .meta({ description: "RFC 3339; never when left out." }),
-  })
-  .meta({ id: "TokenRequest" });
 export const TicketRequest = z
   .strictObject({
     db_id: z.string().min(1),
@@ -573,23 +561,6 @@ export const TicketRequest = z
   })
   .meta({ id: "TicketRequest" });
 export const TicketMade = z.object({ ticket: z.string(), expires_at: Time }).meta({ id: "TicketMade" });
-export const TokenInfo = z
-  .object({
-    id: z.string(),
-    label: z.string(),
-    subject: z.string(),
-    scopes: z.array(z.string()),
-    created: Time,
-    expires: Time.nullable(),
-    revoked: Time.nullable(),
-    last_used: Time.nullable(),
-  })
-  .meta({ id: "TokenInfo" });
-export const TokenMade = TokenInfo.extend({
-  token: z.string().meta({ description: "Shown this once." }),
-}).meta({ id: "TokenMade" });
-export const TokenList = z.object({ tokens: z.array(TokenInfo) });
-
 export const ArchiveKindText = z.enum(["history", "state"]).meta({
   description:
     "`history`: every commit up to the point, under its address. `state`: the documents as they were there, each with its own history and nothing of the db's.",

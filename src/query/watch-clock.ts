@@ -38,5 +38,5 @@ export class WatchClock {
   }
 }
 
-/** A token that was revoked ends a watch on which nothing happens within a second. */
+/** How late a heartbeat may be. */
 const LOOK_MS = 500;

@@ -142,11 +142,6 @@ export class SyncSession implements DocumentPeer {
     this.#waiting.add(document);
   }
 
-  /** Whether the peer may stay. */
-  stillAllowed(): boolean {
-    return this.rights.alive();
-  }
-
   /** Resolves when nothing that the peer sent is being written any more. */
   async settled(): Promise<void> {
     await Promise.all(this.#running);

@@ -134,6 +134,9 @@ test("more tokens than are kept in memory all verify, stay revocable and keep th
     created: 0,
     expires: null,
     revoked: null,
+    maker: null,
+    maker_subject: null,
+    predecessor: null,
   };
   const count = 10_050;
   other.transaction(() => {

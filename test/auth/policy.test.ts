@@ -3,6 +3,8 @@ import { ACTIONS, isServerWide, type Action } from "../../src/auth/actions.ts";
 import {
   allows,
   formatScope,
+  managesTokens,
+  mayManage,
   mayMint,
   parseScope,
   prefixesFor,
@@ -142,10 +144,24 @@ describe("which scopes a token may give to another", () => {
     ["*:*", "*:*", true],
     ["*:*", "*:admin.token", true],
     ["*:*", "a:doc.read:notes/ b:db.admin", true],
-    // without admin.token, none
+    // without admin.token and db.admin, none
     ["a:doc.read", "a:doc.read", false],
-    ["a:*", "a:doc.read", false],
     ["*:*:notes/", "a:doc.read:notes/", false],
+    ["a:*:notes/", "a:doc.read:notes/", false],
+    // with db.admin, of that db, what the token has itself
+    ["a:*", "a:doc.read", true],
+    ["a:*", "a:*", true],
+    ["a:*", "a:db.admin:x", true],
+    ["a:db.admin a:doc.read", "a:doc.read a:db.admin", true],
+    ["a:db.admin", "a:doc.read", false],
+    ["a:db.admin:x b:*", "a:db.admin:x", false],
+    ["a:*", "b:doc.read", false],
+    ["a:*", "*:doc.read", false],
+    ["a:*", "a:doc.read b:doc.read", false],
+    ["a:* b:*", "a:doc.read b:doc.read", true],
+    ["a:*", "*:admin.token", false],
+    ["*:db.admin *:doc.read", "a:doc.read b:doc.read", true],
+    ["*:db.admin *:doc.read", "*:doc.read", false],
     // with it, what the token has itself
     ["*:admin.token a:doc.read", "a:doc.read", true],
     ["*:admin.token a:doc.read", "a:doc.read:notes/", true],
@@ -174,6 +190,26 @@ describe("which scopes a token may give to another", () => {
       ...ACTIONS.filter((action) => !isServerWide(action)).map((a) => `a:${a}`),
     );
     expect(mayMint(own, [parseScope("a:*")])).toBe(false);
+  });
+});
+
+describe("which tokens one may see and revoke", () => {
+  test.each<[own: string, theirs: string, allowed: boolean]>([
+    ["*:admin.token", "*:*", true],
+    ["a:*", "a:doc.read", true],
+    ["a:db.admin", "a:*", true],
+    ["a:db.admin", "a:doc.read:notes/ a:sync", true],
+    ["a:db.admin", "a:doc.read b:doc.read", false],
+    ["a:db.admin", "*:doc.read", false],
+    ["*:db.admin", "a:doc.read b:doc.read", true],
+    ["*:db.admin", "*:doc.read", false],
+    ["*:db.admin", "*:admin.token", false],
+    ["a:doc.read", "a:doc.read", false],
+    ["a:db.admin:x", "a:db.admin:x", false],
+  ])("%s those with %s: %s", (own, theirs, allowed) => {
+    const principal = holder(...own.split(" "));
+    expect(mayManage(principal, theirs.split(" ").map(parseScope))).toBe(allowed);
+    expect(managesTokens(principal)).toBe(!["a:doc.read", "a:db.admin:x"].includes(own));
   });
 });
 

@@ -84,6 +84,9 @@ describe("a new token", () => {
       expires: START + 5,
       revoked: null,
       lastUsed: null,
+      maker: null,
+      predecessor: null,
+      successor: null,
     });
     expect(JSON.stringify(tokens.list())).not.toContain(token.slice(6));
   });

@@ -18,6 +18,7 @@ const SUBJECTS = [
   "library",
   "http",
   "socket",
+  "authorise",
   "document-growth",
   "cold-read",
   "points",

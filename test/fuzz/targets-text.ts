@@ -1,3 +1,4 @@
+import { proveChain, type Proven } from "../../src/auth/capability-chain.ts";
 import { bearerToken } from "../../src/auth/bearer.ts";
 import { formatScope, parseScope, type Scope } from "../../src/auth/policy.ts";
 import { nameRecord, type NamedRecord } from "../../src/cli/import-record.ts";
@@ -16,10 +17,17 @@ import {
   valueAt,
   type Json,
 } from "../../src/documents/json-value.ts";
-import { SkaldError } from "../../src/errors.ts";
+import { SkaldError, isSkaldError } from "../../src/errors.ts";
 import { readQuery } from "../../src/http/body.ts";
 import { notModified } from "../../src/http/etag.ts";
+import {
+  CapabilityOwnerRequest,
+  RevocationRequest,
+  RotateRequest,
+  TokenRequest,
+} from "../../src/protocol/token-wire.ts";
 import { itemTexts, memberTexts } from "../../src/protocol/json-source.ts";
+import { InvitationRequest, RoleRequest } from "../../src/protocol/people-wire.ts";
 import { nameCursor, nameOfCursor } from "../../src/http/point.ts";
 import { LIMITS } from "../../src/limits.ts";
 import { MOUNTS } from "../../src/http/server.ts";
@@ -32,6 +40,8 @@ import {
 } from "../../src/ids/checkpoint.ts";
 import { didKeyOf, parseDidKey } from "../../src/ids/did-key.ts";
 import { signerOf } from "../../src/ids/ed25519.ts";
+import { decodeUcan, looksLikeUcan, ucanCid, type Ucan } from "../../src/ids/ucan.ts";
+import { CLAIMS, HEADER, READ, alice, grant, may, owner, server, signed } from "../auth/ucan-keys.ts";
 import { decodeCursor, encodeCursor, type Cursor } from "../../src/ids/cursor.ts";
 import { fromBase58Check, toBase58Check } from "../../src/ids/document-id.ts";
 import {
@@ -58,7 +68,6 @@ import {
   RetentionRequest,
   SyncPullRequest,
   TicketRequest,
-  TokenRequest,
   TxRequest,
 } from "../../src/protocol/wire.ts";
 import { SqlBatch, SqlRequest } from "../../src/protocol/query-wire.ts";
@@ -235,6 +244,71 @@ const ids: readonly Target[] = [
   }),
 ];
 
+/** What a UCAN says of itself, and the proof that it came with. */
+const PROOF = grant(owner, alice, may("skald/*", { prefix: "a/" }));
+const CLAIM = JSON.stringify({
+  ...CLAIMS,
+  cap: may("skald/doc.read", { prefix: "a/b" }),
+  exp: 99,
+  nbf: 1,
+  nnc: "x",
+  fct: { a: [1] },
+  prf: [ucanCid(PROOF)],
+});
+const AT = {
+  audiences: new Set([server.did]),
+  owner: (db: string) => (db === "notes" ? owner.did : undefined),
+  isRevoked: () => false,
+  now: 5000,
+};
+
+/** What it proves; undefined when that is refused as it should be. */
+function provenBy(bearer: string, others: readonly string[]): Proven | undefined {
+  try {
+    return proveChain(bearer, others, AT);
+  } catch (error) {
+    if (isSkaldError(error) && error.code === "CAPABILITY_INVALID") return undefined;
+    throw error;
+  }
+}
+
+const capabilities: readonly Target[] = [
+  texts("UCAN", 10_000, [PROOF, grant(owner, server), grant(alice, server, READ, { prf: [PROOF] })], {
+    covers: ["ids/ucan.ts decodeUcan"],
+    codes: ["CAPABILITY_INVALID"],
+    run: (text) => {
+      const known = looksLikeUcan(text);
+      provenBy(text, [text]);
+      return [known, decodeUcan(text)] as const;
+    },
+    holds: (text, [known, { cid, exp, nbf, cap }]: readonly [boolean, Ucan]) =>
+      known && cid === ucanCid(text) && exp >= 0 && nbf >= 0 && cap.length <= LIMITS.capability.uses.value
+        ? undefined
+        : "is taken for what it is not",
+    kept: [
+      ".".repeat(20_000),
+      `ey${"A".repeat(9000)}`,
+      `${"e".repeat(600)}.${"A".repeat(7000)}.${"B".repeat(86)}`,
+    ],
+  }),
+  // The same with a signature that holds: what its holder can have written in it.
+  texts("claims of a UCAN", 2_000, [CLAIM, CLAIM.replace(`"aud"`, `"\\u0061ud"`)], {
+    covers: ["ids/ucan.ts decodeUcan"],
+    codes: ["CAPABILITY_INVALID"],
+    run: (text) => {
+      const bearer = signed(HEADER, text, alice);
+      return [decodeUcan(bearer), provenBy(bearer, [PROOF])] as const;
+    },
+    holds: (_, [{ iss, aud }, proven]: readonly [Ucan, Proven | undefined]) =>
+      proven === undefined ||
+      (iss === alice.did &&
+        aud === server.did &&
+        proven.scopes.every(({ db, prefix }) => db === "notes" && prefix?.startsWith("a/") === true))
+        ? undefined
+        : "proves more than its proof",
+  }),
+];
+
 const JSONS = [
   '{"a":1,"b":[true,null,-0.5e3,"x\\u00e9\\ud83d\\ude00"],"c":{"d":{}}}',
   '{ "n" : 9007199254740993 , "m":[-123456789012345678901234567890, 1.5e300] }',
@@ -350,7 +424,12 @@ const json: readonly Target[] = [
     {
       covers: [
         "protocol/wire.ts TxRequest",
-        "protocol/wire.ts TokenRequest",
+        "protocol/token-wire.ts TokenRequest",
+        "protocol/token-wire.ts RotateRequest",
+        "protocol/token-wire.ts CapabilityOwnerRequest",
+        "protocol/token-wire.ts RevocationRequest",
+        "protocol/people-wire.ts RoleRequest",
+        "protocol/people-wire.ts InvitationRequest",
         "protocol/wire.ts BackupRequest",
         "protocol/wire.ts BranchRequest",
         "protocol/wire.ts MergeRequest",
@@ -377,6 +456,11 @@ const json: readonly Target[] = [
         return [
           TxRequest,
           TokenRequest,
+          RotateRequest,
+          CapabilityOwnerRequest,
+          RevocationRequest,
+          RoleRequest,
+          InvitationRequest,
           BackupRequest,
           BranchRequest,
           MergeRequest,
@@ -509,6 +593,7 @@ const oneRecord: Target = texts("record to import", 4_000, [...JSONS, '{"id":"x"
 });
 
 export const textTargets: readonly Target[] = [
+  ...capabilities,
   ...ids,
   ...json,
   query,

@@ -178,6 +178,8 @@ export const cliProbes: Readonly<Record<string, ProbeSpec>> = {
   },
 };
 
+const LISTS: Readonly<Record<string, string>> = { corsOrigin: "https://a", audience: "did:web:a" };
+
 export const settingProbes: Readonly<Record<string, ProbeSpec>> = Object.fromEntries(
   Object.keys(LIMITS.setting).map((name): [string, ProbeSpec] => [
     name,
@@ -186,8 +188,8 @@ export const settingProbes: Readonly<Record<string, ProbeSpec>> = Object.fromEnt
       run: (n) =>
         outcomeOf(() => {
           // One that is a list counts its items.
-          const text =
-            name === "corsOrigin" ? Array.from({ length: n }, (_, i) => `https://a${i}`).join() : String(n);
+          const item = LISTS[name];
+          const text = item === undefined ? String(n) : Array.from({ length: n }, (_, i) => item + i).join();
           const flags = readConfig({ [name]: text }, {});
           const setting = SETTINGS.find((candidate) => candidate.name === name);
           return [flags, readConfig({}, { [setting?.env ?? ""]: text })];

@@ -292,6 +292,15 @@ export const tokenProbes: Readonly<Record<string, ProbeSpec>> = {
       outcomeIn(await token({ scopes: Array.from({ length: n }, (_, i) => `db${i}:doc.read`) })),
   },
   prefixBytes: { cheap: true, run: async (n) => outcomeIn(await token({ scopes: [`*:doc.read:${x(n)}`] })) },
+  overlapSeconds: {
+    cheap: true,
+    run: async (n) => {
+      const id = (await token({})).json["id"] as string;
+      return outcomeIn(
+        await ask("POST", `${API}/admin/tokens/${id}/rotate`, { body: { overlap_seconds: n } }),
+      );
+    },
+  },
   expiresCharacters: {
     cheap: true,
     run: async (n) => outcomeIn(await token({ expires: timeOf(n).replace("2020", "2999") })),

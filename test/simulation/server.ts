@@ -1,11 +1,14 @@
 import { cpSync, rmSync } from "node:fs";
 import type { Server as HttpServer } from "node:http";
 import path from "node:path";
+import { Capabilities } from "../../src/auth/capabilities.ts";
+import { tokenProvider } from "../../src/auth/credential-provider.ts";
 import { Tickets } from "../../src/auth/tickets.ts";
 import { People } from "../../src/auth/people.ts";
 import { Sessions } from "../../src/auth/sessions.ts";
 import { Signin } from "../../src/auth/signin.ts";
 import { Tokens } from "../../src/auth/tokens.ts";
+import { Vigil } from "../../src/auth/vigil.ts";
 import { Engine } from "../../src/db/engine.ts";
 import { Scrub } from "../../src/db/scrub.ts";
 import { verifyLines } from "../../src/db/verify.ts";
@@ -48,6 +51,7 @@ export class Server {
   readonly #machine: Machine;
   readonly #http: HttpServer;
   readonly #files: SimulatedFiles;
+  readonly #capabilities: Capabilities;
   readonly #threads: Threads;
   readonly #people: People;
   readonly #sessions: Sessions;
@@ -74,9 +78,15 @@ export class Server {
       documents: { workers: 2, thread: this.#threads.start },
       onError: (error) => this.#failed(error, "in the background"),
     });
-    this.tokens = new Tokens(path.join(dir, SERVICE_FILE), { world });
+    const vigil = new Vigil(world);
+    this.tokens = new Tokens(path.join(dir, SERVICE_FILE), { world, ended: () => vigil.notice() });
     this.#people = new People(path.join(dir, SERVICE_FILE), { world });
     this.#sessions = new Sessions(path.join(dir, SERVICE_FILE), { world });
+    this.#capabilities = new Capabilities(path.join(dir, SERVICE_FILE), {
+      world,
+      secret: () => this.tokens.secret("did"),
+      ended: () => vigil.notice(),
+    });
     this.#scrub = new Scrub({
       engine: this.engine,
       days: 0.001,
@@ -97,6 +107,9 @@ export class Server {
         url: () => undefined,
         feeds: new FeedTally(),
         tickets: new Tickets(this.tokens, world),
+        vigil,
+        capabilities: this.#capabilities,
+        providers: [tokenProvider(this.tokens), this.#capabilities],
         subscriptions: new Subscriptions({
           engine: this.engine,
           onError: (error) => this.#failed(error, "in a subscription"),
