@@ -39,8 +39,8 @@ export function writeEdit(handle: Handle, edit: Edit): void {
 function replacedIn(patch: Json): string[][] {
   if (!Array.isArray(patch)) return [];
   return patch.flatMap((step) => {
-    if (!isObject(step) || step["op"] !== "replace") return [];
-    return [parsePointer(String(step["path"])) ?? []];
+    if (!isObject(step) || step["op"] !== "replace" || typeof step["path"] !== "string") return [];
+    return [parsePointer(step["path"]) ?? []];
   });
 }
 

@@ -126,12 +126,14 @@ async function licences(inputs) {
     ),
   ];
   const texts = await Promise.all(
-    folders.toSorted().map(async (folder) => {
-      const about = JSON.parse(await readFile(path.join(folder, "package.json"), "utf8"));
-      const file = (await readdir(folder)).find((name) => /^licen[cs]e/i.test(name));
-      const text = file ? await readFile(path.join(folder, file), "utf8") : `Licence: ${about.license}\n`;
-      return `${about.name} ${about.version}\n\n${text}`;
-    }),
+    folders
+      .toSorted((a, b) => (a < b ? -1 : 1))
+      .map(async (folder) => {
+        const about = JSON.parse(await readFile(path.join(folder, "package.json"), "utf8"));
+        const file = (await readdir(folder)).find((name) => /^licen[cs]e/i.test(name));
+        const text = file ? await readFile(path.join(folder, file), "utf8") : `Licence: ${about.license}\n`;
+        return `${about.name} ${about.version}\n\n${text}`;
+      }),
   );
   return texts.join(`\n${"-".repeat(80)}\n\n`);
 }

@@ -21,6 +21,7 @@ const ALL: readonly { readonly name: string; readonly path: string; readonly rou
   );
 
 const dir = tempDir();
+dashboardFiles();
 const { ask } = await startHttp(dir);
 const tokens: Record<string, string> = {};
 /** Cookies of browsers, by what became of their sessions. */
