@@ -58,6 +58,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "query",
   ],
   client: ["errors", "ids", "protocol"],
+  ui: ["ids", "protocol"],
   service: [
     "errors",
     "world",
@@ -113,12 +114,24 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   commander: ["cli"],
   "eventsource-parser": ["client"],
   "oidc-provider": ["cli"],
+  "eventsource-parser": ["client", "ui"],
   react: ["client"],
-  svelte: ["client"],
+  svelte: ["client", "ui"],
+  uplot: ["ui"],
+  "@codemirror/autocomplete": ["ui"],
+  "@codemirror/commands": ["ui"],
+  "@codemirror/lang-json": ["ui"],
+  "@codemirror/lang-sql": ["ui"],
+  "@codemirror/language": ["ui"],
+  "@codemirror/lint": ["ui"],
+  "@codemirror/search": ["ui"],
+  "@codemirror/state": ["ui"],
+  "@codemirror/view": ["ui"],
+  "@lezer/highlight": ["ui"],
 };
 
-/** The world itself, and the commands: a process of their own that waits for a server. */
-const OUTSIDE_WORLD: ReadonlySet<string> = new Set(["world", "cli"]);
+/** The world itself, the commands, a process of their own that waits for a server, and the dashboard, a page. */
+const OUTSIDE_WORLD: ReadonlySet<string> = new Set(["world", "cli", "ui"]);
 /** The client has a world of its own: it runs where there is no Node. */
 const CLIENT_WORLD = "client/platform.ts";
 
@@ -376,14 +389,30 @@ const rules: Readonly<Record<string, (files: readonly SourceFile[]) => string[]>
   "files are kebab-case and one folder deep": (files) =>
     files
       .map((file) => file.path)
-      .filter((name) => !/^(?:[a-z0-9]+(?:-[a-z0-9]+)*\/)?[a-z0-9]+(?:-[a-z0-9]+)*\.ts$/.test(name)),
+      .filter(
+        (name) =>
+          !/^(?:[a-z0-9]+(?:-[a-z0-9]+)*\/)?[a-z0-9]+(?:-[a-z0-9]+)*\.ts$/.test(name) &&
+          !/^ui\/(?:(?:pages|parts|strings)\/)?[a-z0-9]+(?:-[a-z0-9]+)*(?:\.svelte|\.d)?(?:\.ts|(?<=\.svelte))$/.test(
+            name,
+          ),
+      ),
+  "the dashboard puts no text into the page as markup": (files) =>
+    files
+      .filter((file) => roomOf(file.path) === "ui")
+      .flatMap((file) =>
+        [
+          ...file.text.matchAll(
+            /\{@html\b|\.(?:inner|outer)HTML\b|insertAdjacentHTML|document\.write\b|\sstyle="/g,
+          ),
+        ].map(([found]) => `${file.path} has ${found}`),
+      ),
   "no file is a drawer for anything": (files) =>
     files
       .map((file) => file.path)
       .filter((name) => /(?:^|\/)(?:util|utils|helpers?|common|types|misc)\.ts$/.test(name)),
   "limits stand in limits.ts, and what only looks like one says what it is": (files) =>
     files
-      .filter((file) => file.path !== "limits.ts")
+      .filter((file) => file.path !== "limits.ts" && roomOf(file.path) !== "ui")
       .flatMap((file) => limitsIn(file).map((name) => `${file.path} ${name}`))
       .filter((name) => OWN_BUDGETS[name] === undefined),
   "options that bound a request are not numbers of their own": (files) =>
@@ -424,6 +453,9 @@ const BROKEN: Readonly<Record<string, readonly SourceFile[]>> = {
   ],
   "nobody inside imports the barrel": [{ path: "db/x.ts", text: `import { openDb } from "../index.ts";` }],
   "files are kebab-case and one folder deep": [{ path: "db/deep/fooBar.ts", text: "" }],
+  "the dashboard puts no text into the page as markup": [
+    { path: "ui/pages/x.svelte", text: "<p>{@html document.title}</p>" },
+  ],
   "no file is a drawer for anything": [{ path: "db/utils.ts", text: "" }],
   "limits stand in limits.ts, and what only looks like one says what it is": [
     { path: "http/x.ts", text: "const MAX_DEPTH = 9;" },
@@ -436,7 +468,7 @@ const BROKEN: Readonly<Record<string, readonly SourceFile[]>> = {
 };
 
 const files: readonly SourceFile[] = (readdirSync(SRC, { recursive: true }) as string[])
-  .filter((name) => name.endsWith(".ts"))
+  .filter((name) => /\.(?:ts|svelte)$/.test(name))
   .map((name) => ({ path: name.replaceAll("\\", "/"), text: readFileSync(path.join(SRC, name), "utf8") }));
 
 /** Each way to a clock, a timer or randomness, so that the rule misses none of them. */

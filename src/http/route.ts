@@ -32,6 +32,8 @@ export interface Route {
   readonly method: "GET" | "PUT" | "PATCH" | "POST" | "DELETE" | "QUERY";
   /** Express path below the mount point, such as `/db/:db`. */
   readonly path: string;
+  /** With or without a slash at the end as `path` says; other routes take both. */
+  readonly exact?: boolean;
   readonly summary: string;
   readonly description?: string;
   readonly tag: string;

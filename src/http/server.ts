@@ -44,6 +44,7 @@ import { tokenRoutes } from "./token-routes.ts";
 import { txRoute } from "./tx-routes.ts";
 import { acceptSockets } from "./upgrade.ts";
 import { answerUnread, checkHead, limitConnections } from "./unread.ts";
+import { uiRoutes } from "./ui-routes.ts";
 import { watchRoutes } from "./watch-routes.ts";
 import { verifyRoutes } from "./verify-routes.ts";
 
@@ -51,7 +52,7 @@ const API = "/api/v1";
 
 /** Every route of the server, by the path it is mounted at. */
 export const MOUNTS: readonly { readonly base: string; readonly routes: readonly Route[] }[] = [
-  { base: "", routes: opsRoutes },
+  { base: "", routes: [...opsRoutes, ...uiRoutes] },
   { base: "", routes: authRoutes },
   {
     base: API,
@@ -194,8 +195,14 @@ function expressApp(context: DispatchContext) {
       const known = methods.get(path) ?? new Set();
       methods.set(path, known.add(route.method));
       if (route.method === "GET") known.add("HEAD");
-      const handler = (req: express.Request, res: express.Response): Promise<void> =>
-        dispatch(route, req.params as Record<string, string>, searchOf(req.url), req, res, context);
+      const handler = (
+        req: express.Request,
+        res: express.Response,
+        next: express.NextFunction,
+      ): void | Promise<void> => {
+        if (route.exact && req.path !== path) return next();
+        return dispatch(route, req.params as Record<string, string>, searchOf(req.url), req, res, context);
+      };
       if (route.method === "GET") app.get(path, handler);
       // Express has a function for every method that Node knows; its types do not know QUERY.
       else app[route.method.toLowerCase() as "put" | "patch" | "post" | "delete"](path, handler);

@@ -1,0 +1,3 @@
+import type { Pages } from "./page-loader.ts";
+
+export const workbenchPages: Pages = {};
