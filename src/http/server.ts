@@ -7,6 +7,7 @@ import { Load, type ServerLimits } from "./load.ts";
 import type { Cors } from "./cors.ts";
 import { Connections } from "./connections.ts";
 import { authRoutes } from "./auth-routes.ts";
+import { activityRoutes } from "./activity-routes.ts";
 import { branchRoutes } from "./branch-routes.ts";
 import { backupRoutes } from "./backup-routes.ts";
 import { dbRoutes } from "./db-routes.ts";
@@ -58,6 +59,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
     base: API,
     routes: [
       ...dbRoutes,
+      ...activityRoutes,
       ...restoreRoutes,
       ...settingsRoutes,
       ...docRoutes,

@@ -1,6 +1,7 @@
 import type { Pages } from "./page-loader.ts";
 
 export const shellPages: Pages = {
-  databases: () => import("./pages/databases.svelte"),
   login: () => import("./pages/login.svelte"),
+  databases: () => import("./pages/databases.svelte"),
+  overview: () => import("./pages/overview.svelte"),
 };
