@@ -8,9 +8,11 @@ import {
   type Json,
   type JsonObject,
   parseJson,
+  parsePointer,
   refuseProblems,
   sameJson,
   stringifyJson,
+  valueAt,
   type ValueProblem,
 } from "./json-value.ts";
 import { bytesOf, documentJson } from "./materialise.ts";
@@ -29,7 +31,17 @@ export function writeEdit(handle: Handle, edit: Edit): void {
   const after = edit.kind === "revert" ? documentJson(handle, edit.heads) : asDocument(wanted(before, edit));
   const writer = new Writer(handle, edit.kind === "revert" ? new Past(handle, edit.heads) : undefined);
   writer.editMap("_root", before, after, []);
+  if (edit.kind === "json-patch") writer.settle(replacedIn(parseJson(edit.patch, 2)), after);
   refuseProblems(writer.problems);
+}
+
+/** Where a JSON patch that was applied puts a value in the place of another. */
+function replacedIn(patch: Json): string[][] {
+  if (!Array.isArray(patch)) return [];
+  return patch.flatMap((step) => {
+    if (!isObject(step) || step["op"] !== "replace") return [];
+    return [parsePointer(String(step["path"])) ?? []];
+  });
 }
 
 function wanted(before: JsonObject, edit: Exclude<Edit, { kind: "revert" }>): Json {
@@ -70,6 +82,35 @@ class Writer {
       else if (this.#past) this.#past.write(this.#past.at(here), map, key, false);
       else if (this.#allowed(value, here)) this.#write(map, key, value, false);
     }
+  }
+
+  /**
+   * Somebody who replaces a value that is in conflict by itself has decided for it: it is written anew. `after` is
+   * the document as it is by now.
+   */
+  settle(paths: readonly (readonly string[])[], after: JsonObject): void {
+    for (const path of paths) {
+      const key = path.at(-1);
+      const object = key === undefined ? undefined : this.#objectAt(path.slice(0, -1));
+      const value = valueAt(after, path);
+      if (key === undefined || object === undefined || value === undefined) continue;
+      const prop = object.isList ? Number(key) : key;
+      if (this.#handle.getAll(object.id, prop).length < 2) continue;
+      const [type, content] = this.#handle.getWithType(object.id, prop) ?? [];
+      if (type === "map" || type === "list" || type === "text") {
+        if (this.#allowed(value, path)) this.#write(object.id, prop, value, false);
+      } else if (type !== undefined) this.#handle.put(object.id, prop, content as string, type as "str");
+    }
+  }
+
+  #objectAt(path: readonly string[]): { id: string; isList: boolean } | undefined {
+    let found = { id: "_root", isList: false };
+    for (const step of path) {
+      const [type, id] = this.#handle.getWithType(found.id, found.isList ? Number(step) : step) ?? [];
+      if (type !== "map" && type !== "list") return undefined;
+      found = { id: String(id), isList: type === "list" };
+    }
+    return found;
   }
 
   #editList(list: string, before: Json[], after: Json[], path: Path): void {

@@ -45,6 +45,8 @@ export interface ConflictValue {
   json: string;
   /** Automerge id of the operation that wrote it: `<counter>@<actor>`. */
   op: string;
+  /** Hash of the change that has the operation. */
+  change: string;
 }
 
 export interface ReadResult {

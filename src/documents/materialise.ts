@@ -89,8 +89,24 @@ export function project(root: JsonObject, pointers: readonly string[]): string {
 /** Every map key and list element at `heads` that has more than one value, reached by way of shown values. */
 export function conflictsOf(handle: Handle, heads: string[]): Conflict[] {
   const found: Conflict[] = [];
+  const changes = new Map<string, ReturnType<Handle["getChangesMeta"]>>();
   visit("_root", true, []);
   return found;
+
+  function changeOf(op: string): string {
+    if (changes.size === 0) {
+      for (const one of handle.getChangesMeta([])) {
+        const same = changes.get(one.actor);
+        if (same) same.push(one);
+        else changes.set(one.actor, [one]);
+      }
+    }
+    const [counter = "", actor = ""] = op.split("@");
+    const written = (changes.get(actor) ?? []).find(
+      ({ startOp, maxOp }) => startOp <= Number(counter) && Number(counter) <= maxOp,
+    );
+    return written?.hash ?? "";
+  }
 
   function visit(object: string, isMap: boolean, path: (string | number)[]): void {
     const steps = isMap
@@ -105,7 +121,7 @@ export function conflictsOf(handle: Handle, heads: string[]): Conflict[] {
           const op = String(value[2] ?? value[1]);
           const nested = value[0] === "map" || value[0] === "list" || value[0] === "text";
           const plain = nested ? toJson(handle.materialize(op, heads)) : toJson(value[1]);
-          return { json: stringifyJson(plain), op };
+          return { json: stringifyJson(plain), op, change: changeOf(op) };
         });
         found.push({ path: toPointer(here), values: shown });
       }

@@ -246,15 +246,29 @@ async function readDoc(call: Call, db: Db): Promise<Answer> {
     ...(paths === undefined ? {} : { paths }),
     ...(conflicts === "1" ? { conflicts: true } : {}),
   });
+  const authorOf = authors(db, doc);
   const body = read.conflicts
-    ? `{"value":${read.json},"conflicts":[${read.conflicts.map(conflictJson).join()}]}`
+    ? `{"value":${read.json},"conflicts":[${read.conflicts.map((one) => conflictJson(one, authorOf)).join()}]}`
     : read.json;
   const etag = etagOf(read.heads, "json");
   return { status: 200, headers: { ...headers, etag, "content-type": "application/json" }, body };
 }
 
-function conflictJson({ path: at, values }: Conflict): string {
-  const texts = values.map(({ op, json: text }) => `{"value":${text},"op":${JSON.stringify(op)}}`);
+/** Who wrote a change; each is looked up once. */
+function authors(db: Db, doc: string): (change: string) => string {
+  const known = new Map<string, string>();
+  return (change) => {
+    const author = known.get(change) ?? db.log.authorOfChange(doc, change);
+    known.set(change, author);
+    return author;
+  };
+}
+
+function conflictJson({ path: at, values }: Conflict, authorOf: (change: string) => string): string {
+  const texts = values.map(
+    ({ op, json: text, change }) =>
+      `{"value":${text},"op":${JSON.stringify(op)},"author":${JSON.stringify(authorOf(change))}}`,
+  );
   return `{"path":${JSON.stringify(at)},"values":[${texts.join()}]}`;
 }
 

@@ -139,6 +139,32 @@ describe("concurrent edits", () => {
   });
 });
 
+describe("a conflict", () => {
+  const BOTH = [
+    [1, 2],
+    ["one", "two"],
+    [{ by: "alice" }, { by: "bob" }],
+    [["a"], ["b"]],
+  ] as const;
+  test.each(BOTH)("between %j and %j is settled by replacing it, also by what is shown", async (a, b) => {
+    for (const chosen of [0, 1]) {
+      const log = newLog();
+      await log.put({ deep: [{ key: 0, other: 1 }] });
+      const base = log.heads;
+      await log.put({ deep: [{ key: a, other: 1 }] }, { actor: ALICE, heads: base });
+      await log.put({ deep: [{ key: b, other: 1 }] }, { actor: BOB, heads: base });
+      const conflicts = async () => (await documents.read({ ...log.at(), conflicts: true })).conflicts ?? [];
+      const value = JSON.parse((await conflicts())[0]?.values[chosen]?.json as string) as unknown;
+      const patch = JSON.stringify([{ op: "replace", path: "/deep/0/key", value }]);
+      await log.edit({ kind: "json-patch", patch });
+      expect(await conflicts()).toEqual([]);
+      expect(await log.value()).toEqual({ deep: [{ key: value, other: 1 }] });
+      // Decided is decided: the same again writes nothing.
+      expect((await log.edit({ kind: "json-patch", patch })).change).toBeUndefined();
+    }
+  });
+});
+
 describe("a merge patch", () => {
   test("sets, nests and removes as RFC 7396 says", async () => {
     const log = newLog();

@@ -256,15 +256,25 @@ describe("forms and parts of a document", () => {
         A.change(doc, { time: 0 }, (d) => void (d.n = Number(actor))),
       ) as Uint8Array;
     });
-    for (const body of changes) {
+    const other = await ask.token(["*:doc.write"]);
+    for (const [i, body] of changes.entries()) {
       await ask("PATCH", `${DB}/docs/f/conflict`, {
         headers: { "content-type": "application/automerge" },
         body,
+        ...(i === 0 ? { token: other.token } : {}),
       });
     }
     const read = await get("f/conflict?conflicts=1");
     expect(read.json["value"]).toEqual({ n: 22 });
-    expect(read.json["conflicts"]).toMatchObject([{ path: "/n", values: [{ value: 22 }, { value: 11 }] }]);
+    expect(read.json["conflicts"]).toMatchObject([
+      {
+        path: "/n",
+        values: [
+          { value: 22, author: "admin" },
+          { value: 11, author: other.id },
+        ],
+      },
+    ]);
     expect(read.headers.etag?.split(".")).toHaveLength(2);
   });
 
