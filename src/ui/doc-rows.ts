@@ -116,13 +116,17 @@ export async function countOf(
   db: string,
   { collection, prefix, at, signal }: Pick<DocRowsOptions, "collection" | "prefix" | "at" | "signal">,
 ): Promise<number> {
-  const { value } = await ask<{ rows: readonly (readonly [number])[] }>("POST", `${path("db", db)}/query/exec`, {
-    body: {
-      sql: "SELECT count(*) FROM documents WHERE collection = ?1 AND key >= ?2 AND key < ?2 || char(1114111)",
-      args: [collection, prefix],
-      ...(at === undefined ? {} : { at }),
+  const { value } = await ask<{ rows: readonly (readonly [number])[] }>(
+    "POST",
+    `${path("db", db)}/query/exec`,
+    {
+      body: {
+        sql: "SELECT count(*) FROM documents WHERE collection = ?1 AND key >= ?2 AND key < ?2 || char(1114111)",
+        args: [collection, prefix],
+        ...(at === undefined ? {} : { at }),
+      },
+      signal,
     },
-    signal,
-  });
+  );
   return value.rows[0]?.[0] ?? 0;
 }

@@ -19,7 +19,8 @@ function walk(from: unknown, to: unknown, path: Path, steps: PatchStep[]): void 
       else steps.push({ op: "remove", path: pointerOf([...path, key]) });
     }
     for (const key of Object.keys(to)) {
-      if (!Object.hasOwn(from, key)) steps.push({ op: "add", path: pointerOf([...path, key]), value: to[key] });
+      if (!Object.hasOwn(from, key))
+        steps.push({ op: "add", path: pointerOf([...path, key]), value: to[key] });
     }
   } else if (Array.isArray(from) && Array.isArray(to)) list(from, to, path, steps);
   else steps.push({ op: "replace", path: pointerOf(path), value: to });
@@ -37,5 +38,6 @@ function list(from: readonly unknown[], to: readonly unknown[], path: Path, step
   for (let at = start; at < both; at += 1) walk(from[at], to[at], [...path, at], steps);
   // From behind, so that no step moves what a later one means.
   for (let at = had - 1; at >= both; at -= 1) steps.push({ op: "remove", path: pointerOf([...path, at]) });
-  for (let at = both; at < has; at += 1) steps.push({ op: "add", path: pointerOf([...path, at]), value: to[at] });
+  for (let at = both; at < has; at += 1)
+    steps.push({ op: "add", path: pointerOf([...path, at]), value: to[at] });
 }

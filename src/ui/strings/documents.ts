@@ -113,6 +113,11 @@ export const doc = {
     `Line ${line}, column ${column}: ${message}`,
   notObject: "A document is a JSON object: it begins with { and ends with }.",
   unsaved: "Not saved",
+  saving: "Saving…",
+  keys: "Ctrl+Enter saves. Escape, then Tab leaves the editor.",
+  someConflicts: (count: number): string =>
+    count === 1 ? "1 conflict to decide" : `${count} conflicts to decide`,
+  arrivedInvalid: "Your text is not a document yet: correct it, then both can be brought together.",
   saved: "Saved",
   live: "Live",
   offline: "Not connected: trying again",
