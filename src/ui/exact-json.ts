@@ -3,8 +3,8 @@
  * here each becomes a text that no document can hold, which `printJson` writes as the number again.
  */
 const MARK = `\u0000${crypto.randomUUID()}:`;
-const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d+(?![\d.eE])/g;
-const MARKED = new RegExp(`"${JSON.stringify(MARK).slice(1, -1)}(-?\\d+)"`, "g");
+const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+const MARKED = new RegExp(`"${JSON.stringify(MARK).slice(1, -1).replaceAll("\\", "\\\\")}(-?\\d+)"`, "g");
 
 /** Throws SyntaxError like `JSON.parse`. */
 export function readJson(text: string): unknown {
@@ -13,7 +13,7 @@ export function readJson(text: string): unknown {
   JSON.parse(text);
   return JSON.parse(
     text.replace(TOKENS, (token) =>
-      token.startsWith('"') || Number.isSafeInteger(Number(token)) ? token : JSON.stringify(MARK + token),
+      /^-?\d+$/.test(token) && !Number.isSafeInteger(Number(token)) ? JSON.stringify(MARK + token) : token,
     ),
   );
 }
