@@ -84,6 +84,8 @@ function rawSchema(type: string): Record<string, unknown> {
 /** Such as `getDbDocsHistory`: from the method and the fixed parts of the path. */
 function operationId(route: Route): string {
   const words = route.path.split("/").filter((part) => part !== "");
+  // Beside the one without a slash at its end.
+  if (words.length > 0 && route.path.endsWith("/")) words.push("index");
   return (
     route.method.toLowerCase() +
     words

@@ -2,7 +2,7 @@
 // file, names carry a hash of what is inside, and each file lies there compressed as well: a server only hands out.
 import { build, transform } from "esbuild";
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -107,6 +107,7 @@ files.set("index.html", Buffer.from(page));
 await rm(OUT, { recursive: true, force: true });
 await mkdir(OUT, { recursive: true });
 await Promise.all([...files].map(([name, bytes]) => writeWithForms(name, bytes)));
+await writeFile(path.join(OUT, "LICENSES.txt"), await licences(Object.keys(app.metafile.inputs)));
 
 /** Keeps the file under a name that says what is inside; gives that name. */
 function hashed(name, ending, content) {
@@ -115,6 +116,24 @@ function hashed(name, ending, content) {
   const full = `${name}-${hash}.${ending}`;
   files.set(full, bytes);
   return full;
+}
+
+/** Of the packages whose code is in the files now. */
+async function licences(inputs) {
+  const folders = [
+    ...new Set(
+      inputs.flatMap((input) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path.resolve(input))?.[0] ?? []),
+    ),
+  ];
+  const texts = await Promise.all(
+    folders.toSorted().map(async (folder) => {
+      const about = JSON.parse(await readFile(path.join(folder, "package.json"), "utf8"));
+      const file = (await readdir(folder)).find((name) => /^licen[cs]e/i.test(name));
+      const text = file ? await readFile(path.join(folder, file), "utf8") : `Licence: ${about.license}\n`;
+      return `${about.name} ${about.version}\n\n${text}`;
+    }),
+  );
+  return texts.join(`\n${"-".repeat(80)}\n\n`);
 }
 
 async function writeWithForms(name, bytes) {

@@ -5,6 +5,7 @@ import { WebSocket } from "ws";
 import { Sessions } from "../../src/auth/sessions.ts";
 import type { Params, Route } from "../../src/http/route.ts";
 import { MOUNTS } from "../../src/http/server.ts";
+import { dashboardFiles } from "../support/dashboard-files.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { API, startHttp, type Reply } from "./fixture.ts";
 import { logIn, type LoggedInPerson } from "./people-fixture.ts";
@@ -160,6 +161,10 @@ const PUBLIC: Readonly<Record<string, number>> = {
   "/auth/oidc/login": 404,
   "/auth/oidc/callback": 404,
   "/auth/token": 401,
+  "/": 404,
+  "/_": 308,
+  "/_utils": 308,
+  "/_/:file": 404,
 };
 
 const guarded = ALL.filter(({ route }) => route.access !== "public");

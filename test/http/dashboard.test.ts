@@ -6,7 +6,7 @@ import { tempDir } from "../support/temp-dir.ts";
 import { API, problem, startHttp, type Reply } from "./fixture.ts";
 
 const FOLDER = dashboardFiles();
-const FILES = readdirSync(FOLDER).filter((name) => !/\.(?:br|gz)$/.test(name) && name !== "index.html");
+const FILES = readdirSync(FOLDER).filter((name) => !/\.(?:br|gz|txt)$/.test(name) && name !== "index.html");
 
 const { ask } = await startHttp(tempDir());
 const get = (where: string, headers: Readonly<Record<string, string>> = {}): Promise<Reply> =>
