@@ -1,4 +1,4 @@
-import { ask, get, path, query } from "./api.ts";
+import { ask, get, path, query, sleep } from "./api.ts";
 
 /** Of `GET …/docs`. */
 export interface DocRow {
@@ -21,15 +21,24 @@ export interface DocRowsOptions {
   readonly prefix: string;
   readonly at: string | undefined;
   readonly signal: AbortSignal;
+  /** SQL may be asked, which can begin anywhere in a collection. */
+  readonly bySql: boolean;
   /** Called with every page that came. */
   readonly onPage: (rows: DocRows) => void;
 }
 
 const PAGE = 1000;
+/** So far beyond what was read a list is read on; further down it is begun anew, by SQL. */
+const NEAR = 2000;
+const FAR_PAGE = 200;
+const FAR_PAGES = 20;
+/** Whoever scrolls past in less does not want it. */
+const PASSING = 80;
 
 /**
- * Documents by name, read page by page as far as anybody looks; all of one point in time. Whoever asks for a row
- * far down waits for the pages before it, which are asked for one after the other and only once.
+ * Documents by name, read page by page as far as anybody looks; all of one point in time. Rows far down are read
+ * where they are, as they are now, when SQL may be asked; otherwise whoever wants one waits for the pages before it,
+ * which are asked for one after the other and only once.
  */
 export class DocRows {
   readonly rows: DocRow[] = [];
@@ -41,19 +50,82 @@ export class DocRows {
   #cursor: string | undefined;
   #wanted = 0;
   #reading: Promise<void> | undefined;
+  readonly #far = new Map<number, Promise<readonly DocRow[]>>();
+  readonly #farRows = new Map<number, DocRow>();
+  #seen: readonly [first: number, end: number] = [0, 0];
 
   constructor(options: DocRowsOptions) {
     this.#options = options;
   }
 
-  /** Rejects as the request did. */
+  /** What is in sight: only that is worth reading far down. */
+  seen(first: number, end: number): void {
+    this.#seen = [first, end];
+  }
+
+  /** A row that was read already. */
+  at(i: number): DocRow | undefined {
+    return this.rows[i] ?? this.#farRows.get(i);
+  }
+
+  /** Undefined for one that is not there, or was scrolled past. Rejects as the request did. */
   async row(i: number): Promise<DocRow | undefined> {
+    const { bySql, collection, at } = this.#options;
+    if (bySql && collection !== "" && at === undefined && !this.done && i >= this.rows.length + NEAR)
+      return this.#rowFar(i);
     this.#wanted = Math.max(this.#wanted, i + 1);
     while (!this.done && this.rows.length <= i) {
       this.#reading ??= this.#read().finally(() => (this.#reading = undefined));
       await this.#reading;
     }
     return this.rows[i];
+  }
+
+  async #rowFar(i: number): Promise<DocRow | undefined> {
+    const page = Math.floor(i / FAR_PAGE);
+    if (!this.#far.has(page)) {
+      await sleep(PASSING, this.#options.signal);
+      const [first, end] = this.#seen;
+      if (i < first || i >= end) return undefined;
+    }
+    let reading = this.#far.get(page);
+    if (!reading) {
+      reading = this.#readFar(page);
+      this.#far.set(page, reading);
+      reading.catch(() => this.#far.delete(page));
+      const [oldest] = this.#far.keys();
+      if (this.#far.size > FAR_PAGES && oldest !== undefined) this.#forget(oldest);
+    }
+    return (await reading)[i - page * FAR_PAGE];
+  }
+
+  #forget(page: number): void {
+    this.#far.delete(page);
+    for (let i = page * FAR_PAGE; i < (page + 1) * FAR_PAGE; i += 1) this.#farRows.delete(i);
+  }
+
+  async #readFar(page: number): Promise<readonly DocRow[]> {
+    const { db, collection, prefix, signal } = this.#options;
+    const { value } = await ask<{ rows: readonly (readonly [string, number])[] }>(
+      "POST",
+      `${path("db", db)}/query/exec`,
+      {
+        body: {
+          sql: `SELECT key, seq FROM documents WHERE ${IN_PREFIX} ORDER BY key LIMIT ?3 OFFSET ?4`,
+          args: [collection, prefix, FAR_PAGE, page * FAR_PAGE],
+        },
+        signal,
+      },
+    );
+    const rows = value.rows.map(([key, seq]) => ({
+      doc: `${collection}/${key}`,
+      collection,
+      key,
+      seq,
+      heads: [],
+    }));
+    rows.forEach((row, i) => this.#farRows.set(page * FAR_PAGE + i, row));
+    return rows;
   }
 
   async #read(): Promise<void> {
@@ -78,6 +150,8 @@ export class DocRows {
     }
   }
 }
+
+const IN_PREFIX = "collection = ?1 AND key >= ?2 AND key < ?2 || char(1114111)";
 
 export interface Collection {
   readonly name: string;
@@ -121,7 +195,7 @@ export async function countOf(
     `${path("db", db)}/query/exec`,
     {
       body: {
-        sql: "SELECT count(*) FROM documents WHERE collection = ?1 AND key >= ?2 AND key < ?2 || char(1114111)",
+        sql: `SELECT count(*) FROM documents WHERE ${IN_PREFIX}`,
         args: [collection, prefix],
         ...(at === undefined ? {} : { at }),
       },

@@ -228,6 +228,11 @@ export class LiveDoc {
           if (!missing && editing?.base.etag === heads && editing.theirs === undefined) {
             if (this.#state.conflicts.length === 0) return;
           }
+          if (change.docs[0]?.deleted === true) {
+            const gone = editing !== undefined && isDirty(editing);
+            this.#set(gone ? { editing: arrive(editing, null) } : { editing: undefined, missing: true });
+            return;
+          }
           if (reading) again = true;
           else reading = read();
         },
