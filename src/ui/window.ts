@@ -15,7 +15,7 @@ export interface Window {
 /** Below what Firefox, which has the least, can draw. */
 export const MOST_HEIGHT = 15_000_000;
 /** Rows drawn beyond what is seen, so that a quick scroll shows no gap. */
-const SPARE = 8;
+export const SPARE = 8;
 
 export interface Seen {
   readonly scrollTop: number;
