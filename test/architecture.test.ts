@@ -31,7 +31,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   projections: ["errors", "world", "ids", "store", "log"],
   db: ["errors", "world", "limits", "ids", "store", "log", "documents", "projections"],
   tables: ["errors", "world", "limits", "ids", "store", "log", "documents", "projections", "db"],
-  query: ["errors", "world", "limits", "ids", "store", "log", "documents", "db", "tables"],
+  query: ["errors", "world", "limits", "ids", "protocol", "store", "log", "documents", "db", "tables"],
   subscriptions: ["errors", "world", "limits", "ids", "store", "log", "db"],
   graph: ["errors", "world", "limits", "ids", "log", "documents", "db"],
   sync: ["errors", "world", "limits", "ids", "log", "documents", "db"],
