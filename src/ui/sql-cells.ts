@@ -76,3 +76,22 @@ export function sqlResultOf(text: string): SqlResult {
     duplicate: read("duplicate", false),
   };
 }
+
+/** How wide each column wants to be, in characters, by its name, its type and what is in it. */
+export function columnWidths(
+  columns: readonly string[],
+  types: readonly (string | null)[],
+  rows: readonly { readonly row: readonly Cell[] }[],
+): number[] {
+  return columns.map((name, i) => {
+    const heads = name.length + (types[i]?.length ?? 0) * 0.8 + 2;
+    const longest = rows.reduce((most, { row }) => {
+      const cell = row[i];
+      return cell ? Math.max(most, shortText(cell, WIDEST).length) : most;
+    }, 0);
+    return Math.round(Math.min(WIDEST, Math.max(NARROWEST, heads, longest + 1)));
+  });
+}
+
+const NARROWEST = 7;
+const WIDEST = 44;
