@@ -12,39 +12,6 @@ export interface SqlSchema {
   }[];
 }
 
-interface Completion {
-  readonly label: string;
-  readonly type: string;
-  readonly detail?: string;
-  readonly apply?: string;
-}
-
-/** Tables and columns as the editor's SQL completes them: a table's columns behind its name and a point. */
-export function completionSchema(
-  schema: SqlSchema,
-): Record<string, { self: Completion; children: Completion[] }> {
-  return Object.fromEntries(
-    schema.tables.map(({ name, type, columns }) => [
-      // A point would be taken for a schema's name.
-      name.replaceAll(".", "\\."),
-      {
-        self: { label: name, type: "type", detail: type === "table" ? "" : type, ...applied(name) },
-        children: columns.map((column) => ({
-          label: column.name,
-          type: column.key ? "keyword" : "property",
-          detail: column.type.toLowerCase(),
-          ...applied(column.name),
-        })),
-      },
-    ]),
-  );
-}
-
-function applied(name: string): { apply?: string } {
-  const quoted = quotedName(name);
-  return quoted === name ? {} : { apply: quoted };
-}
-
 /** A name as it can stand in a statement. */
 export function quotedName(name: string): string {
   return /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !RESERVED.has(name.toUpperCase())
@@ -63,4 +30,14 @@ const RESERVED: ReadonlySet<string> = new Set(
 export function selectAll(table: SqlSchema["tables"][number]): string {
   const columns = table.columns.map(({ name }) => quotedName(name)).join(", ");
   return `SELECT ${columns || "*"}\nFROM ${quotedName(table.name)}\nLIMIT 100`;
+}
+
+/** A statement that has a name, as `query/statements` lists it. */
+export interface SavedStatement {
+  readonly name: string;
+  readonly sql: string;
+  readonly description: string | null;
+  readonly parameters: readonly string[];
+  readonly author: string;
+  readonly time: string;
 }

@@ -1,6 +1,7 @@
 import { cellsOf, numberOf, shortText, sqlResultOf } from "../../src/ui/sql-cells.ts";
 import { Course, chartChoice, drawingOf } from "../../src/ui/sql-chart.ts";
-import { completionSchema, quotedName, selectAll } from "../../src/ui/sql-schema.ts";
+import { completionsAt, tablesIn } from "../../src/ui/sql-completion.ts";
+import { quotedName, selectAll } from "../../src/ui/sql-schema.ts";
 import {
   argsText,
   argumentOf,
@@ -136,27 +137,41 @@ describe("a statement", () => {
   });
 });
 
-test("completion has tables with their columns, quoted where SQL would not take them", () => {
-  const movies = {
-    name: "movies.old",
+describe("completion", () => {
+  const table = (name: string, ...columns: string[]) => ({
+    name,
     type: "table" as const,
-    columns: [
-      { name: "title", type: "TEXT", key: true },
-      { name: "group", type: "INTEGER", key: false },
-    ],
+    columns: columns.map((column, i) => ({ name: column, type: "TEXT", key: i === 0 })),
     indexes: [],
-  };
-  const schema = completionSchema({ tables: [movies] });
-  expect(Object.keys(schema)).toEqual(["movies\\.old"]);
-  expect(schema["movies\\.old"]).toMatchObject({
-    self: { label: "movies.old", apply: '"movies.old"' },
-    children: [
-      { label: "title", type: "keyword" },
-      { label: "group", apply: '"group"' },
-    ],
   });
-  expect(quotedName('a"b')).toBe('"a""b"');
-  expect(selectAll(movies)).toBe('SELECT title, "group"\nFROM "movies.old"\nLIMIT 100');
+  const schema = {
+    tables: [table("movies", "title", "group"), table("Old Films", "id"), table("people", "name")],
+  };
+  const at = (text: string) => {
+    const before = text.replace(/\|.*$/s, "");
+    return completionsAt(text.replace("|", ""), before, schema).map(({ label }) => label);
+  };
+
+  test("knows tables by their names and by those that the statement gives them", () => {
+    const sql = 'SELECT * FROM movies m JOIN "Old Films" AS old ON 1 LEFT JOIN people WHERE 1';
+    expect([...tablesIn(sql, schema).keys()]).toEqual(["movies", "m", "old films", "old", "people"]);
+  });
+  test("offers behind a name and a point the columns of that table alone", () => {
+    expect(at("SELECT m.| FROM movies m")).toEqual(["title", "group"]);
+    expect(at('SELECT "Old Films".i| FROM movies')).toEqual(["id"]);
+    expect(at("SELECT x.| FROM movies")).toEqual([]);
+  });
+  test("offers tables where one is due, and columns of the tables named first elsewhere", () => {
+    expect(at("SELECT 1 FROM m|").slice(0, 3)).toEqual(["movies", "Old Films", "people"]);
+    expect(at("SELECT | FROM movies, x").slice(0, 2)).toEqual(["title", "group"]);
+    expect(at("SELECT | FROM movies")).toEqual(expect.arrayContaining(["count", "WHERE", "people"]));
+  });
+  test("writes names as SQL takes them", () => {
+    const [, group] = completionsAt("SELECT  FROM movies", "SELECT ", schema);
+    expect(group).toMatchObject({ label: "group", apply: '"group"', detail: "text" });
+    expect(quotedName('a"b')).toBe('"a""b"');
+    expect(selectAll(schema.tables[1] as never)).toBe('SELECT id\nFROM "Old Films"\nLIMIT 100');
+  });
 });
 
 describe("a chart", () => {

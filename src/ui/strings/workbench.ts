@@ -128,9 +128,7 @@ export const feed = {
   docCount: (count: number): string => plural(count, "document", "documents"),
   deleted: "deleted",
   erased: "erased",
-  noMessage: "no message",
-  openDoc: "Open the document",
-  address: "commit",
+  noDocs: "no documents: branches, tables or settings",
   unreadable: (code: string): string => `What changed cannot be shown (${code}).`,
   more: (count: number): string => `and ${plural(count, "document", "documents")} more`,
 } as const;
@@ -287,6 +285,7 @@ export const branches = {
     more: "More",
     loading: "Comparing",
     noPatch: (code: string): string => `The difference cannot be shown (${code}).`,
+    open: "Open the document",
     equalAgain: "It changed and came back to what it was.",
     hint: "Choose two points to see which documents differ.",
   },
