@@ -1,3 +1,5 @@
 import type { Pages } from "./page-loader.ts";
 
-export const officePages: Pages = {};
+export const officePages: Pages = {
+  time: () => import("./pages/time.svelte"),
+};
