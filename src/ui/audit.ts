@@ -10,15 +10,16 @@ export interface AuditFilters {
 }
 
 export interface AuditEntry {
-  readonly seq?: number;
+  readonly id: string;
   readonly time: string;
-  readonly who?: string;
-  readonly principal?: string;
+  readonly who: string;
+  readonly subject: string | null;
   readonly action: string;
   readonly db: string | null;
-  readonly detail: unknown;
+  readonly detail: string | null;
   readonly address: string | null;
-  readonly request_id?: string | null;
+  readonly request_id: string | null;
+  readonly count: number;
 }
 
 export const NO_FILTERS: AuditFilters = { db: "", who: "", action: "", since: "", until: "" };
@@ -47,4 +48,10 @@ function instant(local: string): string | undefined {
 /** How the file of an export is called: of when it is, and sorted by that. */
 export function exportName(form: "csv" | "ndjson", now: Date): string {
   return `skald-audit-${now.toISOString().slice(0, 19).replaceAll(":", "")}.${form}`;
+}
+
+/** The filters that an address has. */
+export function filtersIn(query: Readonly<Record<string, string>>): AuditFilters {
+  const { db = "", who = "", action = "", since = "", until = "" } = query;
+  return { db, who, action, since, until };
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { auditQuery, exportName, NO_FILTERS } from "../../src/ui/audit.ts";
-import { chunksOf, jsonLines, shareOf } from "../../src/ui/lines.ts";
+import { shareOf } from "../../src/ui/lines.ts";
 import { dbPoints, docPoints, placeIn, shareAt, summary, ticks } from "../../src/ui/timeline.ts";
 
 describe("the points that are compared", () => {
@@ -59,30 +59,6 @@ describe("the line of commits", () => {
 });
 
 describe("lines of long work", () => {
-  async function read(parts: readonly string[]): Promise<unknown[]> {
-    const bytes = parts.map((part) => new TextEncoder().encode(part));
-    const lines: unknown[] = [];
-    const body = new Response(
-      new ReadableStream({
-        start(controller) {
-          for (const part of bytes) controller.enqueue(part);
-          controller.close();
-        },
-      }),
-    ).body as unknown as Parameters<typeof chunksOf>[0];
-    for await (const line of jsonLines(chunksOf(body))) lines.push(line);
-    return lines;
-  }
-
-  test("are whole however the bytes come, the last one also without its end", async () => {
-    expect(await read(['{"done":1,', '"of":2}\n{"ok"', ":true}\n\n"])).toEqual([
-      { done: 1, of: 2 },
-      { ok: true },
-    ]);
-    expect(await read(['{"ok":true}'])).toEqual([{ ok: true }]);
-    expect(await read([])).toEqual([]);
-  });
-
   test("say how far it is", () => {
     expect(shareOf({ done: 1, of: 4 })).toBe(0.25);
     expect(shareOf({ checked: 4, of: 4, stage: "log" })).toBe(1);

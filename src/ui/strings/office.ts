@@ -65,7 +65,8 @@ export const office = {
     counts: {
       changed: (n: number): string => `${plural(n, "document")} changed back`,
       returned: (n: number): string => `${plural(n, "deleted document")} brought back`,
-      deleted: (n: number): string => `${plural(n, "document")} deleted that ${n === 1 ? "was" : "were"} not there then`,
+      deleted: (n: number): string =>
+        `${plural(n, "document")} deleted that ${n === 1 ? "was" : "were"} not there then`,
       erased: (n: number): string => `${plural(n, "document")} left alone: erased for good`,
       commits: (n: number): string => `in ${plural(n, "commit")}`,
     },
@@ -75,7 +76,9 @@ export const office = {
     go: "Restore",
     goBranch: "Make the branch",
     madeCommits: (commits: number, seq: number): string =>
-      commits === 0 ? "Nothing had to be done." : `Restored. The database is at commit ${seq.toLocaleString("en")} now.`,
+      commits === 0
+        ? "Nothing had to be done."
+        : `Restored. The database is at commit ${seq.toLocaleString("en")} now.`,
     madeBranch: (branch: string): string => `The branch ${branch} is there.`,
     toBranches: "To the branches",
     brokeOff: "It broke off before its end. What was done stays; do it again for the rest.",
@@ -85,7 +88,8 @@ export const office = {
     note: "What programs show to get in. Each can do what its scopes say, and nothing else.",
     make: "New token",
     empty: "No tokens that you may see",
-    emptyText: "A program that reads or writes needs a token of its own. Make one with the least that it needs.",
+    emptyText:
+      "A program that reads or writes needs a token of its own. Make one with the least that it needs.",
     showAll: "Show revoked and expired ones",
     list: "Tokens",
     label: "Label",
@@ -102,9 +106,13 @@ export const office = {
     labelHint: "For people: which program it is for, and where that runs.",
     subjectHint: "Author of what it writes. Left empty, it is the token's id.",
     lifetime: "Lifetime",
-    lifetimes: { "7": "7 days", "30": "30 days", "90": "90 days", "365": "1 year", "": "does not run out" } as Readonly<
-      Record<string, string>
-    >,
+    lifetimes: {
+      "7": "7 days",
+      "30": "30 days",
+      "90": "90 days",
+      "365": "1 year",
+      "": "does not run out",
+    } as Readonly<Record<string, string>>,
     preset: "Begin with",
     presets: {
       read: "Reads a database",
@@ -153,7 +161,8 @@ export const office = {
     keptIt: "I have it",
     rotate: "Rotate…",
     rotateTitle: "Rotate the token",
-    rotateText: "A new token takes its place. The old one goes on for as long as you say, so that programs can change over.",
+    rotateText:
+      "A new token takes its place. The old one goes on for as long as you say, so that programs can change over.",
     overlap: "The old one works for",
     overlaps: { "0": "no longer", "3600": "1 hour", "86400": "1 day", "604800": "7 days" } as Readonly<
       Record<string, string>
@@ -161,7 +170,8 @@ export const office = {
     rotateIt: "Rotate",
     revoke: "Revoke…",
     revokeTitle: (label: string): string => `Revoke “${label}”?`,
-    revokeText: "Every request with it is refused from now on, and what is open with it ends within a second. This cannot be taken back.",
+    revokeText:
+      "Every request with it is refused from now on, and what is open with it ends within a second. This cannot be taken back.",
     revokeIt: "Revoke",
     revokedNow: (label: string): string => `“${label}” is revoked.`,
     details: "Details",
@@ -179,8 +189,14 @@ export const office = {
     email: "Mail",
     lastSeen: "Last seen",
     joined: "Since",
+    provider: "Known as",
     role: "Role",
     state: "State",
+    adminBy: {
+      configuration: "The server's settings make this person an admin; that is changed there.",
+      provider: "The identity provider says who is an admin; that is changed there.",
+      admin: "",
+    },
     admin: "admin",
     disabled: "shut out",
     active: "active",
@@ -191,10 +207,12 @@ export const office = {
     enable: "Let in again",
     remove: "Remove…",
     disableTitle: (name: string): string => `Shut ${name} out?`,
-    disableText: "Their sessions and whatever they have open end within a second, and they cannot log in until you let them in again.",
+    disableText:
+      "Their sessions and whatever they have open end within a second, and they cannot log in until you let them in again.",
     disableIt: "Shut out",
     removeTitle: (name: string): string => `Remove ${name}?`,
-    removeText: "Their roles go with them. What they wrote stays, under their name. If they log in again they begin with nothing.",
+    removeText:
+      "Their roles go with them. What they wrote stays, under their name. If they log in again they begin with nothing.",
     removeIt: "Remove",
     manage: (name: string): string => `Manage ${name}`,
   },
@@ -256,7 +274,8 @@ export const office = {
     empty: "Nothing fits these filters",
     emptyText: "Take one away, or choose a longer time.",
     emptyAll: "Nothing has been recorded yet",
-    emptyAllText: "Making a database or a token, logging in, and what else changes who may do what, is written down here.",
+    emptyAllText:
+      "Making a database or a token, logging in, and what else changes who may do what, is written down here.",
     db: "Database",
     who: "Who",
     action: "Action",
@@ -272,6 +291,7 @@ export const office = {
     address: "From where",
     request: "Request",
     entry: "One entry",
+    onlyWho: "Only by them",
   },
   snapshots: {
     title: "Snapshots",
@@ -310,7 +330,8 @@ export const office = {
     removeTitle: (name: string): string => `Forget ${name}?`,
     removeText: "Only the name goes. The database keeps everything.",
     removeIt: "Forget",
-    manage: (name: string): string => `More for ${name}`,
+    manage: (name: string): string => `Open ${name}`,
+    open: "Open",
     verifyDb: "Verify the database",
     verifyDbTitle: "Verify the database",
     verifyDbText: "Reads the whole log and what is derived of it, and compares every byte with its address.",
@@ -328,7 +349,8 @@ export const office = {
     heals: "A rebuild puts this right: skald rebuild <db>.",
     import: "From an archive…",
     importTitle: "Make a database from an archive",
-    importText: "A file that “Download” or skald export gave. Every block is checked; the database is there when all of it is.",
+    importText:
+      "A file that “Download” or skald export gave. Every block is checked; the database is there when all of it is.",
     file: "Archive (.car)",
     newDb: "Name of the new database",
     importIt: "Make it",
@@ -341,19 +363,22 @@ export const office = {
   health: {
     title: "Health",
     ready: "Ready: it answers, and its storage can be written.",
+    readyShort: "Ready",
     notReady: "Not ready",
-    down: "The server does not answer.",
+    load: "What it carries",
     since: "Up for",
     versions: "Version",
     dbs: "Databases",
-    open: (known: number, open: number): string => `${known.toLocaleString("en")}, ${open.toLocaleString("en")} open`,
+    open: (known: number, open: number): string =>
+      `${known.toLocaleString("en")}, ${open.toLocaleString("en")} open`,
     memory: "Memory",
     scrub: "Background check",
     scrubText: "Everything that is stored is read again and compared with its address, all the time.",
     scrubProgress: (share: number): string => `${Math.floor(share * 100)} % of this pass`,
     scrubLast: "Last pass",
     scrubNever: "The first pass is under way.",
-    findings: (n: number): string => (n === 0 ? "no damage" : `${plural(n, "finding")}: the server's log names them`),
+    findings: (n: number): string =>
+      n === 0 ? "no damage" : `${plural(n, "finding")}: the server's log names them`,
     subscriptions: "Subscriptions",
     subscriptionsOf: (all: number, consumers: number): string => `${all}, ${plural(consumers, "consumer")}`,
     worst: "Furthest behind",
@@ -371,7 +396,7 @@ export const office = {
       cpu: "Processor, %",
       lag: "Event loop lag, ms",
       peers: "Sync peers",
-      streams: "Watches",
+      watches: "Watched statements",
       sql: "SQL statements a second",
       behind: "Worst subscription lag",
     },
