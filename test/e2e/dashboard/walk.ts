@@ -4,6 +4,13 @@ import path from "node:path";
 import type { Browser, BrowserContext, CDPSession, Page } from "playwright-core";
 import type { SkaldServer } from "../../support/skald-process.ts";
 
+/** What is used of a page's own, in functions that run there. */
+declare const document: {
+  querySelector(selector: string): unknown;
+  readonly documentElement: { readonly scrollWidth: number; readonly clientWidth: number };
+};
+declare function requestAnimationFrame(then: () => void): void;
+
 /**
  * What the steps of the walk share: the page as a person has it, the server behind it, and the net that is drawn
  * through the whole run: no error in the console, nothing asked of another origin, nothing serious for axe-core on
@@ -115,9 +122,9 @@ export async function startWalk(
         await settled(page);
         await shoot(page, `${name}-phone`);
         const wide = await page.evaluate(
-          "document.documentElement.scrollWidth - document.documentElement.clientWidth",
+          () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
         );
-        if (wide !== 0) findings.axe.push(`${name}, phone: the page is ${String(wide)} px too wide`);
+        if (wide !== 0) findings.axe.push(`${name}, phone: the page is ${wide} px too wide`);
         await page.setViewportSize(WIDE);
       }
     },
@@ -129,14 +136,17 @@ export async function startWalk(
 /** Waits until the page says that nothing more is on its way: no part is `aria-busy`. */
 export async function settled(page: Page): Promise<void> {
   await page.locator("main h1").first().waitFor();
-  await page.waitForFunction("!document.querySelector('[aria-busy=true]')");
+  // A function: a string would be made one in the page, which its CSP forbids.
+  await page.waitForFunction(() => !document.querySelector("[aria-busy=true], main .wait"));
 }
 
 async function shoot(page: Page, name: string): Promise<void> {
   if (SHOTS === undefined) return;
   mkdirSync(SHOTS, { recursive: true });
   // A switched theme fades in.
-  await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))");
+  await page.evaluate(
+    () => new Promise<void>((done) => requestAnimationFrame(() => requestAnimationFrame(() => done()))),
+  );
   await page.screenshot({ path: path.join(SHOTS, `${name}.png`) });
 }
 
