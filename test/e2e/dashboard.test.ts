@@ -28,6 +28,12 @@ requires("chromium")("the dashboard, from logging in to logging out", () => {
     ({ walk, findings, context } = await startWalk(browser, server, DB, () => undefined));
   });
   afterAll(() => browser?.close());
+  // Where a step stood when it ended, which for one that failed is the best account there is.
+  let step = 0;
+  afterEach(async () => {
+    const { SKALD_SHOTS: folder } = process.env;
+    if (folder !== undefined) await walk.page.screenshot({ path: `${folder}/after-step-${(step += 1)}.png` });
+  });
 
   test("one signs in, makes a database and fills it", async () => {
     await signInWithToken(walk);
