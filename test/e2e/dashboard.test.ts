@@ -4,6 +4,8 @@ import { requires } from "../support/requires.ts";
 import { startServer, type SkaldServer } from "../support/skald-process.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { health, mintAndRevoke, snapshots, travelBack } from "./dashboard/office.ts";
+import { editTogether } from "./dashboard/editing.ts";
+import { branchAndMerge, followFeed, runAndWatch } from "./dashboard/working.ts";
 import { createDb, importMovies, signInWithToken, signOut } from "./dashboard/frame.ts";
 import { firstViewBytes, startWalk, type Findings, type Walk } from "./dashboard/walk.ts";
 
@@ -49,7 +51,12 @@ requires("chromium")("the dashboard, from logging in to logging out", () => {
     expect(bytes).toBeLessThanOrEqual(FIRST_VIEW_BYTES);
   });
 
+  test("one edits a document while a stock Automerge client does, and both see both", () =>
+    editTogether(walk, "movies/m003"));
   test("one travels back, and brings a document back", () => travelBack(walk, DOC));
+  test("one branches, and merges with a conflict", () => branchAndMerge(walk, "movies/m005"));
+  test("one runs a statement and watches it", () => runAndWatch(walk));
+  test("one follows the feed, and has a subscription", () => followFeed(walk));
   test("one names a point, verifies it, takes it along and makes a db of it", () => snapshots(walk));
   test("one makes a token, and revoking it ends what it has open", async () => {
     const ms = await mintAndRevoke(walk, DOC);
