@@ -3,10 +3,10 @@ import { chromium, type Browser } from "playwright-core";
 import { requires } from "../support/requires.ts";
 import { startServer, type SkaldServer } from "../support/skald-process.ts";
 import { tempDir } from "../support/temp-dir.ts";
-import { health, mintAndRevoke, snapshots, travelBack } from "./dashboard/office.ts";
+import { audit, health, invite, mintAndRevoke, snapshots, travelBack } from "./dashboard/office.ts";
 import { editTogether } from "./dashboard/editing.ts";
 import { branchAndMerge, followFeed, runAndWatch } from "./dashboard/working.ts";
-import { createDb, importMovies, signInWithToken, signOut } from "./dashboard/frame.ts";
+import { createDb, importMovies, providerOf, signIn, signInAs, signOut } from "./dashboard/frame.ts";
 import { firstViewBytes, startWalk, type Findings, type Walk } from "./dashboard/walk.ts";
 
 // A guard against hanging only: a browser and a server beside whatever else runs.
@@ -25,9 +25,10 @@ requires("chromium")("the dashboard, from logging in to logging out", () => {
   let context: Awaited<ReturnType<typeof startWalk>>["context"];
 
   beforeAll(async () => {
-    server = await startServer(tempDir());
+    server = await startServer(tempDir(), { args: ["--dev"] });
+    const provider = await providerOf(server);
     browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
-    ({ walk, findings, context } = await startWalk(browser, server, DB, () => undefined));
+    ({ walk, findings, context } = await startWalk(browser, server, DB, provider));
   });
   afterAll(() => browser?.close());
   // Where a step stood when it ended, which for one that failed is the best account there is.
@@ -38,7 +39,7 @@ requires("chromium")("the dashboard, from logging in to logging out", () => {
   });
 
   test("one signs in, makes a database and fills it", async () => {
-    await signInWithToken(walk);
+    await signIn(walk, "Ada");
     await createDb(walk);
     await importMovies(walk);
   });
@@ -63,6 +64,14 @@ requires("chromium")("the dashboard, from logging in to logging out", () => {
     if (process.env["SKALD_SHOTS"] !== undefined)
       process.stderr.write(`a revoked token's stream ended after ${Math.round(ms)} ms\n`);
   });
+  test("one invites somebody, who comes, and takes the role away again", () =>
+    invite(walk, "Paul Plain", async (name, hash) => {
+      const theirs = await (await browser.newContext()).newPage();
+      await theirs.goto(walk.at(hash));
+      await signInAs(theirs, name);
+      return theirs;
+    }));
+  test("one reads in the audit log who did all that", () => audit(walk));
   test("one sees how the server is", () => health(walk));
   test("one signs out", () => signOut(walk));
 

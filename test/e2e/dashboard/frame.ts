@@ -1,19 +1,32 @@
+import type { Page } from "playwright-core";
 import { databases, login } from "../../../src/ui/strings/documents.ts";
 import { shell } from "../../../src/ui/strings/shell.ts";
+import type { SkaldServer } from "../../support/skald-process.ts";
 import type { Walk } from "./walk.ts";
 
 /** The way in and out, and what the other steps stand on. */
 
-export async function signInWithToken(walk: Walk): Promise<void> {
-  const { page, server } = walk;
+/** Of a server started with `--dev`: where one says who one is. */
+export async function providerOf({ url }: SkaldServer): Promise<string> {
+  const { headers } = await fetch(`${url}/auth/oidc/login`, { redirect: "manual" });
+  return new URL(headers.get("location") ?? "").origin;
+}
+
+export async function signIn(walk: Walk, name: string): Promise<void> {
+  const { page } = walk;
   // Whoever is nobody is told so once, and asked to sign in.
   walk.expectError(/401 \(Unauthorized\).*\/auth\/me/);
   await walk.go("");
   await page.getByText(login.title).waitFor();
   await walk.look("login");
-  await page.getByLabel(login.token, { exact: true }).fill(server.token as string);
-  await page.getByRole("button", { name: login.tokenAction }).click();
+  await signInAs(page, name);
   await page.getByRole("heading", { name: databases.title, level: 1 }).waitFor();
+}
+
+/** By the provider of `--dev`, as one of its two people. */
+export async function signInAs(page: Page, name: string): Promise<void> {
+  await page.getByRole("link", { name: /^Sign in with / }).click();
+  await page.getByRole("button", { name }).click();
 }
 
 export async function createDb(walk: Walk): Promise<void> {
@@ -81,11 +94,13 @@ export async function importMovies(walk: Walk): Promise<void> {
   await walk.look("overview");
 }
 
+/** Also at the provider, who asks whether that is meant. */
 export async function signOut(walk: Walk): Promise<void> {
   const { page } = walk;
   walk.expectError(/401 \(Unauthorized\).*\/auth\/me/);
   await walk.go("");
   await page.getByRole("button", { name: shell.signOut }).click();
+  await page.getByRole("button", { name: /^Sign out here, too/ }).click();
   await page.getByText(login.title).waitFor();
   await page.reload();
   await page.getByText(login.title).waitFor();

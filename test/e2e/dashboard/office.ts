@@ -1,5 +1,6 @@
 import { expect } from "@jest/globals";
 import { readFileSync } from "node:fs";
+import type { Page } from "playwright-core";
 import { office } from "../../../src/ui/strings/office.ts";
 import { until } from "../../support/stock-client.ts";
 import type { Walk } from "./walk.ts";
@@ -192,4 +193,49 @@ export async function health(walk: Walk): Promise<void> {
   // Two readings make the first rates.
   await until(async () => (await page.locator(".latest").first().textContent()) !== "—", "the first rate");
   await walk.look("health");
+}
+
+/** An invitation from the page, and the person who takes it up with a browser of their own. */
+export async function invite(
+  walk: Walk,
+  name: string,
+  openAs: (name: string, hash: string) => Promise<Page>,
+): Promise<void> {
+  const { page, db, api } = walk;
+  const t = office.dbPeople;
+  await walk.go(`#/db/${db}/people`);
+  await walk.look("db-people-empty");
+  await button(walk, t.invite).first().click();
+  await dialog(walk).getByLabel(t.role).selectOption("viewer");
+  await dialog(walk).getByLabel(t.inviteNote).fill(`for ${name}`);
+  await walk.look("db-people-invite");
+  await dialog(walk).getByRole("button", { name: t.makeLink }).click();
+  await dialog(walk).getByText(t.linkTitle).waitFor();
+  const link = (await dialog(walk).locator("code").textContent()) ?? "";
+  expect(link).toContain("/_/#/invite/");
+  await walk.look("db-people-link");
+  await dialog(walk).getByRole("button", { name: t.sent }).click();
+
+  const theirs = await openAs(name, new URL(link).hash);
+  await theirs.getByRole("button", { name: office.invite.accept }).click();
+  await theirs.getByText(office.invite.accepted(db, "viewer")).waitFor();
+  await theirs.getByRole("link", { name: office.invite.open }).click();
+  await theirs.getByRole("heading", { name: db, level: 1 }).waitFor();
+  await theirs.context().close();
+
+  await page.reload();
+  await page.getByText(name).first().waitFor();
+  await walk.look("db-people");
+  await page.getByRole("button", { name: `${t.remove} ${name}` }).click();
+  await dialog(walk).getByRole("button", { name: t.removeIt, exact: true }).click();
+  await page.getByText(t.empty).waitFor();
+  expect((await api<{ people: unknown[] }>("GET", `/api/v1/db/${db}/people`)).people).toEqual([]);
+
+  await walk.go("#/people");
+  await page.getByText(name).first().waitFor();
+  await walk.look("people");
+  await page.getByText(name).first().click();
+  await dialog(walk).getByText(office.people.provider).waitFor();
+  await walk.look("person");
+  await page.keyboard.press("Escape");
 }

@@ -62,7 +62,7 @@ export async function startWalk(
   browser: Browser,
   server: SkaldServer,
   db: string,
-  provider: () => string | undefined,
+  provider: string,
 ): Promise<{ walk: Walk; context: BrowserContext; findings: Findings }> {
   const context = await browser.newContext({ viewport: WIDE, colorScheme: "light", reducedMotion: "reduce" });
   const page = await context.newPage();
@@ -80,8 +80,8 @@ export async function startWalk(
     const { origin, protocol } = new URL(request.url());
     if (protocol === "data:" || protocol === "blob:" || origin === server.url) return;
     // One goes there to say who one is, and comes back: that is no request of the dashboard's.
-    if (request.isNavigationRequest() && origin === provider()) return;
-    if (page.url().startsWith(`${provider()}/`)) return;
+    if (request.isNavigationRequest() && origin === provider) return;
+    if (page.url().startsWith(`${provider}/`)) return;
     findings.foreign.push(request.url());
   });
   const cdp = await context.newCDPSession(page);
