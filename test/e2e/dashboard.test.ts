@@ -3,9 +3,9 @@ import { chromium, type Browser } from "playwright-core";
 import { requires } from "../support/requires.ts";
 import { startServer, type SkaldServer } from "../support/skald-process.ts";
 import { tempDir } from "../support/temp-dir.ts";
-import { audit, health, invite, mintAndRevoke, snapshots, travelBack } from "./dashboard/office.ts";
+import { health, invite, mintAndRevoke, snapshots, travelBack } from "./dashboard/office.ts";
 import { editTogether } from "./dashboard/editing.ts";
-import { branchAndMerge, followFeed, runAndWatch } from "./dashboard/working.ts";
+import { branchAndMerge, followFeed, runAndWatch, subscribe, syncByUrl } from "./dashboard/workbench.ts";
 import { createDb, importMovies, providerOf, signIn, signInAs, signOut } from "./dashboard/frame.ts";
 import { firstViewBytes, startWalk, type Findings, type Walk } from "./dashboard/walk.ts";
 
@@ -56,8 +56,10 @@ requires("chromium")("the dashboard, from logging in to logging out", () => {
     editTogether(walk, "movies/m003"));
   test("one travels back, and brings a document back", () => travelBack(walk, DOC));
   test("one branches, and merges with a conflict", () => branchAndMerge(walk, "movies/m005"));
-  test("one runs a statement and watches it", () => runAndWatch(walk));
-  test("one follows the feed, and has a subscription", () => followFeed(walk));
+  test("one runs a statement and watches it", () => runAndWatch(walk, "movies/m006"));
+  test("one follows the feed", () => followFeed(walk, "movies/m008"));
+  test("one makes a subscription and sees how far behind it is", () => subscribe(walk));
+  test("one takes the URL for an Automerge app", () => syncByUrl(walk, "movies/m009"));
   test("one names a point, verifies it, takes it along and makes a db of it", () => snapshots(walk));
   test("one makes a token, and revoking it ends what it has open", async () => {
     const ms = await mintAndRevoke(walk, DOC);
@@ -71,7 +73,6 @@ requires("chromium")("the dashboard, from logging in to logging out", () => {
       await signInAs(theirs, name);
       return theirs;
     }));
-  test("one reads in the audit log who did all that", () => audit(walk));
   test("one sees how the server is", () => health(walk));
   test("one signs out", () => signOut(walk));
 
