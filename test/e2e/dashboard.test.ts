@@ -32,10 +32,10 @@ requires("chromium")("the dashboard, from logging in to logging out", () => {
   });
   afterAll(() => browser?.close());
   // Where a step stood when it ended, which for one that failed is the best account there is.
-  let step = 0;
+  let shots = 0;
   afterEach(async () => {
     const { SKALD_SHOTS: folder } = process.env;
-    if (folder !== undefined) await walk.page.screenshot({ path: `${folder}/after-step-${(step += 1)}.png` });
+    if (folder !== undefined) await walk.page.screenshot({ path: `${folder}/after-step-${(shots += 1)}.png` });
   });
 
   /** What stands on a step that failed is not tried: it would only wait for what cannot come. */
