@@ -42,6 +42,7 @@ import {
 } from "./sql.ts";
 import { Subscription, type SubscriptionOptions } from "./subscription.ts";
 import { Sync } from "./sync.ts";
+import { SqlWatch, watchOf, type WatchOptions } from "./watch.ts";
 import { WriteQueue, type KeptWrite, type Receipt } from "./write-queue.ts";
 
 export interface ClientOptions {
@@ -367,6 +368,30 @@ export class SkaldClient implements Documents {
   ): Promise<SqlRows<T>> {
     // One that writes after all is written once, however often it is sent.
     return execute<T>(this.#requests, this.#path, sql, args, { ...options, txId: freshName(this.#platform) });
+  }
+
+  /**
+   * The rows of a statement that reads, live: `for await (const { rows } of client.watch(…))`, or `subscribe`. Goes on
+   * by itself after whatever cut.
+   */
+  watch<T extends object = Record<string, SqlValue>>(
+    sql: string,
+    args?: SqlArgs,
+    options: WatchOptions = {},
+  ): SqlWatch<T> {
+    return new SqlWatch<T>(
+      (signal) =>
+        watchOf<T>(
+          this.#requests,
+          this.#platform,
+          this.#path,
+          sql,
+          args,
+          { ...options, ...(signal && { signal }) },
+          this.#closing,
+        ),
+      options.signal,
+    );
   }
 
   /** Runs a statement that writes, as one commit; `rows` are those of RETURNING. Is not kept while offline. */

@@ -146,9 +146,14 @@ export function eventOf(event: RawEvent): ChangeEvent {
 /** Why the server ends a stream that it would begin again: it stops, the reader was slow, the token ran out. */
 const ENDS: ReadonlySet<string> = new Set(["UNAVAILABLE", "READER_SLOW", "UNAUTHENTICATED"]);
 
+/** Whether a stream that ended with this code is simply opened again. */
+export function mayOpenAgain(code: string): boolean {
+  return ENDS.has(code);
+}
+
 /** Throws what the end of a stream says, unless the stream may simply be opened again. */
 export function checkEnd(code: string | undefined): void {
-  if (code === undefined || ENDS.has(code)) return;
+  if (code === undefined || mayOpenAgain(code)) return;
   const failed = code === "INTERNAL" || code === "DB_DAMAGED" || code === "STORAGE_FAILED";
   throw new SkaldError(code, `The server ended the stream: ${code}.`, { status: failed ? 503 : 0 });
 }

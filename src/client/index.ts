@@ -37,4 +37,5 @@ export type {
   SubscriptionInfo,
   SubscriptionOptions,
 } from "./subscription.ts";
+export type { SqlWatch, WatchOptions, WatchState } from "./watch.ts";
 export type { KeptWrite, Receipt } from "./write-queue.ts";

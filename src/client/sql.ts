@@ -102,6 +102,24 @@ export async function executeBatch(
   return { changed: changed ?? 0, seq, commit: commit ?? undefined, cursor };
 }
 
+/** What a watch asks with, as JSON text. */
+export function watchText(
+  sql: string,
+  args: SqlArgs | undefined,
+  branch: string | undefined,
+  since: string | undefined,
+  heartbeat: number,
+): string {
+  return objectText([
+    member("sql", JSON.stringify(sql)),
+    member("args", args === undefined ? undefined : argsJson(args)),
+    member("branch", branch === undefined ? undefined : JSON.stringify(branch)),
+    member("since", since === undefined ? undefined : JSON.stringify(since)),
+    member("delta", "true"),
+    member("heartbeat", String(heartbeat)),
+  ]);
+}
+
 interface Answer {
   readonly rows_affected?: number;
   readonly columns?: readonly string[];
@@ -179,15 +197,19 @@ function readAnswer<T>(text: string): SqlWritten<T> {
     ? itemTexts(memberTexts(text).get("rows") ?? "[]").map((row) => itemTexts(row).map(exactCell))
     : (answer.rows ?? []).map((row) => row.map(cellOf));
   const names = distinct(columns);
-  const rows = cells.map((row) => {
-    const object = {} as Record<string, SqlValue>;
-    row.forEach((value, i) => put(object, names[i] as string, value));
-    return object as T;
-  });
+  const rows = cells.map((row) => rowOf<T>(row, names));
   return { rows, columns: names, types, seq, commit: commit ?? undefined, cursor, changed };
 }
 
-function exactCell(text: string): SqlValue {
+/** A row as an object by the names of its columns, which are distinct. */
+export function rowOf<T>(cells: readonly SqlValue[], names: readonly string[]): T {
+  const object = {} as Record<string, SqlValue>;
+  cells.forEach((value, i) => put(object, names[i] as string, value));
+  return object as T;
+}
+
+/** A value as its JSON text says it, with all its digits. */
+export function exactCell(text: string): SqlValue {
   const value = JSON.parse(text) as unknown;
   if (typeof value === "number" && /^-?\d+$/.test(text) && !Number.isSafeInteger(value)) return BigInt(text);
   return cellOf(value);
@@ -203,7 +225,8 @@ function put(object: Record<string, SqlValue>, name: string, value: SqlValue): v
   Object.defineProperty(object, name, { value, enumerable: true, configurable: true, writable: true });
 }
 
-function distinct(columns: readonly string[]): string[] {
+/** Names of columns, of which later ones that were there are `name_2`. */
+export function distinct(columns: readonly string[]): string[] {
   const used = new Set<string>();
   return columns.map((column) => {
     let name = column;

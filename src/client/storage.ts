@@ -1,3 +1,4 @@
+import { bytesOfBase64 } from "../protocol/result-hash.ts";
 /**
  * Where a client keeps what must outlive it: writes that no server has yet, and its copies of live documents.
  * Keys are ASCII text; a value is what was last set. An operation is done when its promise resolves, and
@@ -50,7 +51,7 @@ export function localStorageStorage(
     get: (key) =>
       later(() => {
         const text = storage.getItem(key);
-        return text === null ? undefined : fromBase64(text);
+        return text === null ? undefined : bytesOfBase64(text);
       }),
     set: (key, value) => later(() => storage.setItem(key, toBase64(value))),
     delete: (key) => later(() => storage.removeItem(key)),
@@ -72,6 +73,4 @@ export function toBase64(bytes: Uint8Array): string {
   return btoa(text);
 }
 
-export function fromBase64(text: string): Uint8Array {
-  return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
-}
+export { bytesOfBase64 as fromBase64 } from "../protocol/result-hash.ts";

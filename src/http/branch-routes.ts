@@ -147,7 +147,7 @@ async function createBranch(call: Call, db: Db): Promise<Answer> {
 }
 
 function info(db: Db, branch: LogBranch): z.infer<typeof BranchInfo> {
-  const { id, name, state, parent, forkSeq, head } = branch;
+  const { id, name, state, parent, forkSeq, head, merged } = branch;
   const made = id === 0 ? undefined : db.log.commit(id)?.commit;
   return {
     name,
@@ -155,6 +155,7 @@ function info(db: Db, branch: LogBranch): z.infer<typeof BranchInfo> {
     state: state === "open" ? "open" : "closed",
     from: parent === undefined ? null : { branch: parent, seq: forkSeq },
     head: { seq: head.seq, commit: head.cid ? cidToString(head.cid) : null },
+    merged: merged.map((of) => ({ branch: of.name, id: of.id, up_to: of.upTo })),
     time: made ? iso(made.time) : null,
     author: made?.author ?? null,
     ...(made?.message === undefined ? {} : { message: made.message }),

@@ -39,6 +39,7 @@ import { opsRoutes } from "./ops-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { replicationRoutes } from "./replication-routes.ts";
 import type { Route, Services } from "./route.ts";
+import { syncStatusRoutes } from "./sync-status-routes.ts";
 import { snapshotRoutes } from "./snapshot-routes.ts";
 import { ticketRoutes } from "./ticket-routes.ts";
 import { subscriptionRoutes } from "./subscription-routes.ts";
@@ -79,6 +80,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...graphRoutes,
       ...verifyRoutes,
       ...replicationRoutes,
+      ...syncStatusRoutes,
       ...snapshotRoutes,
       ...backupRoutes,
       ...tokenRoutes,

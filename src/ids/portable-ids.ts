@@ -28,6 +28,15 @@ export function portableDocumentId(uid: Uint8Array, collection: string, key: str
   return id;
 }
 
+/** blake3-256 of bytes that come in parts, in lower-case hex. */
+export function portableHash(): { update(bytes: Uint8Array): void; digest(): string } {
+  const hash = blake3.create({});
+  return {
+    update: (bytes) => void hash.update(bytes),
+    digest: () => Array.from(hash.digest(), (byte) => byte.toString(16).padStart(2, "0")).join(""),
+  };
+}
+
 /** 16 bytes that name this text: no two texts have the same. */
 export function digestOfText(text: string): Uint8Array {
   return blake3(utf8.encode(text)).slice(0, 16);

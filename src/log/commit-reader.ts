@@ -172,7 +172,7 @@ export class CommitReader {
     return id === 0 ? downFrom(Math.min(before, first - 1), limit) : [];
   }
 
-  #info({ id, name, parent, fork, head, headCid, closed, deleted }: Branch): BranchInfo {
+  #info({ id, name, parent, fork, head, headCid, closed, deleted, merged }: Branch): BranchInfo {
     return {
       id,
       name,
@@ -181,6 +181,11 @@ export class CommitReader {
       forkSeq: fork,
       head: { seq: head, cid: headCid },
       state: deleted > 0 ? "deleted" : closed > 0 ? "closed" : "open",
+      merged: Array.from(merged, ([of, upTo]) => ({
+        id: of,
+        name: this.catalog.branches.get(of)?.name ?? MAIN,
+        upTo,
+      })),
     };
   }
 
@@ -295,6 +300,8 @@ export interface BranchInfo {
   /** Its own last commit; seq 0 only of a `main` without any. */
   readonly head: { readonly seq: number; readonly cid: Uint8Array | undefined };
   readonly state: "open" | "closed" | "deleted";
+  /** What merges brought: of these branches everything up to a seq. */
+  readonly merged: readonly { readonly id: number; readonly name: string; readonly upTo: number }[];
 }
 
 function downFrom(seq: number, limit: number): number[] {

@@ -337,6 +337,9 @@ export const BranchInfo = z
       .nullable()
       .meta({ description: "The branch it was made from, and the last seq of that which it has." }),
     head: z.object({ seq: z.int(), commit: Cid.nullable() }),
+    merged: z.array(z.object({ branch: z.string(), id: z.int(), up_to: z.int() })).meta({
+      description: "What merges brought: of these branches everything up to a seq.",
+    }),
     time: Time.nullable().meta({ description: "When it was made." }),
     author: z.string().nullable().meta({ description: "Who made it." }),
     message: z.string().optional(),

@@ -1,18 +1,9 @@
-/**
- * What turns one list of rows into another, exactly: also when rows are equal to each other, and when the only
- * thing that changed is their order. Rows are texts of one form.
- *
- * Applied in this order: `changed` puts a row in the place of one, `removed` takes rows out; both name places in the
- * list before, `removed` with the row that goes. `added` then puts rows where they are to stand in the list after,
- * from the first to the last. Each list goes up.
- */
-export interface RowDelta {
-  readonly changed: readonly PlacedRow[];
-  readonly removed: readonly PlacedRow[];
-  readonly added: readonly PlacedRow[];
-}
+import type { Delta } from "../protocol/row-delta.ts";
 
-export type PlacedRow = readonly [at: number, row: string];
+/** Rows are texts of one form. How they are applied stands with `applyDelta`. */
+export type RowDelta = Delta<string>;
+
+export type PlacedRow = RowDelta["changed"][number];
 
 /**
  * Keeps the longest run of rows that stand in both in the same order, when each row of the list after is matched
@@ -86,31 +77,4 @@ function longestRise(pairs: readonly [number, number][]): [number, number][] {
   const rise: [number, number][] = [];
   for (let i = ends.at(-1) ?? -1; i >= 0; i = previous[i] as number) rise.push(pairs[i] as [number, number]);
   return rise.reverse();
-}
-
-/** The list after. Throws RangeError for a delta that is not of this list. */
-export function applyDelta(before: readonly string[], { changed, removed, added }: RowDelta): string[] {
-  const rows: (string | undefined)[] = [...before];
-  const inside = (at: number, length: number): void => {
-    if (!Number.isInteger(at) || at < 0 || at >= length) throw new RangeError("a place is outside the rows");
-  };
-  for (const [at, row] of changed) {
-    inside(at, rows.length);
-    rows[at] = row;
-  }
-  for (const [at] of removed) {
-    inside(at, rows.length);
-    rows[at] = undefined;
-  }
-  const rest = rows.filter((row) => row !== undefined);
-  const after: string[] = [];
-  let taken = 0;
-  for (const [at, row] of added) {
-    while (after.length < at) {
-      if (taken >= rest.length) throw new RangeError("a place is outside the rows");
-      after.push(rest[taken++] as string);
-    }
-    after.push(row);
-  }
-  return [...after, ...rest.slice(taken)];
 }

@@ -48,6 +48,16 @@ export class SyncHub {
     return { peers: this.#peers.size, documents: this.#documents.size };
   }
 
+  /** Peers that are here, in the order they came. */
+  peers(): readonly HubPeer[] {
+    return [...this.#peers.values()];
+  }
+
+  /** Documents that peers have open or ask for. */
+  documents(): readonly HubDocument[] {
+    return [...this.#documents.values()];
+  }
+
   /** Takes a peer in; one that the same principal joined under the same id before is told to go. */
   join(peer: HubPeer): void {
     const key = keyOf(peer);
@@ -215,6 +225,12 @@ function keyOf({ rights, peerId }: HubPeer): string {
 export interface HubPeer {
   readonly peerId: string;
   readonly rights: PeerRights;
+  /** Where it keeps its documents; undefined when it keeps none. */
+  readonly storageId: string | undefined;
+  /** When it joined, in milliseconds since 1970. */
+  readonly joinedAt: number;
+  /** How many documents it has open or asks for. */
+  readonly documentCount: number;
   follows(storageId: string): boolean;
   /** Another socket has taken its place. */
   replaced(): void;

@@ -21,7 +21,6 @@ const { changes: most } = LIMITS.tx;
 
 /** What a document needs of the peer that has it. */
 export interface DocumentPeer extends HubPeer {
-  readonly storageId: string | undefined;
   /** Whether the peer has taken enough to be sent more. */
   hasRoom(): boolean;
   send(message: Unaddressed): void;

@@ -36,6 +36,7 @@ export class SyncSession implements DocumentPeer {
   readonly #follows = new Set<string>();
   readonly #counts = new EphemeralCounts();
   #join: JoinMessage | undefined;
+  #joinedAt = 0;
   readonly #running = new Set<Promise<void>>();
   #queued = 0;
   #queuedBytes = 0;
@@ -51,6 +52,14 @@ export class SyncSession implements DocumentPeer {
 
   get peerId(): string {
     return this.#join?.senderId ?? "";
+  }
+
+  get joinedAt(): number {
+    return this.#joinedAt;
+  }
+
+  get documentCount(): number {
+    return this.#documents.size;
   }
 
   get joined(): boolean {
@@ -173,6 +182,7 @@ export class SyncSession implements DocumentPeer {
       this.#join = undefined;
       return this.end(1002, "unsupported protocol version");
     }
+    this.#joinedAt = this.#hub.db.log.world.now();
     this.#hub.join(this);
     this.send(peerMessage(this.#hub.peerId, this.#hub.storageId));
   }

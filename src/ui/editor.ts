@@ -12,7 +12,7 @@ import {
 } from "@codemirror/language";
 import { lintGutter, linter, lintKeymap } from "@codemirror/lint";
 import { highlightSelectionMatches, searchKeymap } from "@codemirror/search";
-import { Annotation, Compartment, EditorState, type Extension } from "@codemirror/state";
+import { Annotation, Compartment, EditorState, type Extension, type Transaction } from "@codemirror/state";
 import {
   drawSelection,
   EditorView,
@@ -134,6 +134,7 @@ export function openEditor(options: EditorOptions): Editor {
           ...lintKeymap,
           indentWithTab,
         ]),
+        EditorView.domEventHandlers({ beforeinput: typedOver }),
         EditorView.lineWrapping,
         EditorView.contentAttributes.of({ "aria-label": options.label, spellcheck: "false" }),
         theme,
@@ -181,6 +182,27 @@ export function openEditor(options: EditorOptions): Editor {
     focus: () => view.focus(),
     destroy: () => view.destroy(),
   };
+}
+
+/**
+ * Where text is typed over a selection, the browser puts in an element with the style of what was there, which the
+ * page's policy refuses with an error. So the editor does it before the browser can.
+ */
+function typedOver(event: InputEvent, view: EditorView): boolean {
+  const { main, ranges } = view.state.selection;
+  const { data } = event;
+  if (event.inputType !== "insertText" || data === null || main.empty || ranges.length > 1) return false;
+  if (view.composing || event.isComposing || view.state.readOnly) return false;
+  const insert = (): Transaction =>
+    view.state.update({
+      ...view.state.replaceSelection(data),
+      userEvent: "input.type",
+      scrollIntoView: true,
+    });
+  const handlers = view.state.facet(EditorView.inputHandler);
+  if (!handlers.some((handle) => handle(view, main.from, main.to, data, insert))) view.dispatch(insert());
+  event.preventDefault();
+  return true;
 }
 
 function writing(readonly: boolean): Extension {

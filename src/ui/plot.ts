@@ -45,9 +45,15 @@ export function openPlot(options: PlotOptions): Plot {
       // One line needs no key to it.
       legend: { show: series.length > 1, live: true },
       cursor: { y: false, points: { size: 6 } },
-      scales: { x: { time }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
+      scales: {
+        x: { time },
+        y: {
+          range: (_, least, most) => [Math.min(0, least * 1.1), most > 0 ? most * 1.1 : least < 0 ? 0 : 1],
+        },
+      },
       axes: [
-        { ...axis, size: 28 },
+        // A year is no number of things: no commas at the foot.
+        { ...axis, size: 28, ...(time ? {} : { values: (_, splits) => splits.map(String) }) },
         { ...axis, size: 58, values: (_, splits) => splits.map(format) },
       ],
       series: [

@@ -42,6 +42,6 @@ test("what needs Node is seen", () => {
   expect(bundle(exporting("ids/hash.js")).stderr).toContain("node:crypto");
 });
 
-test("the whole client without Automerge is less than 25 KB on the wire", () => {
-  expect(gzipSync(bundle(exporting("client/index.js")).text).length).toBeLessThan(25_000);
+test("the whole client without Automerge is less than 26 KB on the wire", () => {
+  expect(gzipSync(bundle(exporting("client/index.js")).text).length).toBeLessThan(26_000);
 });

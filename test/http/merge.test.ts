@@ -49,7 +49,7 @@ async function begun() {
 
 describe("a merge", () => {
   test("brings what a branch has, and lists what both sides changed with who did it", async () => {
-    const { put, get, merge, bob } = await begun();
+    const { db, put, get, merge, bob } = await begun();
     await put("d/a", { n: 2, keep: true, main: 1 });
     await put("d/a", { n: 3, keep: true, draft: 1 }, "draft", bob);
     await put("d/new", { from: "draft" }, "draft", bob);
@@ -74,6 +74,10 @@ describe("a merge", () => {
     expect(Object.keys(merged.heads).sort()).toEqual(["d/a", "d/new"]);
     const again = await merge();
     expect(again.merged).toMatchObject({ duplicate: true, seq: merged.seq, documents: 0, conflicts: [] });
+    const { json } = await ask("GET", `${db}/branches`);
+    const [main, draft] = json["branches"] as { merged: unknown; id: number; head: { seq: number } }[];
+    expect(main?.merged).toEqual([{ branch: "draft", id: draft?.id, up_to: draft?.head.seq }]);
+    expect(draft?.merged).toEqual([]);
   });
 
   test("repeated under its client_tx_id answers as before", async () => {

@@ -1,4 +1,5 @@
-import { applyDelta, deltaOf, type RowDelta } from "../../src/query/row-delta.ts";
+import { applyDelta } from "../../src/protocol/row-delta.ts";
+import { deltaOf, type RowDelta } from "../../src/query/row-delta.ts";
 import { seedOf, seeded } from "../support/fault-process.ts";
 
 const runs = Number(process.env["SKALD_TEST_RUNS"] ?? 2000);

@@ -6,7 +6,7 @@ import { WatchFollower } from "../../src/http/watch-follower.ts";
 import { wireArgs, type Args } from "../../src/query/args.ts";
 import { QueryProcesses } from "../../src/query/processes.ts";
 import { ResultHash, rowText, type TypedValue } from "../../src/query/result-hash.ts";
-import { applyDelta } from "../../src/query/row-delta.ts";
+import { applyDelta } from "../../src/protocol/row-delta.ts";
 import { WatchClock } from "../../src/query/watch-clock.ts";
 import { Watches, type WatchedTables, type WatchesParts } from "../../src/query/watches.ts";
 import { TablesOf } from "../../src/tables/tables.ts";

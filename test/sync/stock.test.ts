@@ -262,3 +262,45 @@ test("many documents of one client are found by another that knows only their UR
   await until(async () => (await gauge("skald_sync_documents")) === 0, "the server to let go of them");
   expect(await gauge("skald_sync_peers")).toBe(0);
 });
+
+test("who is there is told to whom it may be, with the documents that they may read", async () => {
+  const url = await syncUrl(["open:sync", "open:doc.read", "open:doc.write"], "ann");
+  const one = stockClient("2.5", url, { peerId: "anns-tablet" });
+  const mine = one.repo.create<Note>({ title: "seen" });
+  await until(async () => ((await json(keyOf(mine))) as Note).title === "seen", "the server to have it");
+  const status = async (scopes: readonly string[], query = ""): Promise<Record<string, unknown>> => {
+    const { token } = await ask.token(scopes);
+    const reply = await ask("GET", `${API}/db/open/sync/status${query}`, { token });
+    return { status: reply.status, ...reply.json };
+  };
+  const all = await status(["open:sync", "open:doc.read"]);
+  expect(all).toMatchObject({ status: 200, path: `${API}/db/open/sync`, root: true, more: false });
+  expect(all["peers"]).toContainEqual({
+    peer_id: "anns-tablet",
+    storage_id: null,
+    principal: expect.stringMatching(/^tok_/) as string,
+    author: "ann",
+    since: expect.stringMatching(/^\d{4}-/) as string,
+    documents: 1,
+  });
+  const shown = { doc: `automerge/${mine.documentId}`, automerge_url: mine.url, peers: 1 };
+  expect(all["documents"]).toContainEqual(shown);
+  expect(all["bytes"]).toBeGreaterThan(0);
+  // Who may not read documents is told how many there are, not which.
+  const blind = await status(["open:db.admin"]);
+  expect(blind).toMatchObject({ status: 200, documents: [], document_count: all["document_count"] });
+  expect(await status(["open:doc.read"])).toMatchObject({ status: 403 });
+  const two = stockClient("2.5", root);
+  await until(
+    async () => (await status(["open:sync"]))["peer_count"] === (all["peer_count"] as number) + 1,
+    "the second peer",
+  );
+  expect(await status(["open:sync", "open:doc.read"], "?limit=1")).toMatchObject({ more: true });
+  one.close();
+  two.close();
+  await until(
+    async () => !JSON.stringify((await status(["open:sync"]))["peers"]).includes("anns-tablet"),
+    "the peer to be gone",
+  );
+  expect((await status(["open:sync", "open:doc.read"]))["documents"]).not.toContainEqual(shown);
+});
