@@ -112,7 +112,6 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   "prom-client": ["events"],
   pino: ["events"],
   commander: ["cli"],
-  "eventsource-parser": ["client"],
   "oidc-provider": ["cli"],
   "eventsource-parser": ["client", "ui"],
   react: ["client"],

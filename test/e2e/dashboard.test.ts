@@ -35,7 +35,8 @@ requires("chromium")("the dashboard, from logging in to logging out", () => {
   let shots = 0;
   afterEach(async () => {
     const { SKALD_SHOTS: folder } = process.env;
-    if (folder !== undefined) await walk.page.screenshot({ path: `${folder}/after-step-${(shots += 1)}.png` });
+    if (folder !== undefined)
+      await walk.page.screenshot({ path: `${folder}/after-step-${(shots += 1)}.png` });
   });
 
   /** What stands on a step that failed is not tried: it would only wait for what cannot come. */
