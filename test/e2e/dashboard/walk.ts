@@ -22,18 +22,18 @@ export interface Walk {
   /** The db of the story, there from the step that makes it. */
   readonly db: string;
   /** The dashboard's address, with a hash route: `at("#/tokens")`. */
-  at(hash: string): string;
+  readonly at: (hash: string) => string;
   /** Goes to a route by the address and waits until its page has drawn. */
-  go(hash: string): Promise<void>;
+  readonly go: (hash: string) => Promise<void>;
   /** A request with the admin's token, past the page: what a program of somebody else would do. */
-  api<T = unknown>(method: string, path: string, body?: unknown): Promise<T>;
+  readonly api: <T = unknown>(method: string, path: string, body?: unknown) => Promise<T>;
   /**
    * Looks at the page as it is: axe-core in both themes, and pictures of it in both themes and at phone width when
    * SKALD_SHOTS names a folder. Call it once for each page and state that is worth seeing.
    */
-  look(name: string): Promise<void>;
+  readonly look: (name: string) => Promise<void>;
   /** The errors that a step brings about on purpose, such as a refused request: said in advance, they are not held against the page. */
-  expectError(pattern: RegExp): void;
+  readonly expectError: (pattern: RegExp) => void;
 }
 
 export interface Findings {
@@ -128,7 +128,7 @@ export async function startWalk(
         await page.setViewportSize(WIDE);
       }
     },
-    expectError: (pattern) => expected.push(pattern),
+    expectError: (pattern) => void expected.push(pattern),
   };
   return { walk, context, findings };
 }
