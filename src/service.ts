@@ -8,6 +8,7 @@ import { sessionIdentity } from "./auth/session-identity.ts";
 import { Sessions } from "./auth/sessions.ts";
 import { Signin, type DevPerson } from "./auth/signin.ts";
 import { People } from "./auth/people.ts";
+import { Audit } from "./audit/audit.ts";
 import type { Principal } from "./auth/policy.ts";
 import { Tickets } from "./auth/tickets.ts";
 import { Tokens, ensureAdmin } from "./auth/tokens.ts";
@@ -86,6 +87,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     },
   );
   engine.onRemoved(() => people.dbGone());
+  const audit = new Audit({ engine, file: path.join(config.dir, SERVICE_FILE), world: realWorld, onError });
   const version = skaldVersion();
   const subscriptions = new Subscriptions({ engine, onError });
   const scrub = new Scrub({ engine, days: options.listen ? config.scrubDays : 0, onFinding: onError });
@@ -117,6 +119,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     sessions,
     signin,
     publicUrl: config.publicUrl,
+    audit,
     sync,
     syncRoot: config.syncRoot,
     subscriptions,
@@ -255,6 +258,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
       // Nothing of theirs is to begin anew while the dbs close, and the dbs end what the tables' thread is at.
       await sql.processes.close();
       sql.queries.close();
+      await audit.close();
       await engine.close();
     } finally {
       await sql.tables.close();
@@ -287,6 +291,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     throw error;
   }
   scrub.start();
+  audit.start();
   events.started({ url, version });
   return {
     url,

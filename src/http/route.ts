@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type * as z from "zod";
+import type { Audit } from "../audit/audit.ts";
 import type { Action } from "../auth/actions.ts";
 import type { Identity } from "../auth/identity.ts";
 import type { People } from "../auth/people.ts";
@@ -43,6 +44,11 @@ export interface Route {
   readonly resource?: (params: Params) => string;
   /** Takes a ticket in `?ticket=` in the place of a token, as streams do that browsers open. */
   readonly ticket?: boolean;
+  /**
+   * Leaves the log of a db as it is: so it may be asked of the server's own dbs too, by whoever may do it to every db
+   * and has `admin.audit`. What only reads needs no such mark.
+   */
+  readonly keepsLog?: boolean;
   /** The handler checks what a limited token may see; the route only asks that it may see something. */
   readonly partial?: boolean;
   /** Whether the answer may wait or go on for as long as its client stays: then it counts among the streams. */
@@ -82,6 +88,8 @@ export interface Services {
   readonly signin: Signin;
   /** The origin that browsers have of this server, as it was set; undefined: what they say, on loopback. */
   readonly publicUrl: string | undefined;
+  /** Who did what: see `noted.ts` for what a request did. */
+  readonly audit: Audit;
   readonly sync: SyncHubs;
   /** The db that is synced at `/`, also without a credential; undefined: none. */
   readonly syncRoot: string | undefined;
@@ -121,10 +129,10 @@ export interface Call {
   readonly query: Readonly<Record<string, unknown>>;
   readonly body: Body;
   readonly headers: Readonly<IncomingHttpHeaders>;
-  /** The address that the request came from; "" on the local socket. */
-  readonly address: string;
   readonly header: (name: string) => string | undefined;
   readonly requestId: string;
+  /** IP address of the client, `local` on the local socket; see `address.ts`. */
+  readonly address: string;
   /** Aborted when the client goes away. */
   readonly signal: AbortSignal;
   /** Nobody will read the body. */

@@ -7,6 +7,8 @@ import { Load, type ServerLimits } from "./load.ts";
 import type { Cors } from "./cors.ts";
 import { Connections } from "./connections.ts";
 import { authRoutes } from "./auth-routes.ts";
+import type { TrustedProxies } from "./address.ts";
+import { auditRoutes } from "./audit-routes.ts";
 import { branchRoutes } from "./branch-routes.ts";
 import { backupRoutes } from "./backup-routes.ts";
 import { dbRoutes } from "./db-routes.ts";
@@ -80,6 +82,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...tokenRoutes,
       ...peopleRoutes,
       ...invitationRoutes,
+      ...auditRoutes,
       ...keyRoutes,
       ...ticketRoutes,
     ],
@@ -102,10 +105,20 @@ export function createHttpServer(
   ambient?: Principal,
   limits?: Partial<ServerLimits>,
   cors?: Cors,
+  trusted?: TrustedProxies,
 ): Server {
   const load = new Load(limits);
   const staying = new Set<() => void>();
-  const context = { services, log, ambient, load, cors, staying, nextName: requestNames(services.world) };
+  const context = {
+    services,
+    log,
+    ambient,
+    load,
+    cors,
+    staying,
+    trusted,
+    nextName: requestNames(services.world),
+  };
   const app = expressApp(context);
   const server = createServer(
     {

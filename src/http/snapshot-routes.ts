@@ -329,7 +329,7 @@ async function importDb(call: Call): Promise<Answer> {
       db: dbId,
     },
   );
-  madeDb(call, dbId, "db.import", cidToString(root));
+  await madeDb(call, "db.import", cidToString(root));
   return call.db((db) => {
     const { seq, cid } = db.log.head();
     const answer: z.infer<typeof ArchiveImported> = {

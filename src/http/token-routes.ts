@@ -4,6 +4,7 @@ import type { TokenRecord } from "../auth/tokens.ts";
 import { parseTime } from "../db/point.ts";
 import { SkaldError } from "../errors.ts";
 import { TokenList, TokenMade, TokenRequest, type TokenInfo } from "../protocol/wire.ts";
+import { entryOf, noted } from "./noted.ts";
 import { iso } from "./point.ts";
 import { json, type Route } from "./route.ts";
 
@@ -19,7 +20,8 @@ export const tokenRoutes: readonly Route[] = [
     access: "admin.token",
     body: { types: { "application/json": TokenRequest } },
     answers: { 201: { description: "Made.", types: { "application/json": TokenMade } } },
-    handle: ({ services, principal, body }) => {
+    handle: async (call) => {
+      const { services, principal, body } = call;
       const wanted = body.value as z.infer<typeof TokenRequest>;
       const scopes = wanted.scopes.map(parseScope);
       if (!mayMint(principal, scopes)) {
@@ -33,7 +35,12 @@ export const tokenRoutes: readonly Route[] = [
         ...(wanted.subject === undefined ? {} : { subject: wanted.subject }),
         ...(wanted.expires === undefined ? {} : { expires: expiry(wanted.expires) }),
       });
-      services.tokens.audit({ principal: principal.id, action: "token.create", detail: record.id });
+      try {
+        await services.audit.must(entryOf(call, "token.create", { detail: detailOf(record) }));
+      } catch (error) {
+        services.tokens.revoke(record.id);
+        throw error;
+      }
       return json(201, { ...tokenInfo(record), token }, { "cache-control": "no-store" });
     },
   },
@@ -54,13 +61,10 @@ export const tokenRoutes: readonly Route[] = [
     tag,
     access: "admin.token",
     answers: { 204: { description: "Revoked." } },
-    handle: ({ services, principal, params }) => {
-      services.tokens.revoke(params["id"] as string);
-      services.tokens.audit({
-        principal: principal.id,
-        action: "token.revoke",
-        detail: params["id"] as string,
-      });
+    handle: async (call) => {
+      const id = call.params["id"] as string;
+      call.services.tokens.revoke(id);
+      await noted(call, "token.revoke", { detail: id });
       return { status: 204 };
     },
   },
@@ -70,6 +74,11 @@ function expiry(text: string): number {
   const time = parseTime(text);
   if (time === undefined) throw new SkaldError("BAD_REQUEST", "`expires` is an RFC 3339 time.");
   return time;
+}
+
+/** What it is and what it may, as far as one line has room. */
+function detailOf({ id, label, scopes }: TokenRecord): string {
+  return `${id} "${label}" ${scopes.map(formatScope).join(" ")}`;
 }
 
 function tokenInfo(record: TokenRecord): z.infer<typeof TokenInfo> {
