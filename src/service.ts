@@ -247,7 +247,9 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     durable((totals) => totals.parked),
   );
 
-  const limits = { connections: config.connections, ...options.limits };
+  const { connections, rateTotal, rateToken, rateAddress, rateRefused, rateSignIn } = config;
+  const rates = { rateTotal, rateToken, rateAddress, rateRefused, rateSignIn };
+  const limits = { connections, ...rates, ...options.limits };
   const servers: Server[] = [];
   const closeAll = async (): Promise<void> => {
     await Promise.all(servers.map(closeServer));
@@ -279,7 +281,10 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     await listen(local, { path: socket }).finally(() => process.umask(mask));
     chmodSync(socket, 0o600);
     if (options.listen) {
-      const server = createHttpServer(services, log, undefined, limits, corsFor(config.corsOrigin));
+      const server = createHttpServer(services, log, undefined, limits, {
+        cors: corsFor(config.corsOrigin),
+        trusted: config.trustProxy,
+      });
       servers.push(server);
       await listen(server, { host: config.host, port: config.port });
       const { address, family, port } = server.address() as AddressInfo;

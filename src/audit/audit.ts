@@ -96,7 +96,13 @@ export class Audit {
   async close(): Promise<void> {
     if (this.#closed) return;
     await this.flush();
+    this.abandon();
+  }
+
+  /** Lets go of the file and of what is not written, as the end of a process does. */
+  abandon(): void {
     this.#closed = true;
+    this.#endSums?.();
     this.#endRetry?.();
     this.#waiting.close();
   }

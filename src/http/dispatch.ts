@@ -15,6 +15,7 @@ import { readBody, readQuery } from "./body.ts";
 import type { Cors } from "./cors.ts";
 import { identify } from "./identify.ts";
 import { problemOf } from "./problem.ts";
+import { isSigningIn, type Rates } from "./rates.ts";
 import type { Answer, Body, Call, Params, Route, Services } from "./route.ts";
 
 export interface RequestLog {
@@ -34,6 +35,8 @@ export interface DispatchContext {
   readonly services: Services;
   readonly log: RequestLog;
   readonly load: Load;
+  /** Undefined on the local socket: the operator asks as often as he likes. */
+  readonly rates: Rates | undefined;
   /** What goes on for as long as its client stays; each is ended when the server stops. */
   readonly staying: Set<() => void>;
   /** Who a request without a credential is: the operator on the local socket, nobody elsewhere. */
@@ -66,9 +69,11 @@ export async function dispatch(
   const held = { bytes: 0 };
   let entered = false;
   try {
+    context.rates?.enter(address, route.path, started);
     const asked = route.ticket ? withoutTicket(search) : { search, ticket: undefined };
     const identity = authorize(route, params, asked.ticket, req, context);
     principal = identity.principal;
+    context.rates?.know(principal.id, started);
     if (!context.services.accepting()) throw new SkaldError("UNAVAILABLE", "The server is shutting down.");
     context.load.enterRequest();
     entered = true;
@@ -84,7 +89,8 @@ export async function dispatch(
     if (isStream(answer.body) && req.method !== "HEAD")
       answer = { ...answer, body: await begun(answer.body) };
     else holdUntilOut(answer.body, res, context.load);
-  } catch (error) {
+  } catch (thrown) {
+    const error = refusalOf(thrown, route.path, address, requestId, req, context);
     answer = problemOf(error, requestId);
     code = isSkaldError(error) ? error.code : "INTERNAL";
     if (answer.status >= 500) context.log.failure(error, requestId);
@@ -93,7 +99,8 @@ export async function dispatch(
   const ms = answer.live ? world.monotonic() - started : undefined;
   if (context.cors) answer = context.cors.onto(answer, req);
   try {
-    await send(answer, requestId, req, res, !context.services.accepting(), world);
+    const rates = context.rates?.headers(principal?.id ?? "", address, route.path, started);
+    await send(answer, requestId, req, res, !context.services.accepting(), world, rates);
   } catch (error) {
     // A stream that broke off midway: its client sees that it has no end, and why is in the log alone.
     if (!isGone(error)) context.log.failure(error, requestId);
@@ -111,6 +118,36 @@ export async function dispatch(
     principal: principal?.subject ?? "",
     ...(code === undefined ? {} : { code }),
   });
+}
+
+/**
+ * What is answered in the place of what was thrown: a credential that does not hold is noted, and when its address has
+ * shown too many of them it hears that alone.
+ */
+export function refusalOf(
+  error: unknown,
+  path: string,
+  address: string,
+  request_id: string,
+  req: IncomingMessage,
+  { rates, services }: Pick<DispatchContext, "rates" | "services">,
+): unknown {
+  if (!isSkaldError(error) || error.status !== 401) return error;
+  const shown = req.headers.authorization !== undefined || error.code === "TICKET_INVALID";
+  if (!shown && !isSigningIn(path)) return error;
+  services.audit.count({
+    principal: "nobody",
+    action: "auth.refuse",
+    detail: error.code,
+    address,
+    request_id,
+  });
+  try {
+    rates?.refuse(address, services.world.monotonic());
+  } catch (limited) {
+    return limited;
+  }
+  return error;
 }
 
 /** Counts a large answer for as long as its client has not taken it. Throws UNAVAILABLE. */
@@ -134,8 +171,14 @@ export async function refuse(
   context: DispatchContext,
 ): Promise<void> {
   const id = requestIdOf(req, context);
-  const answer = problemOf(error, id);
-  if (answer.status >= 500) context.log.failure(error, id);
+  let told = error;
+  try {
+    context.rates?.enter(clientOf(req, context), path, context.services.world.monotonic());
+  } catch (limited) {
+    told = limited;
+  }
+  const answer = problemOf(told, id);
+  if (answer.status >= 500) context.log.failure(told, id);
   await reply(
     context.cors?.onto(answer, req) ?? answer,
     path,
@@ -143,7 +186,7 @@ export async function refuse(
     req,
     res,
     context,
-    isSkaldError(error) ? error.code : "INTERNAL",
+    isSkaldError(told) ? told.code : "INTERNAL",
   );
 }
 

@@ -38,6 +38,7 @@ import { mergeRoutes } from "./merge-routes.ts";
 import { opsRoutes } from "./ops-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { replicationRoutes } from "./replication-routes.ts";
+import { Rates } from "./rates.ts";
 import type { Route, Services } from "./route.ts";
 import { snapshotRoutes } from "./snapshot-routes.ts";
 import { ticketRoutes } from "./ticket-routes.ts";
@@ -97,15 +98,15 @@ export function openApiDocument(version: string): string {
  * The HTTP server. The hottest routes are matched by hand before Express sees them, because Express costs
  * 0.3 ms of CPU a request where the rest of a write costs 0.1; they go through the same `dispatch`, so
  * checks, errors and answers are the same. `ambient` is who a request without a credential is, `limits`
- * are others than those of `LIMITS`, `cors` is what pages of other origins may.
+ * are others than those of `LIMITS`, `cors` is what pages of other origins may, `trusted` who may say where a
+ * request comes from.
  */
 export function createHttpServer(
   services: Services,
   log: RequestLog,
   ambient?: Principal,
   limits?: Partial<ServerLimits>,
-  cors?: Cors,
-  trusted?: TrustedProxies,
+  { cors, trusted }: { readonly cors?: Cors | undefined; readonly trusted?: TrustedProxies | undefined } = {},
 ): Server {
   const load = new Load(limits);
   const staying = new Set<() => void>();
@@ -114,6 +115,7 @@ export function createHttpServer(
     log,
     ambient,
     load,
+    rates: ambient ? undefined : new Rates(load.limits),
     cors,
     staying,
     trusted,

@@ -1,6 +1,7 @@
 import { cpSync, rmSync } from "node:fs";
 import type { Server as HttpServer } from "node:http";
 import path from "node:path";
+import { Audit } from "../../src/audit/audit.ts";
 import { Tickets } from "../../src/auth/tickets.ts";
 import { People } from "../../src/auth/people.ts";
 import { Sessions } from "../../src/auth/sessions.ts";
@@ -43,6 +44,7 @@ export class Server {
   readonly dir: string;
   readonly engine: Engine;
   readonly tokens: Tokens;
+  readonly #audit: Audit;
   /** The disk failed: the process has to end. */
   fatal = false;
   readonly #machine: Machine;
@@ -77,6 +79,12 @@ export class Server {
     this.tokens = new Tokens(path.join(dir, SERVICE_FILE), { world });
     this.#people = new People(path.join(dir, SERVICE_FILE), { world });
     this.#sessions = new Sessions(path.join(dir, SERVICE_FILE), { world });
+    this.#audit = new Audit({
+      engine: this.engine,
+      file: path.join(dir, SERVICE_FILE),
+      world,
+      onError: (error) => this.#failed(error, "in the audit log"),
+    });
     this.#scrub = new Scrub({
       engine: this.engine,
       days: 0.001,
@@ -92,6 +100,7 @@ export class Server {
         sessions: this.#sessions,
         signin: new Signin({ login: undefined, key: () => this.tokens.secret("login"), world }),
         publicUrl: undefined,
+        audit: this.#audit,
         sync: new SyncHubs({ failed: (error) => this.#failed(error, "in sync"), refused: () => {} }),
         syncRoot: undefined,
         url: () => undefined,
@@ -142,6 +151,7 @@ export class Server {
     // Not what a dead process does, but the test's own process has only so many files.
     this.#files.abandon();
     this.#closeService();
+    this.#audit.abandon();
     this.engine.lock.release();
     rmSync(this.dir, { recursive: true, force: true });
     return dir;
@@ -172,6 +182,7 @@ export class Server {
       drained();
     });
     await this.#scrub.stop();
+    await this.#audit.close();
     await this.engine.close();
     this.#closeService();
     if (this.#files.open > 0 && !this.fatal) wrong(`${this.#files.open} files are open after the end`);
