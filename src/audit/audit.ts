@@ -12,6 +12,8 @@ export interface AuditOptions {
   /** The service file. */
   readonly file: string;
   readonly world: World;
+  /** Addresses that are summed up each; further ones are together. Default 10,000. */
+  readonly sums?: number;
   /** Told when an entry could not be put into the log. */
   readonly onError: (error: unknown) => void;
 }
@@ -73,7 +75,7 @@ export class Audit {
     const { principal, action, db, address } = entry;
     const who = typeof principal === "string" ? principal : principal.id;
     let key = JSON.stringify([who, action, db, address]);
-    if (!this.#sums.has(key) && this.#sums.size >= MOST_SUMS) key = action;
+    if (!this.#sums.has(key) && this.#sums.size >= (this.#options.sums ?? MOST_SUMS)) key = action;
     const sum = this.#sums.get(key);
     if (sum) {
       sum.count += 1;
@@ -81,7 +83,7 @@ export class Audit {
     }
     const { request_id: _, detail: __, ...rest } = entry;
     // Under a key of its own it stands for many addresses.
-    this.#sums.set(key, { entry: key === action ? { principal: "several", action } : rest, count: 0 });
+    this.#sums.set(key, { entry: key === action ? { principal: "several", action } : rest, count: key === action ? 1 : 0 });
     this.#endSums ??= this.#world.timer(SUM_MS, () => this.#noteSums());
     if (key !== action) void this.note(entry);
   }
@@ -159,7 +161,7 @@ export class Audit {
     } catch (error) {
       done = this.#keep(told, error);
     }
-    if (done) this.#lost -= lost;
+    this.#lost += done ? -lost : batch.length;
     for (const { resolve } of batch) resolve(done);
   }
 
@@ -180,7 +182,6 @@ export class Audit {
       this.#waiting.keep(entries);
     } catch (error) {
       this.#options.onError(error);
-      this.#lost += entries.length;
       return false;
     }
     this.#retry();

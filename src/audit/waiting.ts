@@ -92,7 +92,9 @@ function entryOf(row: WaitingRow): Named & { readonly id: number } {
     },
     Number.isSafeInteger(time) && time >= 0 && time < LATEST ? time : 0,
   );
-  return { id, key: `${keyAt(Date.parse(document.time))}-000000-row${id}`, document };
+  // Ids are given again once their rows are gone.
+  const sum = rowSum([id, time, principal, action, db, detail]).toString(16);
+  return { id, key: `${keyAt(Date.parse(document.time))}-000000-row${id}-${sum}`, document };
 }
 
 /** The last moment that has an RFC 3339 time with four digits for the year. */

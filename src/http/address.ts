@@ -47,6 +47,19 @@ export function isSecure(req: IncomingMessage, trusted: TrustedProxies | undefin
  */
 export function networkOf(address: string): string {
   if (!address.includes(":")) return address;
+  let network = networks.get(address);
+  if (network === undefined) {
+    if (networks.size >= NETWORKS_KEPT) networks.clear();
+    networks.set(address, (network = networkOfV6(address)));
+  }
+  return network;
+}
+
+/** Working one out costs more than all the rest of counting a request. */
+const networks = new Map<string, string>();
+const NETWORKS_KEPT = 1024;
+
+function networkOfV6(address: string): string {
   const [head, tail] = address.split("::", 2) as [string, string | undefined];
   const before = head === "" ? [] : head.split(":");
   const after = tail === undefined || tail === "" ? [] : tail.split(":");
