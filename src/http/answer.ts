@@ -5,17 +5,7 @@ import type { World } from "../world.ts";
 import { LIMITS } from "../limits.ts";
 import { Outlet } from "./outlet.ts";
 import type { Answer } from "./route.ts";
-
-/** On every answer, whichever way its request took; the page at /docs has a policy of its own. */
-const ALWAYS: readonly string[] = [
-  "x-content-type-options",
-  "nosniff",
-  "cross-origin-resource-policy",
-  "same-origin",
-  "referrer-policy",
-  "no-referrer",
-];
-const POLICY = "default-src 'none'; frame-ancestors 'none'";
+import { ALWAYS, POLICY } from "./security-headers.ts";
 
 const LINGER_MS = 1000;
 
@@ -36,7 +26,8 @@ export async function send(
   if (headers) for (const name in headers) head.push(name, headers[name] as string);
   if (answer.cookies) for (const cookie of answer.cookies) head.push("set-cookie", cookie);
   if (!headers?.["content-security-policy"]) head.push("content-security-policy", POLICY);
-  if (!headers?.["cache-control"]) head.push("cache-control", "no-cache");
+  // Whose answer it is depends on who asks: nobody in between may keep it.
+  if (!headers?.["cache-control"]) head.push("cache-control", "private, no-cache");
   if (last || unread) head.push("connection", "close");
   if (answer.live) {
     // Its end is that of the connection: what is written then is the same bytes for everybody.

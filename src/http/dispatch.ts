@@ -14,9 +14,11 @@ import { begun, isGone, send } from "./answer.ts";
 import { readBody, readQuery } from "./body.ts";
 import type { Cors } from "./cors.ts";
 import { identify } from "./identify.ts";
+import { noted } from "./noted.ts";
 import { problemOf } from "./problem.ts";
 import { isSigningIn, type Rates } from "./rates.ts";
 import type { Answer, Body, Call, Params, Route, Services } from "./route.ts";
+import { transportSecurity } from "./security-headers.ts";
 
 export interface RequestLog {
   request(line: {
@@ -85,7 +87,9 @@ export async function dispatch(
       context.load.leaveRequest(held);
     }
     const body = await readBody(route, req, context.load, held);
-    answer = await route.handle(callOf(identity, params, query, body, req, res, requestId, address, context));
+    const call = callOf(identity, params, query, body, req, res, requestId, address, context);
+    answer = await route.handle(call);
+    if (route.noted !== undefined) await noteRoute(route.noted, call, answer);
     if (isStream(answer.body) && req.method !== "HEAD")
       answer = { ...answer, body: await begun(answer.body) };
     else holdUntilOut(answer.body, res, context.load);
@@ -100,7 +104,8 @@ export async function dispatch(
   if (context.cors) answer = context.cors.onto(answer, req);
   try {
     const rates = context.rates?.headers(principal?.id ?? "", address, route.path, started);
-    await send(answer, requestId, req, res, !context.services.accepting(), world, rates);
+    const more = [...(rates ?? []), ...transportSecurity(req, context.trusted)];
+    await send(answer, requestId, req, res, !context.services.accepting(), world, more);
   } catch (error) {
     // A stream that broke off midway: its client sees that it has no end, and why is in the log alone.
     if (!isGone(error)) context.log.failure(error, requestId);
@@ -118,6 +123,13 @@ export async function dispatch(
     principal: principal?.subject ?? "",
     ...(code === undefined ? {} : { code }),
   });
+}
+
+async function noteRoute(action: string, call: Call, { status }: Answer): Promise<void> {
+  if (status >= 400 || call.query["dry_run"] === "true") return;
+  const { db: _, ...names } = call.params;
+  const detail = Object.values(names).join("/");
+  await noted(call, action, detail === "" ? {} : { detail });
 }
 
 /**
@@ -173,7 +185,9 @@ export async function refuse(
   const id = requestIdOf(req, context);
   let told = error;
   try {
-    context.rates?.enter(clientOf(req, context), path, context.services.world.monotonic());
+    // Paths that no route has count as what they are.
+    const [asked = ""] = (req.url ?? "").split("?", 1);
+    context.rates?.enter(clientOf(req, context), asked, context.services.world.monotonic());
   } catch (limited) {
     told = limited;
   }
@@ -218,7 +232,8 @@ async function reply(
   context: DispatchContext,
   code?: string,
 ): Promise<void> {
-  await send(answer, id, req, res, !context.services.accepting(), context.services.world);
+  const more = transportSecurity(req, context.trusted);
+  await send(answer, id, req, res, !context.services.accepting(), context.services.world, more);
   context.log.request({
     id,
     method: req.method ?? "",

@@ -161,6 +161,7 @@ export const replicationRoutes: readonly Route[] = [
     method: "PUT",
     path: "/db/:db/sync/remote",
     summary: "Remember where a copy was cloned from",
+    noted: "db.remote",
     tag,
     access: "db.admin",
     body: { types: { "application/json": SyncRemote } },

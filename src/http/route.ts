@@ -49,6 +49,11 @@ export interface Route {
    * and has `admin.audit`. What only reads needs no such mark.
    */
   readonly keepsLog?: boolean;
+  /**
+   * What the audit log calls this when it was done: noted, durably, before the answer, with the path's names. A handler
+   * that knows more to say notes by itself.
+   */
+  readonly noted?: string;
   /** The handler checks what a limited token may see; the route only asks that it may see something. */
   readonly partial?: boolean;
   /** Whether the answer may wait or go on for as long as its client stays: then it counts among the streams. */
