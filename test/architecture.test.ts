@@ -130,6 +130,8 @@ const MACHINE =
   /\bDate\.now\b|\bnew Date\(\)|\bperformance\.|\bhrtime\b|(?<![.\w])set(?:Timeout|Interval|Immediate)\b|\bAbortSignal\.timeout\b|node:timers|\brandom(?:Bytes|UUID|Int|Fill\w*)\b|\bgetRandomValues\b|\bMath\.random\b/g;
 /** Numbers that look like limits and bound nothing that comes from outside, each with what it is for. */
 const OWN_BUDGETS: Readonly<Record<string, string>> = {
+  "http/rate-table.ts WINDOW_MS": "the minute that rates are of",
+  "http/rate-table.ts HAIR_MS": "what sums of fractions are off by",
   "audit/audit.ts MOST_WRITES": "entries of one commit",
   "audit/audit.ts MOST_QUEUED": "entries that wait for a disk that hangs; beyond it they are counted",
   "audit/audit.ts MOST_SUMS": "addresses that are summed up each; beyond it together",
