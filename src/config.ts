@@ -25,6 +25,15 @@ export interface Config {
   readonly queryMemoryMb: number;
   /** Whether commits are signed: when the directory has a key, also by making one, or never. */
   readonly sign: "auto" | "always" | "never";
+  /** The proxies whose word on where a request comes from counts; undefined: none. */
+  readonly trustProxy:
+    { readonly header: "x-forwarded-for" | "forwarded"; readonly hops: number } | undefined;
+  /** Requests a minute, 0 for any number. */
+  readonly rateTotal: number;
+  readonly rateToken: number;
+  readonly rateAddress: number;
+  readonly rateRefused: number;
+  readonly rateSignIn: number;
   /** The db that anybody syncs at `/`; undefined: none. */
   readonly syncRoot: string | undefined;
   /** With whom people log in; undefined: they cannot. */
@@ -102,6 +111,48 @@ export const SETTINGS: readonly Setting[] = [
     env: "SKALD_AUDIENCE",
     fallback: "none",
     help: "dids beside the server's own that capabilities may be made out to, comma between them",
+  },
+  {
+    name: "trustProxy",
+    flag: "--trust-proxy <hops>",
+    env: "SKALD_TRUST_PROXY",
+    fallback: "0",
+    help: "proxies in front whose X-Forwarded-For counts, or forwarded:<hops> for Forwarded; others could lie about where they come from",
+  },
+  {
+    name: "rateTotal",
+    flag: "--rate-total <number>",
+    env: "SKALD_RATE_TOTAL",
+    fallback: String(LIMITS.http.rateTotal.value),
+    help: "requests a minute to this server, 0 for any number",
+  },
+  {
+    name: "rateToken",
+    flag: "--rate-token <number>",
+    env: "SKALD_RATE_TOKEN",
+    fallback: String(LIMITS.http.rateToken.value),
+    help: "requests a minute of one token or person, 0 for any number",
+  },
+  {
+    name: "rateAddress",
+    flag: "--rate-address <number>",
+    env: "SKALD_RATE_ADDRESS",
+    fallback: String(LIMITS.http.rateAddress.value),
+    help: "requests a minute from one address, 0 for any number",
+  },
+  {
+    name: "rateRefused",
+    flag: "--rate-refused <number>",
+    env: "SKALD_RATE_REFUSED",
+    fallback: String(LIMITS.http.rateRefused.value),
+    help: "credentials a minute from one address that do not hold, 0 for any number",
+  },
+  {
+    name: "rateSignIn",
+    flag: "--rate-sign-in <number>",
+    env: "SKALD_RATE_SIGN_IN",
+    fallback: String(LIMITS.http.rateSignIn.value),
+    help: "requests a minute from one address to sign in, 0 for any number",
   },
   {
     name: "openDbs",
@@ -255,6 +306,12 @@ export function readConfig(
     connections: whole("connections", 1, most.connections.value),
     corsOrigin: originsOf(value("corsOrigin")),
     audience: didsOf(value("audience")),
+    trustProxy: proxiesOf(value("trustProxy")),
+    rateTotal: whole("rateTotal", 0, most.rateTotal.value),
+    rateToken: whole("rateToken", 0, most.rateToken.value),
+    rateAddress: whole("rateAddress", 0, most.rateAddress.value),
+    rateRefused: whole("rateRefused", 0, most.rateRefused.value),
+    rateSignIn: whole("rateSignIn", 0, most.rateSignIn.value),
     openDbs: whole("openDbs", 1, most.openDbs.value),
     cacheMb: whole("cacheMb", 1, most.cacheMb.value),
     reserveMb: whole("reserveMb", 0, most.reserveMb.value),
@@ -326,6 +383,14 @@ function didsOf(text: string): string[] {
     throw wrong("audience", `at most ${most.audience.value} dids`, `${dids.length} of them`);
   }
   return dids;
+}
+
+function proxiesOf(text: string): Config["trustProxy"] {
+  const [, forwarded, digits] = /^(forwarded:)?(\d{1,3})$/.exec(text) ?? [];
+  const hops = Number(digits);
+  if (digits === undefined || hops > most.trustProxy.value)
+    throw wrong("trustProxy", `0 to ${most.trustProxy.value} proxies, or forwarded:1 and the like`, text);
+  return hops === 0 ? undefined : { header: forwarded ? "forwarded" : "x-forwarded-for", hops };
 }
 
 function wrong(name: keyof Config, wanted: string, got: string): SkaldError {

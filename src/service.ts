@@ -8,6 +8,7 @@ import { sessionIdentity } from "./auth/session-identity.ts";
 import { Sessions } from "./auth/sessions.ts";
 import { Signin, type DevPerson } from "./auth/signin.ts";
 import { People } from "./auth/people.ts";
+import { Audit } from "./audit/audit.ts";
 import type { Principal } from "./auth/policy.ts";
 import { Capabilities } from "./auth/capabilities.ts";
 import { Tickets } from "./auth/tickets.ts";
@@ -96,6 +97,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   });
   engine.onRemoved(() => people.dbGone());
   people.onChange(ended);
+  const audit = new Audit({ engine, file: path.join(config.dir, SERVICE_FILE), world: realWorld, onError });
   const version = skaldVersion();
   const subscriptions = new Subscriptions({ engine, onError });
   const scrub = new Scrub({ engine, days: options.listen ? config.scrubDays : 0, onFinding: onError });
@@ -130,6 +132,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     vigil,
     capabilities,
     providers: [tokenProvider(tokens), capabilities, ...(options.providers ?? [])],
+    audit,
     sync,
     syncRoot: config.syncRoot,
     subscriptions,
@@ -257,7 +260,9 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     durable((totals) => totals.parked),
   );
 
-  const limits = { connections: config.connections, ...options.limits };
+  const { connections, rateTotal, rateToken, rateAddress, rateRefused, rateSignIn } = config;
+  const rates = { rateTotal, rateToken, rateAddress, rateRefused, rateSignIn };
+  const limits = { connections, ...rates, ...options.limits };
   const servers: Server[] = [];
   const closeAll = async (): Promise<void> => {
     await Promise.all(servers.map(closeServer));
@@ -268,6 +273,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
       // Nothing of theirs is to begin anew while the dbs close, and the dbs end what the tables' thread is at.
       await sql.processes.close();
       sql.queries.close();
+      await audit.close();
       await engine.close();
     } finally {
       await sql.tables.close();
@@ -289,7 +295,10 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     await listen(local, { path: socket }).finally(() => process.umask(mask));
     chmodSync(socket, 0o600);
     if (options.listen) {
-      const server = createHttpServer(services, log, undefined, limits, corsFor(config.corsOrigin));
+      const server = createHttpServer(services, log, undefined, limits, {
+        cors: corsFor(config.corsOrigin),
+        trusted: config.trustProxy,
+      });
       servers.push(server);
       await listen(server, { host: config.host, port: config.port });
       const { address, family, port } = server.address() as AddressInfo;
@@ -301,6 +310,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     throw error;
   }
   scrub.start();
+  audit.start();
   events.started({ url, version });
   return {
     url,

@@ -38,6 +38,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   replication: ["errors", "world", "limits", "ids", "protocol", "store", "log", "db"],
   archive: ["errors", "world", "limits", "ids", "store", "log", "db"],
   auth: ["errors", "world", "limits", "ids", "store"],
+  audit: ["errors", "world", "ids", "store", "log", "db", "auth"],
   backup: ["errors", "world", "limits", "ids", "store", "log", "db", "replication", "auth"],
   http: [
     "errors",
@@ -54,6 +55,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "replication",
     "archive",
     "auth",
+    "audit",
     "backup",
     "query",
   ],
@@ -70,6 +72,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "subscriptions",
     "sync",
     "auth",
+    "audit",
     "query",
     "http",
     "protocol",
@@ -139,6 +142,15 @@ const MACHINE =
   /\bDate\.now\b|\bnew Date\(\)|\bperformance\.|\bhrtime\b|(?<![.\w])set(?:Timeout|Interval|Immediate)\b|\bAbortSignal\.timeout\b|node:timers|\brandom(?:Bytes|UUID|Int|Fill\w*)\b|\bgetRandomValues\b|\bMath\.random\b/g;
 /** Numbers that look like limits and bound nothing that comes from outside, each with what it is for. */
 const OWN_BUDGETS: Readonly<Record<string, string>> = {
+  "http/rate-table.ts WINDOW_MS": "the minute that rates are of",
+  "http/rate-table.ts HAIR_MS": "what sums of fractions are off by",
+  "audit/audit.ts MOST_WRITES": "entries of one commit",
+  "audit/audit.ts MOST_QUEUED": "entries that wait for a disk that hangs; beyond it they are counted",
+  "audit/audit.ts MOST_SUMS": "addresses that are summed up each; beyond it together",
+  "audit/audit.ts SUM_MS": "how long is summed up",
+  "audit/audit.ts RETRY_MS": "pause before the log is tried again",
+  "audit/entry.ts MOST_IN_A_MS": "number of a key",
+  "audit/search.ts MOST_LOOKED_AT": "entries that are passed over for one page",
   "graph/walk.ts SLICE_MS": "work between two turns for others",
   "backup/restore.ts BATCH_BYTES": "records of one append",
   "backup/serve.ts PAGE_BYTES": "records read at once",

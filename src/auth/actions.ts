@@ -29,6 +29,7 @@ export const ACTIONS = [
   "db.admin",
   "admin.token",
   "admin.people",
+  "admin.audit",
 ] as const;
 
 export type Action = (typeof ACTIONS)[number];
@@ -39,7 +40,7 @@ export function isAction(text: string): text is Action {
   return known.has(text);
 }
 
-const SERVER_WIDE: ReadonlySet<string> = new Set<Action>(["admin.token", "admin.people"]);
+const SERVER_WIDE: ReadonlySet<string> = new Set<Action>(["admin.token", "admin.people", "admin.audit"]);
 
 /** Whether the action concerns the server and no db in particular: only a scope on every db holds it. */
 export function isServerWide(action: Action | "*"): boolean {

@@ -1,12 +1,13 @@
 import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { checkDbId } from "../ids/names.ts";
+import { AUDIT_DB, checkDbId } from "../ids/names.ts";
 import { isAction, isServerWide, type Action } from "./actions.ts";
 
 /**
  * Who may do what: the only place that decides it, without state or I/O.
  * Invariants: scopes only ever add permission, so there is no order among them and no denial; what is
- * not granted is refused; a scope with a prefix never grants anything that is not one named resource.
+ * not granted is refused; a scope with a prefix never grants anything that is not one named resource; no
+ * scope at all grants a write to the audit log.
  */
 
 export interface Scope {
@@ -71,6 +72,7 @@ function check({ db, action, prefix }: Scope, text: string): void {
     } catch {
       throw invalid(text, `"*" or a db id comes first`);
     }
+    if (db === AUDIT_DB) throw invalid(text, "the audit log is read with *:admin.audit");
   }
   // Such a scope would never grant anything; whoever writes one expects that it does.
   if (isServerWide(action) && (db !== "*" || prefix !== undefined)) {
@@ -148,8 +150,12 @@ function scopesAbout({ scopes }: Principal, db: string | undefined): readonly Sc
   }
   return index.get(db) ?? index.get(undefined) ?? scopes;
 }
+/** What reads a db and writes nothing of it. */
+const READS: ReadonlySet<Action> = new Set<Action>(["doc.read", "query.read", "query.run", "snapshot.read"]);
 
 function reaches(scope: Scope, action: Action, db: string | undefined): boolean {
+  // The audit log: only admin.audit reads it, and nobody does anything else to it.
+  if (db === AUDIT_DB) return READS.has(action) && reaches(scope, "admin.audit", undefined);
   if (scope.action !== "*" && scope.action !== action) return false;
   if (isServerWide(action)) return scope.db === "*" && scope.prefix === undefined;
   return scope.db === "*" || scope.db === db;

@@ -20,7 +20,7 @@ export interface DbRequest {
 export function httpSource(ask: Ask): Source {
   return {
     async *dbs() {
-      for (let path: string | undefined = "/api/v1/db?limit=1000"; path !== undefined;) {
+      for (let path: string | undefined = "/api/v1/db?own=true&limit=1000"; path !== undefined;) {
         const page: { dbs: { db: string }[]; cursor: string | null } = await readJson(
           await ask({ method: "GET", path }),
         );
@@ -28,7 +28,7 @@ export function httpSource(ask: Ask): Source {
         path =
           page.cursor === null
             ? undefined
-            : `/api/v1/db?limit=1000&cursor=${encodeURIComponent(page.cursor)}`;
+            : `/api/v1/db?own=true&limit=1000&cursor=${encodeURIComponent(page.cursor)}`;
       }
     },
     db: (name, { have, known, all }) =>

@@ -32,16 +32,21 @@ export function addDb(program: Command): void {
     ),
   );
 
-  clientCommand(db.command("list").description("list the dbs you may see"), ["skald db list --json"]).action(
-    (flags: ClientFlags) =>
-      withConnection(flags, async (connection) => {
-        const rows: string[][] = [["db", "created"]];
-        for await (const entry of listDbs(connection)) {
-          if (flags.json) await printJson(entry);
-          else rows.push([entry.db, entry.created]);
-        }
-        if (!flags.json) await print(table(rows));
-      }),
+  clientCommand(
+    db
+      .command("list")
+      .description("list the dbs you may see")
+      .option("--own", "also the server's own, such as _audit"),
+    ["skald db list --json"],
+  ).action((flags: ClientFlags & { own?: boolean }) =>
+    withConnection(flags, async (connection) => {
+      const rows: string[][] = [["db", "created"]];
+      for await (const entry of listDbs(connection, flags.own === true)) {
+        if (flags.json) await printJson(entry);
+        else rows.push([entry.db, entry.created]);
+      }
+      if (!flags.json) await print(table(rows));
+    }),
   );
 
   clientCommand(
@@ -116,12 +121,13 @@ export function createDb(connection: Connection, name: string): Promise<Info> {
   return askJson<Info>(connection, { method: "PUT", path: dbPath(name) });
 }
 
-export async function* listDbs(connection: Connection): AsyncGenerator<List["dbs"][number]> {
+/** `own`: also the server's own, as far as the caller may read them. */
+export async function* listDbs(connection: Connection, own = false): AsyncGenerator<List["dbs"][number]> {
   let cursor: string | undefined;
   do {
     const page: List = await askJson<List>(connection, {
       method: "GET",
-      path: `/api/v1/db${query({ limit: 1000, cursor })}`,
+      path: `/api/v1/db${query({ limit: 1000, cursor, own: own ? "true" : undefined })}`,
     });
     yield* page.dbs;
     cursor = page.cursor ?? undefined;

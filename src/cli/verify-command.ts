@@ -68,7 +68,7 @@ export function addVerify(program: Command): void {
 
 async function allDbs(connection: Connection): Promise<string[]> {
   const names: string[] = [];
-  for await (const { db } of listDbs(connection)) names.push(db);
+  for await (const { db } of listDbs(connection, true)) names.push(db);
   return names;
 }
 

@@ -3,7 +3,7 @@ import path from "node:path";
 import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { Documents, type DocumentsOptions } from "../documents/documents.ts";
-import { checkDbId, dbFolder } from "../ids/names.ts";
+import { AUDIT_DB, checkDbId, dbFolder, isReservedName } from "../ids/names.ts";
 import { mergeLines, type MergedLine } from "../log/adopt.ts";
 import { Log, type Place } from "../log/log.ts";
 import { OpenedBundles } from "../log/opened-bundles.ts";
@@ -27,6 +27,7 @@ import { Db } from "./db.ts";
 import { isDerivedDamage } from "./derived-damage.ts";
 import { sqliteFiles, type DbFiles } from "./files.ts";
 import { JsonCache } from "./json-cache.ts";
+import type { TxWrite } from "./tx-request.ts";
 import { Signing, type Rotated, type SignWhen } from "./signing.ts";
 
 export interface EngineOptions {
@@ -108,10 +109,17 @@ export class Engine {
   /**
    * Makes a db. Gives false when it is there already. Throws NAME_INVALID, STORAGE_FULL, STORAGE_FAILED,
    * DB_EXISTS when its folder is there but nobody registered it, UNAVAILABLE while it is being deleted.
-   * `uid` makes it the copy of a db that another server has.
+   * `uid` makes it the copy of a db that another server has. Names that start with `_` are NAME_INVALID.
    */
   async create(dbId: string, uid?: Uint8Array): Promise<boolean> {
+    if (isReservedName(checkDbId(dbId)) && !this.has(dbId)) throw reserved(dbId);
     return this.#make(dbId, uid);
+  }
+
+  /** Writes documents, named by their keys, to a db of the server's own, which is made when it is missing. */
+  async writeOwn(dbId: typeof AUDIT_DB, writes: readonly TxWrite[]): Promise<void> {
+    if (!this.has(dbId)) await this.#make(dbId, undefined);
+    await this.use(dbId, (db) => db.tx({ author: OWN_AUTHOR, writes, own: true }));
   }
 
   /**
@@ -124,6 +132,7 @@ export class Engine {
     uid: Uint8Array | undefined,
     fill: (log: Log, signal: AbortSignal) => Promise<void>,
   ): Promise<void> {
+    if (isReservedName(checkDbId(dbId))) throw reserved(dbId);
     const ending = new AbortController();
     const filling = this.#make(dbId, uid, async (log) => {
       await fill(log, ending.signal);
@@ -217,6 +226,7 @@ export class Engine {
    * half way leaves a db that is not found any more; deleting or making it again finishes that first.
    */
   async delete(dbId: string): Promise<void> {
+    checkNotOwn(dbId);
     const known = this.#deleting.has(dbId) ? undefined : this.#table.get(checkDbId(dbId));
     const row = known?.state === "deleting" ? known : this.#row(dbId);
     this.#deleting.add(dbId);
@@ -413,6 +423,7 @@ export class Engine {
    * was changed.
    */
   async merge(dbId: string, expected: Place, author: string): Promise<MergedLine> {
+    checkNotOwn(dbId);
     const row = this.#row(dbId);
     let merged: MergedLine | undefined;
     await this.#shut(dbId, async () => {
@@ -541,7 +552,7 @@ export class Engine {
           this.#heal(row.dbId, error);
           this.#onError(error);
         },
-        log: this.#logOptions(),
+        log: { ...this.#logOptions(), own: row.dbId === AUDIT_DB },
         packer: this.#options.packer ?? startPacker,
         tending: () => this.settingsOf(row.dbId),
         dropTables: () => dropTables(folder),
@@ -619,6 +630,19 @@ export class Engine {
   #finish(): void {
     for (const row of this.#table.unfinished()) this.#tryRemove(row);
   }
+}
+
+/** Author of what the server writes to its own dbs. */
+const OWN_AUTHOR = "skald";
+
+function reserved(dbId: string): SkaldError {
+  return new SkaldError("NAME_INVALID", `The name ${dbId} starts with _, as the server's own dbs do.`);
+}
+
+/** Throws FORBIDDEN. */
+function checkNotOwn(dbId: string): void {
+  if (dbId === AUDIT_DB)
+    throw new SkaldError("FORBIDDEN", `The db ${dbId} is the server's own and stays as it is.`);
 }
 
 /** Dbs listed at once. */

@@ -124,6 +124,7 @@ async function retire(db: Db, from: string, to: string): Promise<boolean> {
     message: "another key signs from here on",
     writes: [],
     events: [rotationEvent({ from, to })],
+    own: true,
   });
   return true;
 }

@@ -22,6 +22,8 @@ export interface TxRequest {
   readonly dryRun?: boolean;
   /** Take changes of actors that belong to others, as an import by the db's owner does. */
   readonly anyActor?: boolean;
+  /** The server itself writes, to a db of its own. */
+  readonly own?: boolean;
 }
 
 /** A write to one document. `base`: refuse with HEADS_CONFLICT unless the document is at these heads. */

@@ -121,6 +121,7 @@ function commit(context: WriteContext, request: TxRequest, writes: readonly DocW
     ...(request.unchanged === undefined ? {} : { unchanged: request.unchanged }),
     ...(request.anyActor === undefined ? {} : { anyActor: request.anyActor }),
     ...(request.branch === undefined ? {} : { branch: request.branch }),
+    ...(request.own === undefined ? {} : { own: request.own }),
   };
   return request.dryRun ? Promise.resolve(context.log.dryRun(tx)) : context.log.write(tx);
 }

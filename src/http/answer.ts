@@ -5,21 +5,11 @@ import type { World } from "../world.ts";
 import { LIMITS } from "../limits.ts";
 import { Outlet } from "./outlet.ts";
 import type { Answer } from "./route.ts";
-
-/** On every answer, whichever way its request took; the page at /docs has a policy of its own. */
-const ALWAYS: readonly string[] = [
-  "x-content-type-options",
-  "nosniff",
-  "cross-origin-resource-policy",
-  "same-origin",
-  "referrer-policy",
-  "no-referrer",
-];
-const POLICY = "default-src 'none'; frame-ancestors 'none'";
+import { ALWAYS, POLICY } from "./security-headers.ts";
 
 const LINGER_MS = 1000;
 
-/** Writes an answer. `last`: the connection is not kept. Rejects when it could not be sent whole. */
+/** Writes an answer. `last`: the connection is not kept; `more`: further headers, names and values in turn. Rejects when it could not be sent whole. */
 export async function send(
   answer: Answer,
   requestId: string,
@@ -27,15 +17,17 @@ export async function send(
   res: ServerResponse,
   last: boolean,
   world: World,
+  more: readonly string[] = [],
 ): Promise<void> {
   const { status, headers, body } = answer;
   const unread = hasLongRest(req);
   // One flat list in one call: seven calls of setHeader cost 3 µs more.
-  const head = ["x-request-id", requestId, ...ALWAYS];
+  const head = ["x-request-id", requestId, ...ALWAYS, ...more];
   if (headers) for (const name in headers) head.push(name, headers[name] as string);
   if (answer.cookies) for (const cookie of answer.cookies) head.push("set-cookie", cookie);
   if (!headers?.["content-security-policy"]) head.push("content-security-policy", POLICY);
-  if (!headers?.["cache-control"]) head.push("cache-control", "no-cache");
+  // Whose answer it is depends on who asks: nobody in between may keep it.
+  if (!headers?.["cache-control"]) head.push("cache-control", "private, no-cache");
   if (last || unread) head.push("connection", "close");
   if (answer.live) {
     // Its end is that of the connection: what is written then is the same bytes for everybody.

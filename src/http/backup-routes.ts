@@ -4,6 +4,7 @@ import { streamDb, streamFiles } from "../backup/serve.ts";
 import { SkaldError } from "../errors.ts";
 import { BackupRequest } from "../protocol/wire.ts";
 import { placeOf } from "../replication/peer.ts";
+import { noted } from "./noted.ts";
 import type { Route } from "./route.ts";
 
 const tag = "backup";
@@ -16,6 +17,7 @@ export const backupRoutes: readonly Route[] = [
     description:
       "For `skald backup`: a CBOR sequence of byte strings, a note in JSON, the log's records and bundles as they are kept, a note. A stream without the last note broke off.",
     job: true,
+    keepsLog: true,
     tag,
     access: "db.admin",
     body: { types: { "application/json": BackupRequest } },
@@ -43,12 +45,13 @@ export const backupRoutes: readonly Route[] = [
     tag,
     access: "admin.token",
     answers: { 200: { description: "The stream.", types: { "application/cbor-seq": "raw" } } },
-    handle: ({ services, principal }) => {
+    handle: async (call) => {
+      const { services, principal } = call;
       if (!mayMint(principal, [EVERYTHING]))
         throw new SkaldError("FORBIDDEN", "A backup of the server needs a token with `*:*`.", {
           details: { action: "*" },
         });
-      services.tokens.audit({ principal: principal.id, action: "backup" });
+      await noted(call, "backup.take");
       return {
         status: 200,
         headers: { "content-type": "application/cbor-seq", "cache-control": "no-store" },

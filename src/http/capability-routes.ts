@@ -12,6 +12,7 @@ import {
   RevocationRequest,
 } from "../protocol/token-wire.ts";
 import { iso, nameCursor, nameOfCursor, nextLink, pageQuery } from "./point.ts";
+import { noted } from "./noted.ts";
 import { json, type Call, type Route } from "./route.ts";
 
 const tag = "capabilities";
@@ -52,11 +53,11 @@ export const capabilityRoutes: readonly Route[] = [
     access: "db.admin",
     body: { types: { "application/json": CapabilityOwnerRequest } },
     answers: { 200: { description: "It is.", types: { "application/json": CapabilityOwner } } },
-    handle: (call) => {
+    handle: async (call) => {
       const { did } = call.body.value as z.infer<typeof CapabilityOwnerRequest>;
       checkThere(call);
       checkMayGive(call.identity);
-      set(call, did);
+      await set(call, did);
       return ownerOf(call);
     },
   },
@@ -67,10 +68,10 @@ export const capabilityRoutes: readonly Route[] = [
     tag,
     access: "db.admin",
     answers: { 204: { description: "Done." } },
-    handle: (call) => {
+    handle: async (call) => {
       checkThere(call);
       checkMayGive(call.identity);
-      set(call, undefined);
+      await set(call, undefined);
       return { status: 204 };
     },
   },
@@ -107,13 +108,13 @@ export const capabilityRoutes: readonly Route[] = [
     access: "db.admin",
     body: { types: { "application/json": RevocationRequest } },
     answers: { 201: { description: "Revoked.", types: { "application/json": Revocation } } },
-    handle: (call) => {
+    handle: async (call) => {
       checkThere(call);
       const { services, principal, params } = call;
       const { cid } = call.body.value as z.infer<typeof RevocationRequest>;
       const db = params["db"] as string;
       const revoked = services.capabilities.revoke(db, cid, principal.id);
-      services.tokens.audit({ principal: principal.id, action: "capability.revoke", db, detail: cid });
+      await noted(call, "capability.revoke", { detail: cid });
       return json(201, withTime(revoked));
     },
   },
@@ -133,10 +134,10 @@ function checkMayGive({ by }: Identity): void {
   );
 }
 
-function set({ services, principal, params }: Call, did: string | undefined): void {
-  const db = params["db"] as string;
-  services.capabilities.setOwner(db, did, principal.id);
-  services.tokens.audit({ principal: principal.id, action: "capability.owner", db, detail: did ?? "none" });
+async function set(call: Call, did: string | undefined): Promise<void> {
+  const { services, principal, params } = call;
+  services.capabilities.setOwner(params["db"] as string, did, principal.id);
+  await noted(call, "capability.owner", { detail: did ?? "none" });
 }
 
 function ownerOf({ services: { capabilities }, params }: Call) {

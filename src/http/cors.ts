@@ -15,7 +15,7 @@ export interface Cors {
 
 /** What pages may read of an answer beside its body. */
 const EXPOSED =
-  "automerge-url, etag, link, location, retry-after, skald-commit, skald-cursor, skald-seq, x-request-id";
+  "automerge-url, etag, link, location, ratelimit, ratelimit-policy, retry-after, skald-commit, skald-cursor, skald-seq, x-request-id";
 /** What pages may send. */
 const ACCEPTED =
   "accept, authorization, content-type, fence, idempotency-key, if-match, if-none-match, last-event-id, range, ucans, x-request-id";

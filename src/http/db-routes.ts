@@ -7,8 +7,10 @@ import { resolvePoint } from "../db/point.ts";
 import { SkaldError } from "../errors.ts";
 import { cidToString } from "../ids/cid.ts";
 import { fromHex, toHex } from "../ids/hash.ts";
+import { AUDIT_DB } from "../ids/names.ts";
 import { DbInfo, DbList } from "../protocol/wire.ts";
 import { otherDb } from "../replication/serve.ts";
+import { noted } from "./noted.ts";
 import {
   branchIn,
   cursorAt,
@@ -33,10 +35,16 @@ export const dbRoutes: readonly Route[] = [
     summary: "List the dbs the caller may see",
     tag,
     access: "any",
-    query: z.strictObject(pageQuery),
+    query: z.strictObject({
+      ...pageQuery,
+      own: z
+        .enum(["true", "false"])
+        .optional()
+        .meta({ description: "Also the server's own dbs, as far as the caller may read them." }),
+    }),
     answers: { 200: { description: "A page.", types: { "application/json": DbList } } },
     handle: (call) => {
-      const { limit, cursor } = call.query as { limit: number; cursor?: string };
+      const { limit, cursor, own } = call.query as { limit: number; cursor?: string; own?: string };
       const { engine } = call.services;
       const dbs: { db: string; created: string }[] = [];
       let after = cursor === undefined ? "" : nameOfCursor("dbs", cursor);
@@ -46,6 +54,7 @@ export const dbRoutes: readonly Route[] = [
         more = page.length === PAGE;
         after = page.at(-1)?.dbId ?? after;
         for (const { dbId, created } of page) {
+          if (dbId === AUDIT_DB && own !== "true") continue;
           if (maySee(call, dbId)) dbs.push({ db: dbId, created: iso(created) });
         }
       }
@@ -78,7 +87,7 @@ export const dbRoutes: readonly Route[] = [
       const made =
         mayMakeDb(call) &&
         (await call.services.engine.create(dbId, uid === undefined ? undefined : fromHex(uid)));
-      if (made) madeDb(call, dbId, "db.create");
+      if (made) await madeDb(call, "db.create");
       return call.db((db) => {
         const own = toHex(db.log.identity.uid);
         if (uid !== undefined && uid !== own) throw otherDb(dbId, own, uid);
@@ -127,7 +136,7 @@ export const dbRoutes: readonly Route[] = [
       if (call.query["confirm"] !== dbId) throw new SkaldError("DB_CONFIRM", `Deleting ${dbId} is for ever.`);
       await call.services.engine.delete(dbId);
       call.services.capabilities.changed();
-      call.services.tokens.audit({ principal: call.principal.id, action: "db.delete", db: dbId });
+      await noted(call, "db.delete");
       return { status: 204 };
     },
   },
@@ -136,6 +145,7 @@ export const dbRoutes: readonly Route[] = [
     path: "/db/:db/rebuild",
     summary: "Make everything derived anew from the log",
     job: true,
+    keepsLog: true,
     tag,
     access: "db.admin",
     answers: {
@@ -158,6 +168,7 @@ export const dbRoutes: readonly Route[] = [
     path: "/db/:db/compact",
     summary: "Put the log's commits into bundles",
     job: true,
+    keepsLog: true,
     description: "Takes a hundredth of the space. Every address stays resolvable; old ones take longer.",
     tag,
     access: "db.admin",
@@ -181,9 +192,11 @@ export function mayMakeDb({ principal }: Call): boolean {
 }
 
 /** Notes that a db was made. A person who has made one is its owner, also when no administrator any more. */
-export function madeDb({ services, principal }: Call, db: string, action: string, detail?: string): void {
-  if (isPersonId(principal.id)) services.people.set(db, principal.id, "owner", principal.id);
-  services.tokens.audit({ principal: principal.id, action, db, ...(detail === undefined ? {} : { detail }) });
+export async function madeDb(call: Call, action: string, detail?: string): Promise<void> {
+  const { services, principal, params } = call;
+  if (isPersonId(principal.id))
+    services.people.set(params["db"] as string, principal.id, "owner", principal.id);
+  await noted(call, action, detail === undefined ? {} : { detail });
 }
 
 function maySee(call: Call, dbId: string): boolean {

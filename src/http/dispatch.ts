@@ -7,15 +7,19 @@ import { SkaldError, isSkaldError } from "../errors.ts";
 import { toHex } from "../ids/hash.ts";
 import { LIMITS } from "../limits.ts";
 import type { Load } from "./load.ts";
-import { checkDbId } from "../ids/names.ts";
+import { AUDIT_DB, checkDbId } from "../ids/names.ts";
 import type { World } from "../world.ts";
+import { addressOf, LOCAL, type TrustedProxies } from "./address.ts";
 import { begun, isGone, send } from "./answer.ts";
 import { readBody, readQuery } from "./body.ts";
 import type { Cors } from "./cors.ts";
 import { identify } from "./identify.ts";
 import { Lease, credentialEnded, letGo } from "./lease.ts";
+import { noted } from "./noted.ts";
 import { problemOf } from "./problem.ts";
+import { isSigningIn, type Rates } from "./rates.ts";
 import type { Answer, Body, Call, Params, Route, Services } from "./route.ts";
+import { transportSecurity } from "./security-headers.ts";
 
 export interface RequestLog {
   request(line: {
@@ -34,11 +38,15 @@ export interface DispatchContext {
   readonly services: Services;
   readonly log: RequestLog;
   readonly load: Load;
+  /** Undefined on the local socket: the operator asks as often as he likes. */
+  readonly rates: Rates | undefined;
   /** What goes on for as long as its client stays; each is ended when the server stops. */
   readonly staying: Set<() => void>;
   /** Who a request without a credential is: the operator on the local socket, nobody elsewhere. */
   readonly ambient: Principal | undefined;
   readonly nextName: () => string;
+  /** Whose word on where a request comes from counts; undefined: nobody's. */
+  readonly trusted: TrustedProxies | undefined;
   /** Undefined: pages of other origins are told nothing. */
   readonly cors: Cors | undefined;
 }
@@ -55,6 +63,8 @@ export async function dispatch(
   const { world } = context.services;
   const started = world.monotonic();
   const requestId = requestIdOf(req, context);
+  // Now: a connection that is gone has none.
+  const address = clientOf(req, context);
   let principal: Principal | undefined;
   let code: string | undefined;
   let answer: Answer;
@@ -63,12 +73,14 @@ export async function dispatch(
   const lease = new Lease(route, requestId, req, res, world);
   let entered = false;
   try {
+    context.rates?.enter(address, route.path, started);
     const asked = route.ticket ? withoutTicket(search) : { search, ticket: undefined };
     const shown = identityFor(route, params, asked.ticket, req, context);
     const identity = shown instanceof Promise ? await shown : shown;
     authorize(route, params, identity);
     principal = identity.principal;
     lease.begin(identity, context.services.vigil);
+    context.rates?.know(principal.id, started);
     if (!context.services.accepting()) throw new SkaldError("UNAVAILABLE", "The server is shutting down.");
     context.load.enterRequest();
     entered = true;
@@ -80,13 +92,18 @@ export async function dispatch(
       context.load.leaveRequest(held);
     }
     const body = await readBody(route, req, context.load, held);
-    answer = await route.handle(callOf(identity, params, query, body, req, requestId, lease, context));
+    const call = callOf(identity, params, query, body, req, requestId, address, lease, context);
+    answer = await route.handle(call);
+    if (route.noted !== undefined) await noteRoute(route.noted, call, answer);
     if (isStream(answer.body) && req.method !== "HEAD")
       answer = { ...answer, body: await begun(answer.body) };
     else holdUntilOut(answer.body, res, context.load);
   } catch (thrown) {
     // What was broken off because of that fails in ways of its own.
-    const error = lease.lost && !isSkaldError(thrown) ? credentialEnded() : thrown;
+    const error =
+      lease.lost && !isSkaldError(thrown)
+        ? credentialEnded()
+        : refusalOf(thrown, route.path, address, requestId, req, context);
     answer = problemOf(error, requestId);
     code = isSkaldError(error) ? error.code : "INTERNAL";
     if (answer.status >= 500) context.log.failure(error, requestId);
@@ -98,7 +115,11 @@ export async function dispatch(
     if (lease.answered) {
       await letGo(answer, res);
       code = "UNAUTHENTICATED";
-    } else await send(answer, requestId, req, res, !context.services.accepting(), world);
+    } else {
+      const rates = context.rates?.headers(principal?.id ?? "", address, route.path, started);
+      const more = [...(rates ?? []), ...transportSecurity(req, context.trusted)];
+      await send(answer, requestId, req, res, !context.services.accepting(), world, more);
+    }
   } catch (error) {
     // A stream that broke off midway: its client sees that it has no end, and why is in the log alone.
     if (!isGone(error)) context.log.failure(error, requestId);
@@ -117,6 +138,43 @@ export async function dispatch(
     principal: principal?.subject ?? "",
     ...(code === undefined ? {} : { code }),
   });
+}
+
+async function noteRoute(action: string, call: Call, { status }: Answer): Promise<void> {
+  if (status >= 400 || call.query["dry_run"] === "true") return;
+  const { db: _, ...names } = call.params;
+  const detail = Object.values(names).join("/");
+  await noted(call, action, detail === "" ? {} : { detail });
+}
+
+/**
+ * What is answered in the place of what was thrown: a credential that does not hold is noted, and when its address has
+ * shown too many of them it hears that alone.
+ */
+export function refusalOf(
+  error: unknown,
+  path: string,
+  address: string,
+  request_id: string,
+  req: IncomingMessage,
+  { rates, services }: Pick<DispatchContext, "rates" | "services">,
+): unknown {
+  if (!isSkaldError(error) || error.status !== 401) return error;
+  const shown = req.headers.authorization !== undefined || error.code === "TICKET_INVALID";
+  if (!shown && !isSigningIn(path)) return error;
+  services.audit.count({
+    principal: "nobody",
+    action: "auth.refuse",
+    detail: error.code,
+    address,
+    request_id,
+  });
+  try {
+    rates?.refuse(address, services.world.monotonic());
+  } catch (limited) {
+    return limited;
+  }
+  return error;
 }
 
 /** Counts a large answer for as long as its client has not taken it. Throws UNAVAILABLE. */
@@ -140,8 +198,16 @@ export async function refuse(
   context: DispatchContext,
 ): Promise<void> {
   const id = requestIdOf(req, context);
-  const answer = problemOf(error, id);
-  if (answer.status >= 500) context.log.failure(error, id);
+  let told = error;
+  try {
+    // Paths that no route has count as what they are.
+    const [asked = ""] = (req.url ?? "").split("?", 1);
+    context.rates?.enter(clientOf(req, context), asked, context.services.world.monotonic());
+  } catch (limited) {
+    told = limited;
+  }
+  const answer = problemOf(told, id);
+  if (answer.status >= 500) context.log.failure(told, id);
   await reply(
     context.cors?.onto(answer, req) ?? answer,
     path,
@@ -149,7 +215,7 @@ export async function refuse(
     req,
     res,
     context,
-    isSkaldError(error) ? error.code : "INTERNAL",
+    isSkaldError(told) ? told.code : "INTERNAL",
   );
 }
 
@@ -181,7 +247,8 @@ async function reply(
   context: DispatchContext,
   code?: string,
 ): Promise<void> {
-  await send(answer, id, req, res, !context.services.accepting(), context.services.world);
+  const more = transportSecurity(req, context.trusted);
+  await send(answer, id, req, res, !context.services.accepting(), context.services.world, more);
   context.log.request({
     id,
     method: req.method ?? "",
@@ -239,9 +306,20 @@ function authorize(route: Route, params: Params, { principal }: Identity): void 
     route.partial && db !== undefined
       ? prefixesFor(principal, route.access, db) !== "none"
       : allows(principal, route.access, db, route.resource?.(params));
+  if (db === AUDIT_DB && route.keepsLog === true && mayTend(principal, route.access)) return;
   if (!allowed && !route.or?.some((action) => allows(principal, action, db))) {
     throw notAllowed(principal, route.access, db, route.resource !== undefined);
   }
+}
+
+/** Whether somebody may do to the server's own dbs what leaves their logs as they are. */
+function mayTend(principal: Principal, action: Action): boolean {
+  return allows(principal, action, undefined) && allows(principal, "admin.audit", undefined);
+}
+
+/** Where a request comes from. */
+export function clientOf(req: IncomingMessage, { ambient, trusted }: DispatchContext): string {
+  return ambient ? LOCAL : addressOf(req, trusted);
 }
 
 /** Says so when it is only a prefix that stands in the way of what concerns the whole db. */
@@ -275,6 +353,7 @@ function callOf(
   body: Body,
   req: IncomingMessage,
   requestId: string,
+  address: string,
   lease: Lease,
   { services, staying, load, log }: DispatchContext,
 ): Call {
@@ -287,7 +366,7 @@ function callOf(
     body,
     requestId,
     headers: req.headers,
-    address: req.socket.remoteAddress ?? "",
+    address,
     header: (name) => {
       const value = req.headers[name];
       return Array.isArray(value) ? value.join(", ") : value;

@@ -19,6 +19,7 @@ import {
   RetentionSet,
 } from "../protocol/wire.ts";
 import { DOC_PATH, docOf } from "./doc-routes.ts";
+import { noted } from "./noted.ts";
 import { cursorAt, iso, nameCursor, nameOfCursor, nextLink, pageQuery, pointHeaders } from "./point.ts";
 import { json, type Call, type Route } from "./route.ts";
 import { idempotencyKey } from "./tx-routes.ts";
@@ -55,7 +56,7 @@ export const eraseRoutes: readonly Route[] = [
           ...(reason === undefined ? {} : { reason }),
           ...(clientTxId === undefined ? {} : { clientTxId }),
         });
-        audit(call, "doc.erase", doc);
+        await noted(call, "doc.erase", { detail: doc });
         const answer: z.infer<typeof EraseAnswer> = {
           doc,
           ...placed(db, receipt),
@@ -129,7 +130,7 @@ export const eraseRoutes: readonly Route[] = [
       for (const { doc } of erasures) parseDocName(doc);
       return call.db(async (db) => {
         const erased = await applyErasures(db, erasures, call.principal.subject);
-        if (erased > 0) audit(call, "doc.erase", `${erased} documents`);
+        if (erased > 0) await noted(call, "doc.erase", { detail: `${erased} documents` });
         return json(200, { erased });
       });
     },
@@ -195,7 +196,8 @@ export const eraseRoutes: readonly Route[] = [
     handle: (call) =>
       call.db(async (db) => {
         const applied = await applyRetention(db, call.principal.subject);
-        if (applied.documents > 0) audit(call, "retention.apply", `${applied.documents} documents`);
+        if (applied.documents > 0)
+          await noted(call, "retention.apply", { detail: `${applied.documents} documents` });
         return json(200, { ...applied, commits: [...applied.commits] });
       }),
   },
@@ -206,16 +208,11 @@ function setRule(call: Call, rule: { maxAge: number | undefined; expire: boolean
   return call.db(async (db) => {
     const clientTxId = idempotencyKey(call);
     const receipt = await setRetention(db, call.principal.subject, { collection, ...rule }, clientTxId);
-    audit(call, "retention.set", collection);
+    await noted(call, "retention.set", { detail: collection });
     return json(200, placed(db, receipt));
   });
 }
 
 function placed(db: Db, { commit, seq, time }: Receipt): z.infer<typeof RetentionSet> {
   return { commit, seq, time: iso(time), cursor: cursorAt(db, seq) };
-}
-
-function audit(call: Call, action: string, detail: string): void {
-  const db = call.params["db"] as string;
-  call.services.tokens.audit({ principal: call.principal.id, action, db, detail });
 }

@@ -116,7 +116,7 @@ export const SSE = "text/event-stream";
 /** Of every stream of events: nothing on the way may hold it back, pack it or keep it. */
 export const SSE_HEADERS = {
   "content-type": SSE,
-  "cache-control": "no-cache, no-transform",
+  "cache-control": "private, no-cache, no-transform",
   "x-accel-buffering": "no",
 } as const;
 

@@ -1,6 +1,7 @@
 import type * as z from "zod";
 import type { Engine } from "../db/engine.ts";
 import { KeyInfo, KeyList, KeyRotated } from "../protocol/wire.ts";
+import { noted } from "./noted.ts";
 import { iso } from "./point.ts";
 import { json, type Route } from "./route.ts";
 
@@ -25,9 +26,10 @@ export const keyRoutes: readonly Route[] = [
     tag,
     access: "db.admin",
     answers: { 201: { description: "Made.", types: { "application/json": KeyInfo } } },
-    handle: ({ services: { engine, tokens }, principal }) => {
+    handle: async (call) => {
+      const { engine } = call.services;
       const { did } = engine.signing.create();
-      tokens.audit({ principal: principal.id, action: "key.create", detail: did });
+      await noted(call, "key.create", { detail: did });
       return json(
         201,
         keysOf(engine).find((key) => key.did === did),
@@ -44,9 +46,9 @@ export const keyRoutes: readonly Route[] = [
     tag,
     access: "db.admin",
     answers: { 200: { description: "Done.", types: { "application/json": KeyRotated } } },
-    handle: async ({ services: { engine, tokens }, principal }) => {
-      const rotated = await engine.rotateKey();
-      tokens.audit({ principal: principal.id, action: "key.rotate", detail: rotated.to });
+    handle: async (call) => {
+      const rotated = await call.services.engine.rotateKey();
+      await noted(call, "key.rotate", { detail: rotated.to });
       return json(200, rotated);
     },
   },

@@ -13,6 +13,7 @@ import { jsonText } from "./body.ts";
 import { notAllowed } from "./dispatch.ts";
 import { notModified } from "./etag.ts";
 import { argsOf, argsOfUrl } from "./query-args.ts";
+import { noted } from "./noted.ts";
 import { withHint } from "./query-hints.ts";
 import type { QueryOutcome } from "./query-tally.ts";
 import { cursorAt, pointHeaders } from "./point.ts";
@@ -47,7 +48,11 @@ export async function execAnswer(call: Call): Promise<Answer> {
     return call.db((db) => rowsAnswer(call, db, statement, formOf(call.header("accept"))));
   const clientTxId = clientTxIdOf(call, rest.client_tx_id);
   const dryRun = isDryRun(call, rest.dry_run);
-  return call.db((db) => jsonAnswer(call, db, { ...statement, ...given({ clientTxId }), dryRun }, kind));
+  return call.db(async (db) => {
+    const answer = await jsonAnswer(call, db, { ...statement, ...given({ clientTxId }), dryRun }, kind);
+    if (kind === "schema" && dryRun !== true) await noted(call, "schema.change", { detail: sql });
+    return answer;
+  });
 }
 
 /** The method QUERY. */

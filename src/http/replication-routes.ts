@@ -17,6 +17,7 @@ import {
 } from "../protocol/wire.ts";
 import { placeJson, placeOf } from "../replication/peer.ts";
 import { compareLines, streamRecords, takePush, takeStaged } from "../replication/serve.ts";
+import { noted } from "./noted.ts";
 import { cursorAt } from "./point.ts";
 import { json, type Call, type Route } from "./route.ts";
 
@@ -127,7 +128,7 @@ export const replicationRoutes: readonly Route[] = [
       const db = call.params["db"] as string;
       const staged = placeOf(call.body.value as z.infer<typeof SyncPlace>);
       const merged = await call.services.engine.merge(db, staged, call.principal.subject);
-      call.services.tokens.audit({ principal: call.principal.id, action: "db.merge", db });
+      await noted(call, "db.merge");
       const { head, common, here, there, line } = merged;
       const answer: z.infer<typeof SyncMerged> = {
         seq: head.seq,
@@ -160,6 +161,7 @@ export const replicationRoutes: readonly Route[] = [
     method: "PUT",
     path: "/db/:db/sync/remote",
     summary: "Remember where a copy was cloned from",
+    noted: "db.remote",
     tag,
     access: "db.admin",
     body: { types: { "application/json": SyncRemote } },

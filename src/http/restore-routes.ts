@@ -19,6 +19,7 @@ export const restoreRoutes: readonly Route[] = [
     description:
       "By new commits on top, never by rewriting: each document gets the smallest change that does it, those made since are deleted, deleted ones come back. Lines of progress; the last has `ok`, the number of `commits` it took, and how many documents were `changed`, `returned` and `deleted`. Sent again it does what is left to do.",
     job: true,
+    noted: "db.restore",
     tag: "documents",
     access: "doc.write",
     query: z.strictObject(dryRunQuery),

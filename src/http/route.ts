@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type * as z from "zod";
+import type { Audit } from "../audit/audit.ts";
 import type { Action } from "../auth/actions.ts";
 import type { Capabilities } from "../auth/capabilities.ts";
 import type { CredentialProvider } from "../auth/credential-provider.ts";
@@ -48,6 +49,16 @@ export interface Route {
   readonly resource?: (params: Params) => string;
   /** Takes a ticket in `?ticket=` in the place of a token, as streams do that browsers open. */
   readonly ticket?: boolean;
+  /**
+   * Leaves the log of a db as it is: so it may be asked of the server's own dbs too, by whoever may do it to every db
+   * and has `admin.audit`. What only reads needs no such mark.
+   */
+  readonly keepsLog?: boolean;
+  /**
+   * What the audit log calls this when it was done: noted, durably, before the answer, with the path's names. A handler
+   * that knows more to say notes by itself.
+   */
+  readonly noted?: string;
   /** The handler checks what a limited token may see; the route only asks that it may see something. */
   readonly partial?: boolean;
   /** Whether the answer may wait or go on for as long as its client stays: then it counts among the streams. */
@@ -92,6 +103,8 @@ export interface Services {
   readonly publicUrl: string | undefined;
   /** Ends what is open when what vouched for it has ended. */
   readonly vigil: Vigil;
+  /** Who did what: see `noted.ts` for what a request did. */
+  readonly audit: Audit;
   readonly sync: SyncHubs;
   /** The db that is synced at `/`, also without a credential; undefined: none. */
   readonly syncRoot: string | undefined;
@@ -131,10 +144,10 @@ export interface Call {
   readonly query: Readonly<Record<string, unknown>>;
   readonly body: Body;
   readonly headers: Readonly<IncomingHttpHeaders>;
-  /** The address that the request came from; "" on the local socket. */
-  readonly address: string;
   readonly header: (name: string) => string | undefined;
   readonly requestId: string;
+  /** IP address of the client, `local` on the local socket; see `address.ts`. */
+  readonly address: string;
   /** Aborted when the client goes away, or what it came with holds no more. */
   readonly signal: AbortSignal;
   /** Nobody will read the body. */

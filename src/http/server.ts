@@ -8,6 +8,8 @@ import type { Cors } from "./cors.ts";
 import { Connections } from "./connections.ts";
 import { authRoutes } from "./auth-routes.ts";
 import { activityRoutes } from "./activity-routes.ts";
+import type { TrustedProxies } from "./address.ts";
+import { auditRoutes } from "./audit-routes.ts";
 import { branchRoutes } from "./branch-routes.ts";
 import { backupRoutes } from "./backup-routes.ts";
 import { capabilityRoutes } from "./capability-routes.ts";
@@ -38,6 +40,7 @@ import { mergeRoutes } from "./merge-routes.ts";
 import { opsRoutes } from "./ops-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { replicationRoutes } from "./replication-routes.ts";
+import { Rates } from "./rates.ts";
 import type { Route, Services } from "./route.ts";
 import { syncStatusRoutes } from "./sync-status-routes.ts";
 import { snapshotRoutes } from "./snapshot-routes.ts";
@@ -87,6 +90,7 @@ export const MOUNTS: readonly { readonly base: string; readonly routes: readonly
       ...peopleRoutes,
       ...invitationRoutes,
       ...capabilityRoutes,
+      ...auditRoutes,
       ...keyRoutes,
       ...ticketRoutes,
     ],
@@ -101,18 +105,29 @@ export function openApiDocument(version: string): string {
  * The HTTP server. The hottest routes are matched by hand before Express sees them, because Express costs
  * 0.3 ms of CPU a request where the rest of a write costs 0.1; they go through the same `dispatch`, so
  * checks, errors and answers are the same. `ambient` is who a request without a credential is, `limits`
- * are others than those of `LIMITS`, `cors` is what pages of other origins may.
+ * are others than those of `LIMITS`, `cors` is what pages of other origins may, `trusted` who may say where a
+ * request comes from.
  */
 export function createHttpServer(
   services: Services,
   log: RequestLog,
   ambient?: Principal,
   limits?: Partial<ServerLimits>,
-  cors?: Cors,
+  { cors, trusted }: { readonly cors?: Cors | undefined; readonly trusted?: TrustedProxies | undefined } = {},
 ): Server {
   const load = new Load(limits);
   const staying = new Set<() => void>();
-  const context = { services, log, ambient, load, cors, staying, nextName: requestNames(services.world) };
+  const context = {
+    services,
+    log,
+    ambient,
+    load,
+    rates: ambient ? undefined : new Rates(load.limits),
+    cors,
+    staying,
+    trusted,
+    nextName: requestNames(services.world),
+  };
   const app = expressApp(context);
   const server = createServer(
     {

@@ -1,6 +1,7 @@
 import type * as z from "zod";
 import type { TendingPolicy } from "../db/tending.ts";
 import { DbSettings } from "../protocol/wire.ts";
+import { noted } from "./noted.ts";
 import { json, type Route } from "./route.ts";
 
 const path = "/db/:db/settings";
@@ -27,7 +28,7 @@ export const settingsRoutes: readonly Route[] = [
     access: "db.admin",
     body: { types: { "application/json": DbSettings } },
     answers,
-    handle: (call) => {
+    handle: async (call) => {
       const db = call.params["db"] as string;
       const { bundling = {} } = call.body.value as z.infer<typeof DbSettings>;
       const { age_ms: ageMs, commits, bytes } = bundling;
@@ -36,7 +37,7 @@ export const settingsRoutes: readonly Route[] = [
         ...(bytes === undefined ? {} : { bytes }),
         ...(ageMs === undefined ? {} : { ageMs }),
       });
-      call.services.tokens.audit({ principal: call.principal.id, action: "db.settings", db });
+      await noted(call, "db.settings", { detail: JSON.stringify(call.body.value) });
       return json(200, shown(settings));
     },
   },

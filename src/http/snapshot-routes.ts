@@ -75,6 +75,7 @@ export const snapshotRoutes: readonly Route[] = [
     path: "/db/:db/snapshots/:name",
     summary: "Forget a name",
     description: "Of the db nothing is taken away.",
+    noted: "snapshot.delete",
     tag,
     access: "snapshot.write",
     answers: { 204: { description: "Gone." } },
@@ -108,6 +109,7 @@ export const snapshotRoutes: readonly Route[] = [
     summary: "Bring documents back to how they were at a snapshot",
     description: "As `POST …/restore` does for any point.",
     job: true,
+    noted: "snapshot.restore",
     tag,
     access: "doc.write",
     query: z.strictObject(dryRunQuery),
@@ -329,7 +331,7 @@ async function importDb(call: Call): Promise<Answer> {
       db: dbId,
     },
   );
-  madeDb(call, dbId, "db.import", cidToString(root));
+  await madeDb(call, "db.import", cidToString(root));
   return call.db((db) => {
     const { seq, cid } = db.log.head();
     const answer: z.infer<typeof ArchiveImported> = {

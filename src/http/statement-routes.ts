@@ -54,6 +54,7 @@ export const statementRoutes: readonly Route[] = [
     summary: "Give a statement that reads a name, or another one to that name",
     description:
       "Its parameters have names (`:most`), which are the parameters of its URL. Those who may run it need not be able to read anything else.",
+    noted: "statement.save",
     tag,
     access: "query.admin",
     query: z.strictObject(dryRunQuery),
@@ -68,6 +69,7 @@ export const statementRoutes: readonly Route[] = [
     method: "DELETE",
     path: one,
     summary: "Take a statement's name away",
+    noted: "statement.delete",
     tag,
     access: "query.admin",
     query: z.strictObject(dryRunQuery),

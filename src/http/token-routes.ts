@@ -14,6 +14,7 @@ import type { TokenRecord } from "../auth/tokens.ts";
 import { parseTime } from "../db/point.ts";
 import { SkaldError } from "../errors.ts";
 import { RotateRequest, TokenList, TokenMade, TokenRequest, type TokenInfo } from "../protocol/token-wire.ts";
+import { entryOf, noted } from "./noted.ts";
 import { iso } from "./point.ts";
 import { json, type Call, type Route } from "./route.ts";
 
@@ -31,7 +32,8 @@ export const tokenRoutes: readonly Route[] = [
     access: "any",
     body: { types: { "application/json": TokenRequest } },
     answers: { 201: { description: "Made.", types: { "application/json": TokenMade } } },
-    handle: ({ services, identity, principal, body }) => {
+    handle: async (call) => {
+      const { services, identity, principal, body } = call;
       const wanted = body.value as z.infer<typeof TokenRequest>;
       checkManages(identity);
       const scopes = wanted.scopes.map(scopeOf);
@@ -50,7 +52,7 @@ export const tokenRoutes: readonly Route[] = [
         ...(subject === undefined ? {} : { subject }),
         ...(expires === undefined ? {} : { expires: expiry(expires) }),
       });
-      services.tokens.audit({ principal: principal.id, action: "token.create", detail: record.id });
+      await keptOrRevoked(call, "token.create", record);
       return json(201, { ...tokenInfo(record), token }, UNKEPT);
     },
   },
@@ -76,13 +78,13 @@ export const tokenRoutes: readonly Route[] = [
     tag,
     access: "any",
     answers: { 204: { description: "Revoked." } },
-    handle: (call) => {
+    handle: async (call) => {
       const id = call.params["id"] as string;
       checkManages(call.identity);
       // Whoever may revoke all of them may also revoke one whose record is damaged.
       if (!isAdmin(call.identity)) managed(call, id);
       call.services.tokens.revoke(id);
-      call.services.tokens.audit({ principal: call.principal.id, action: "token.revoke", detail: id });
+      await noted(call, "token.revoke", { detail: id });
       return { status: 204 };
     },
   },
@@ -96,7 +98,7 @@ export const tokenRoutes: readonly Route[] = [
     access: "any",
     body: { types: { "application/json": RotateRequest } },
     answers: { 201: { description: "Made.", types: { "application/json": TokenMade } } },
-    handle: (call) => {
+    handle: async (call) => {
       const { services, identity, principal, params, body } = call;
       const { overlap_seconds, expires } = body.value as z.infer<typeof RotateRequest>;
       const id = params["id"] as string;
@@ -107,15 +109,21 @@ export const tokenRoutes: readonly Route[] = [
         maker: { id: principal.id, subject: principal.subject },
         ...(expires === undefined ? {} : { expires: expires === null ? null : expiry(expires) }),
       });
-      services.tokens.audit({
-        principal: principal.id,
-        action: "token.rotate",
-        detail: `${id} ${record.id}`,
-      });
+      await keptOrRevoked(call, "token.rotate", record);
       return json(201, { ...tokenInfo(record), token }, UNKEPT);
     },
   },
 ];
+
+/** No token without its entry in the audit log. Throws what keeps the entry from being written. */
+async function keptOrRevoked(call: Call, action: string, record: TokenRecord): Promise<void> {
+  try {
+    await call.services.audit.must(entryOf(call, action, { detail: detailOf(record) }));
+  } catch (error) {
+    call.services.tokens.revoke(record.id);
+    throw error;
+  }
+}
 
 function scopeOf(given: z.infer<typeof TokenRequest>["scopes"][number]): Scope {
   if (typeof given === "string") return parseScope(given);
@@ -161,6 +169,11 @@ function expiry(text: string): number {
   const time = parseTime(text);
   if (time === undefined) throw new SkaldError("BAD_REQUEST", "`expires` is an RFC 3339 time.");
   return time;
+}
+
+/** What it is and what it may, as far as one line has room. */
+function detailOf({ id, label, scopes }: TokenRecord): string {
+  return `${id} "${label}" ${scopes.map(formatScope).join(" ")}`;
 }
 
 function tokenInfo(record: TokenRecord): z.infer<typeof TokenInfo> {

@@ -5,14 +5,20 @@ import { SkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { DispatchContext } from "./dispatch.ts";
 import { problemOf } from "./problem.ts";
+import { ALWAYS, POLICY } from "./security-headers.ts";
 
 /** What is refused before there is a request to answer: broken framing, too slow, too long, too many. */
 
 /** Answers on a bare connection with a problem document, and ends it. */
 export function refuseOn(socket: Duplex, error: unknown, id: string): void {
   const { status, headers, body } = problemOf(error, id);
+  const always = Object.fromEntries(
+    ALWAYS.flatMap((name, i) => (i % 2 === 0 ? [[name, ALWAYS[i + 1] as string]] : [])),
+  );
   const lines = Object.entries({
     "x-request-id": id,
+    ...always,
+    "content-security-policy": POLICY,
     ...headers,
     "content-length": String(Buffer.byteLength(body as string)),
     connection: "close",

@@ -7,7 +7,7 @@ import { SkaldError, isSkaldError } from "../errors.ts";
 import { checkDbId } from "../ids/names.ts";
 import { feedSocketRoute } from "./feed-socket.ts";
 import { identify } from "./identify.ts";
-import { requestIdOf, withoutTicket, type DispatchContext } from "./dispatch.ts";
+import { clientOf, refusalOf, requestIdOf, withoutTicket, type DispatchContext } from "./dispatch.ts";
 import { CREDENTIAL_ENDED, type OpenSocket, type SocketParts, type SocketRoute } from "./socket-route.ts";
 import { subscriptionSocketRoute } from "./subscription-socket.ts";
 import { anonymousOn, syncRootRoute, syncSocketRoute } from "./sync-socket.ts";
@@ -45,6 +45,7 @@ export function acceptSockets(server: Server, context: DispatchContext): void {
           taken = true;
           socket.setKeepAlive(true, KEEP_ALIVE_MS);
           const made = takeOver(ws, context);
+          countMessages(ws, made, parts.principal.id, context);
           open.add(made);
           const forget = context.services.vigil.add({
             alive: parts.alive,
@@ -62,7 +63,13 @@ export function acceptSockets(server: Server, context: DispatchContext): void {
           leave();
         }
       },
-      (error: unknown) => refuse(error, req, socket, context),
+      (error: unknown) =>
+        refuse(
+          refusalOf(error, "", clientOf(req, context), requestIdOf(req, context), req, context),
+          req,
+          socket,
+          context,
+        ),
     );
   });
   // Closing the server waits for every socket, so each is told when it begins.
@@ -71,6 +78,15 @@ export function acceptSockets(server: Server, context: DispatchContext): void {
     for (const socket of open) socket.end(1001, "the server stops");
     return close(done);
   };
+}
+
+/** A socket on which more comes than its token may send is ended, when what was taken is answered. */
+function countMessages(ws: WebSocket, socket: OpenSocket, principal: string, context: DispatchContext): void {
+  const { rates, services } = context;
+  if (!rates) return;
+  ws.on("message", () => {
+    if (!rates.message(principal, services.world.monotonic())) socket.end(1013, "RATE_LIMITED");
+  });
 }
 
 function handshakeOf({ maxFrame, protocol, chosen }: SocketRoute): WebSocketServer {
@@ -103,6 +119,8 @@ async function admit(
   checkHead(req);
   const url = req.url ?? "";
   const [path = "", search = ""] = url.split(/\?(.*)/s);
+  const now = services.world.monotonic();
+  context.rates?.enter(clientOf(req, context), path, now);
   let match: RegExpExecArray | null = null;
   const { syncRoot } = services;
   const offered = routes.find(
@@ -120,6 +138,7 @@ async function admit(
     throw new SkaldError("UNAUTHENTICATED", "This socket needs a token, or a ticket in its URL.");
   }
   const { principal, alive } = identity;
+  context.rates?.know(principal.id, now);
   if (prefixesFor(principal, access, db) === "none") {
     throw new SkaldError("FORBIDDEN", `The token does not allow ${access} on the db ${db}.`, {
       details: { action: access, db },

@@ -18,6 +18,14 @@ export function checkDbId(id: string): string {
   return id;
 }
 
+/** The db that holds the server's audit log: the server alone writes it, see specs/29-audit.md. */
+export const AUDIT_DB = "_audit";
+
+/** Whether the name is one that only the server gives to dbs. Dbs of earlier versions may have such a name too. */
+export function isReservedName(id: string): boolean {
+  return id.startsWith("_");
+}
+
 /**
  * The folder name of a db. File systems that fold case would give "A" and "a" one folder, and a
  * leading dot hides it, so capitals and leading dots are escaped with "=", which no id can hold.

@@ -53,6 +53,7 @@ export class Log extends LogReader {
   readonly #storage: LogStorage;
   readonly #archive: WritersArchive;
   readonly #onError: (error: unknown) => void;
+  readonly #own: boolean;
   readonly #signers: () => readonly Signer[];
   readonly #recent = new RecentTouches();
   readonly #listeners = new Set<(seq: number) => void>();
@@ -70,6 +71,7 @@ export class Log extends LogReader {
       storage.lives(),
     );
     this.#storage = storage;
+    this.#own = options.own ?? false;
     this.#signers = signers;
     this.#archive = new WritersArchive(this.records, this.catalog, world);
     this.#onError = options.onError ?? ((error) => process.emitWarning(error as Error));
@@ -92,7 +94,8 @@ export class Log extends LogReader {
    * STORAGE_FULL (nothing kept) or with STORAGE_FAILED (outcome unknown until reopened).
    */
   write(tx: Transaction): Promise<Receipt> {
-    if (this.#closed) return Promise.reject(new SkaldError("UNAVAILABLE", "The db is closing."));
+    const refusal = this.#refusal(tx);
+    if (refusal) return Promise.reject(refusal);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ tx, resolve, reject });
       this.#running ??= this.#run();
@@ -109,7 +112,8 @@ export class Log extends LogReader {
     bodies: readonly Received[],
     rights: ReceiveRights = { mayErase: true, mayDefine: true, erased: [] },
   ): Promise<LogHead> {
-    if (this.#closed) return Promise.reject(new SkaldError("UNAVAILABLE", "The db is closing."));
+    const refusal = this.#refusal();
+    if (refusal) return Promise.reject(refusal);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ after, bodies, rights, resolve, reject });
       this.#running ??= this.#run();
@@ -121,10 +125,20 @@ export class Log extends LogReader {
    * keeps nothing. Throws BRANCH_NOT_FOUND, BRANCH_CLOSED, and what `write` throws.
    */
   merge(merge: BranchMerge): Promise<MergedBranch> {
-    if (this.#closed) return Promise.reject(new SkaldError("UNAVAILABLE", "The db is closing."));
+    const refusal = this.#refusal();
+    if (refusal) return Promise.reject(refusal);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ merge, resolve, reject });
       this.#running ??= this.#run();
+    });
+  }
+
+  /** Why nothing is taken, or why this is not: a db of the server's own grows by new documents of the server's alone. */
+  #refusal(tx?: Transaction): SkaldError | undefined {
+    if (this.#closed) return new SkaldError("UNAVAILABLE", "The db is closing.");
+    if (!this.#own || (tx && onlyAdds(tx, (doc) => this.state(doc) !== undefined))) return undefined;
+    return new SkaldError("FORBIDDEN", `The db ${this.identity.dbId} is written by the server alone.`, {
+      hint: "It can be read, searched, exported and verified.",
     });
   }
 
@@ -210,6 +224,8 @@ export class Log extends LogReader {
    * broke off is made good by calling it again; everything is looked at anew. Throws STORAGE_FULL, STORAGE_FAILED.
    */
   remove(docs: readonly string[], pack: PackBundle): Promise<Removed> {
+    const refusal = this.#own ? this.#refusal() : undefined;
+    if (refusal) return Promise.reject(refusal);
     const removal = new Removal({
       identity: this.identity,
       storage: this.#storage,
@@ -577,7 +593,19 @@ export type CatalogAnswers = Pick<
 export type StepTx = Pick<Transaction, "author"> &
   Partial<Pick<Transaction, "clientTxId" | "message" | "expectSeq">>;
 
+/** Whether a transaction is the server's own and leaves everything as it is that is there. */
+function onlyAdds({ own, step, branch, writes }: Transaction, isThere: (doc: string) => boolean): boolean {
+  return (
+    own === true &&
+    step === undefined &&
+    branch === undefined &&
+    writes.every(({ doc, deleted, refused }) => deleted !== true && !refused && !isThere(doc))
+  );
+}
+
 export interface LogOptions {
+  /** Of a db of the server's own: it takes new documents of transactions that are marked `own`, and nothing else. */
+  readonly own?: boolean;
   /** Where opened bundles are kept; those of several logs share its bound. */
   readonly opened?: OpenedBundles;
   readonly world?: World;

@@ -44,6 +44,8 @@ export interface Transaction {
   readonly unchanged?: Unchanged;
   /** Takes changes whose actors belong to others, as an import does. */
   readonly anyActor?: boolean;
+  /** Written by the server itself: without it a db of its own takes nothing, see `LogOptions.own`. */
+  readonly own?: boolean;
 }
 
 export type BranchStep =

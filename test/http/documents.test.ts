@@ -37,7 +37,7 @@ describe("writing and reading", () => {
       "skald-commit": replaced.json["commit"],
       "skald-cursor": replaced.json["cursor"],
       vary: "accept",
-      "cache-control": "no-cache",
+      "cache-control": "private, no-cache",
       "automerge-url": expect.stringMatching(/^automerge:[1-9A-HJ-NP-Za-km-z]{20,}$/) as string,
     });
   });

@@ -71,6 +71,13 @@ const lazily = (limits: Parameters<typeof small>[0]): (() => Promise<Own>) => {
 const few = lazily({ requestsAtOnce: 3, heldBytes: 1000 });
 const fewConnections = lazily({ connections: 8 });
 const fewJobs = lazily({ jobsAtOnce: 3, jobsPerToken: 2 });
+const fewRates = {
+  rateTotal: lazily({ rateTotal: 40 }),
+  rateToken: lazily({ rateToken: 40 }),
+  rateAddress: lazily({ rateAddress: 40 }),
+  rateRefused: lazily({ rateRefused: 5 }),
+  rateSignIn: lazily({ rateSignIn: 5 }),
+};
 const fewSockets = lazily({ sockets: 3, socketsPerToken: 2 });
 const hasty = lazily({ headMs: 300, requestMs: 600, idleMs: 300 });
 const impatient = lazily({ stalledMs: 2000, unreadMs: 2000 });
@@ -110,6 +117,42 @@ async function late(ms: number, made: number, text: (own: Own) => string, rest: 
   wire.socket.destroy();
   return outcome;
 }
+
+/** A rate that is used up by other requests but for the one that is looked at. */
+function rateProbes(): Record<string, ProbeSpec> {
+  const probe = (
+    name: keyof typeof fewRates,
+    made: number,
+    path: string,
+    authorized: boolean,
+  ): ProbeSpec => ({
+    made,
+    run: async (n) => {
+      const own = await fewRates[name]();
+      const used = usedOf.get(own) ?? (name === "rateRefused" || name === "rateSignIn" ? 0 : 1);
+      let outcome = "ok";
+      // Some come back while a busy machine is at it.
+      for (let i = used; i < n || (n > made && outcome === "ok" && i < made * 10); i += 1) {
+        const authorization = authorized ? `Bearer ${own.token}` : "Bearer skald_none";
+        const reply = await fetch(`${own.service.url}${path}`, { headers: { authorization } });
+        const { code } = (await reply.json()) as { code?: string };
+        outcome = code === "RATE_LIMITED" ? code : "ok";
+      }
+      usedOf.set(own, n);
+      return outcome;
+    },
+  });
+  return {
+    rateTotal: probe("rateTotal", 40, "/status", true),
+    rateToken: probe("rateToken", 40, "/status", true),
+    rateAddress: probe("rateAddress", 40, "/status", true),
+    rateRefused: probe("rateRefused", 5, "/status", false),
+    rateSignIn: probe("rateSignIn", 5, "/auth/nothing", true),
+  };
+}
+
+/** Requests that a server has counted so far; making its db was one. */
+const usedOf = new Map<Own, number>();
 
 export const httpProbes: Readonly<Record<string, ProbeSpec>> = {
   connections: {
@@ -274,6 +317,7 @@ export const httpProbes: Readonly<Record<string, ProbeSpec>> = {
       );
     },
   },
+  ...rateProbes(),
   requestIdCharacters: {
     cheap: true,
     run: async (n) => {

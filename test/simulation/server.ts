@@ -3,6 +3,7 @@ import type { Server as HttpServer } from "node:http";
 import path from "node:path";
 import { Capabilities } from "../../src/auth/capabilities.ts";
 import { tokenProvider } from "../../src/auth/credential-provider.ts";
+import { Audit } from "../../src/audit/audit.ts";
 import { Tickets } from "../../src/auth/tickets.ts";
 import { People } from "../../src/auth/people.ts";
 import { Sessions } from "../../src/auth/sessions.ts";
@@ -46,6 +47,7 @@ export class Server {
   readonly dir: string;
   readonly engine: Engine;
   readonly tokens: Tokens;
+  readonly #audit: Audit;
   /** The disk failed: the process has to end. */
   fatal = false;
   readonly #machine: Machine;
@@ -87,6 +89,12 @@ export class Server {
       secret: () => this.tokens.secret("did"),
       ended: () => vigil.notice(),
     });
+    this.#audit = new Audit({
+      engine: this.engine,
+      file: path.join(dir, SERVICE_FILE),
+      world,
+      onError: (error) => this.#failed(error, "in the audit log"),
+    });
     this.#scrub = new Scrub({
       engine: this.engine,
       days: 0.001,
@@ -102,6 +110,7 @@ export class Server {
         sessions: this.#sessions,
         signin: new Signin({ login: undefined, key: () => this.tokens.secret("login"), world }),
         publicUrl: undefined,
+        audit: this.#audit,
         sync: new SyncHubs({ failed: (error) => this.#failed(error, "in sync"), refused: () => {} }),
         syncRoot: undefined,
         url: () => undefined,
@@ -155,6 +164,7 @@ export class Server {
     // Not what a dead process does, but the test's own process has only so many files.
     this.#files.abandon();
     this.#closeService();
+    this.#audit.abandon();
     this.engine.lock.release();
     rmSync(this.dir, { recursive: true, force: true });
     return dir;
@@ -185,6 +195,7 @@ export class Server {
       drained();
     });
     await this.#scrub.stop();
+    await this.#audit.close();
     await this.engine.close();
     this.#closeService();
     if (this.#files.open > 0 && !this.fatal) wrong(`${this.#files.open} files are open after the end`);
