@@ -204,7 +204,7 @@ export async function invite(
   const { page, db, api } = walk;
   const t = office.dbPeople;
   await walk.go(`#/db/${db}/people`);
-  await walk.look("db-people-empty");
+  await walk.look("db-people-before");
   await button(walk, t.invite).first().click();
   await dialog(walk).getByLabel(t.role).selectOption("viewer");
   await dialog(walk).getByLabel(t.inviteNote).fill(`for ${name}`);
@@ -228,8 +228,14 @@ export async function invite(
   await walk.look("db-people");
   await page.getByRole("button", { name: `${t.remove} ${name}` }).click();
   await dialog(walk).getByRole("button", { name: t.removeIt, exact: true }).click();
-  await page.getByText(t.empty).waitFor();
-  expect((await api<{ people: unknown[] }>("GET", `/api/v1/db/${db}/people`)).people).toEqual([]);
+  await page.getByRole("button", { name: `${t.remove} ${name}` }).waitFor({ state: "detached" });
+  // Whoever made the db owns it; the guest is gone.
+  const { people } = await api<{ people: { name: string; role: string }[] }>(
+    "GET",
+    `/api/v1/db/${db}/people`,
+  );
+  expect(people).toMatchObject([{ role: "owner" }]);
+  expect(people.map((one) => one.name)).not.toContain(name);
 
   await walk.go("#/people");
   await page.getByText(name).first().waitFor();

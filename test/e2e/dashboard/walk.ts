@@ -7,6 +7,7 @@ import type { SkaldServer } from "../../support/skald-process.ts";
 /** What is used of a page's own, in functions that run there. */
 declare const document: {
   querySelector(selector: string): unknown;
+  getAnimations(): readonly { readonly finished: Promise<unknown> }[];
   readonly documentElement: { readonly scrollWidth: number; readonly clientWidth: number };
 };
 declare function requestAnimationFrame(then: () => void): void;
@@ -113,6 +114,7 @@ export async function startWalk(
       findings.looked.push(name);
       for (const scheme of ["light", "dark"] as const) {
         await page.emulateMedia({ colorScheme: scheme });
+        await still(page);
         findings.axe.push(...(await axe(cdp)).map((finding) => `${name}, ${scheme}: ${finding}`));
         await shoot(page, `${name}-${scheme}`);
       }
@@ -140,13 +142,18 @@ export async function settled(page: Page): Promise<void> {
   await page.waitForFunction(() => !document.querySelector("[aria-busy=true], main .wait"));
 }
 
+/** Waits until nothing fades or flashes any more: halfway through, colours are of neither state. */
+async function still(page: Page): Promise<void> {
+  await page.evaluate(async () => {
+    await new Promise<void>((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())));
+    await Promise.allSettled(document.getAnimations().map(({ finished }) => finished));
+  });
+}
+
 async function shoot(page: Page, name: string): Promise<void> {
   if (SHOTS === undefined) return;
   mkdirSync(SHOTS, { recursive: true });
-  // A switched theme fades in.
-  await page.evaluate(
-    () => new Promise<void>((done) => requestAnimationFrame(() => requestAnimationFrame(() => done()))),
-  );
+  await still(page);
   await page.screenshot({ path: path.join(SHOTS, `${name}.png`) });
 }
 
