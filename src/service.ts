@@ -95,6 +95,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     throw error;
   });
   engine.onRemoved(() => people.dbGone());
+  engine.onRemoved(() => capabilities.changed());
   people.onChange(ended);
   const version = skaldVersion();
   const subscriptions = new Subscriptions({ engine, onError });
@@ -261,6 +262,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const servers: Server[] = [];
   const closeAll = async (): Promise<void> => {
     await Promise.all(servers.map(closeServer));
+    vigil.close();
     // A db whose last checkpoint failed is no reason to leave the files of the service open.
     try {
       await scrub.stop();
