@@ -96,6 +96,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     throw error;
   });
   engine.onRemoved(() => people.dbGone());
+  engine.onRemoved(() => capabilities.changed());
   people.onChange(ended);
   const audit = new Audit({ engine, file: path.join(config.dir, SERVICE_FILE), world: realWorld, onError });
   const version = skaldVersion();
@@ -266,6 +267,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const servers: Server[] = [];
   const closeAll = async (): Promise<void> => {
     await Promise.all(servers.map(closeServer));
+    vigil.close();
     // A db whose last checkpoint failed is no reason to leave the files of the service open.
     try {
       await scrub.stop();

@@ -16,7 +16,7 @@ export interface Staying {
 export class Vigil {
   readonly #world: World;
   readonly #open = new Set<Staying>();
-  #ticking = false;
+  #stopTicking: (() => void) | undefined;
   #noticed = false;
 
   constructor(world: World) {
@@ -31,7 +31,7 @@ export class Vigil {
   /** Watches over it until what this gives is called, or until it was ended. */
   add(one: Staying): () => void {
     this.#open.add(one);
-    if (!this.#ticking) this.#tick();
+    if (!this.#stopTicking) this.#tick();
     return () => {
       this.#open.delete(one);
     };
@@ -47,11 +47,16 @@ export class Vigil {
     });
   }
 
+  /** Looks no more, when the server has ended. */
+  close(): void {
+    this.#stopTicking?.();
+    this.#open.clear();
+  }
+
   #tick(): void {
-    this.#ticking = true;
-    this.#world.timer(LOOK_MS, () => {
+    this.#stopTicking = this.#world.timer(LOOK_MS, () => {
+      this.#stopTicking = undefined;
       this.#look();
-      this.#ticking = false;
       if (this.#open.size > 0) this.#tick();
     });
   }

@@ -135,7 +135,6 @@ export const dbRoutes: readonly Route[] = [
       if (!call.services.engine.has(dbId)) throw new SkaldError("DB_NOT_FOUND", `There is no db ${dbId}.`);
       if (call.query["confirm"] !== dbId) throw new SkaldError("DB_CONFIRM", `Deleting ${dbId} is for ever.`);
       await call.services.engine.delete(dbId);
-      call.services.capabilities.changed();
       await noted(call, "db.delete");
       return { status: 204 };
     },

@@ -54,6 +54,7 @@ export class Server {
   readonly #http: HttpServer;
   readonly #files: SimulatedFiles;
   readonly #capabilities: Capabilities;
+  readonly #vigil: Vigil;
   readonly #threads: Threads;
   readonly #people: People;
   readonly #sessions: Sessions;
@@ -80,7 +81,7 @@ export class Server {
       documents: { workers: 2, thread: this.#threads.start },
       onError: (error) => this.#failed(error, "in the background"),
     });
-    const vigil = new Vigil(world);
+    const vigil = (this.#vigil = new Vigil(world));
     this.tokens = new Tokens(path.join(dir, SERVICE_FILE), { world, ended: () => vigil.notice() });
     this.#people = new People(path.join(dir, SERVICE_FILE), { world });
     this.#sessions = new Sessions(path.join(dir, SERVICE_FILE), { world });
@@ -173,6 +174,7 @@ export class Server {
   #closeService(): void {
     this.#sessions.end();
     this.#people.close();
+    this.#capabilities.close();
     this.tokens.close();
   }
 
@@ -194,6 +196,7 @@ export class Server {
       this.#http.close();
       drained();
     });
+    this.#vigil.close();
     await this.#scrub.stop();
     await this.#audit.close();
     await this.engine.close();
