@@ -4,6 +4,7 @@ import { SkaldError, isSkaldError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { AuthInfo, LoggedOut, Logout, Me, TokenLogin } from "../protocol/auth-wire.ts";
 import { meOf } from "./me.ts";
+import { entryOf, noted } from "./noted.ts";
 import { json, type Answer, type Call, type Route } from "./route.ts";
 import { checkNotElsewhere, isSecure, publicBase, readCookie, setCookie } from "./session-cookie.ts";
 
@@ -126,7 +127,7 @@ async function callback(call: Call): Promise<Answer> {
     );
     const who = await services.signin.finish(query, readCookie(headers, "skald-login", secure));
     const person = services.people.seen(who);
-    const { id, cookie } = openSession(call, { person: person.id });
+    const { id, cookie } = await openSession(call, { person: person.id });
     services.signin.remember(id, who.idToken);
     return {
       status: 303,
@@ -138,7 +139,7 @@ async function callback(call: Call): Promise<Answer> {
   }
 }
 
-function tokenLogin(call: Call): Answer {
+async function tokenLogin(call: Call): Promise<Answer> {
   const { services, headers } = call;
   checkNotElsewhere(headers, services.publicUrl);
   const { token: text } = call.body.value as z.infer<typeof TokenLogin>;
@@ -148,13 +149,13 @@ function tokenLogin(call: Call): Answer {
   if (!principal) {
     throw new SkaldError("UNAUTHENTICATED", "The token is not valid: unknown, expired or revoked.");
   }
-  const { cookie } = openSession(call, { token: principal.id });
+  const { cookie } = await openSession(call, { token: principal.id });
   return { status: 204, headers: NO_STORE, cookies: [cookie] };
 }
 
 async function logout(call: Call): Promise<Answer> {
   const { services, identity, headers } = call;
-  const { sessions, signin, publicUrl, tokens } = services;
+  const { sessions, signin, publicUrl } = services;
   const { everywhere } = call.body.value as z.infer<typeof Logout>;
   const { principal, session } = identity;
   const idToken = session === undefined ? undefined : signin.forget(session);
@@ -162,11 +163,7 @@ async function logout(call: Call): Promise<Answer> {
     sessions.closeAll(principal.id.startsWith("per_") ? { person: principal.id } : { token: principal.id });
   }
   if (session !== undefined) sessions.close(session);
-  tokens.audit({
-    principal: principal.id,
-    action: "session.close",
-    detail: everywhere === true ? "everywhere" : (session ?? "none"),
-  });
+  await noted(call, "session.close", { detail: everywhere === true ? "everywhere" : (session ?? "none") });
   const redirect = principal.id.startsWith("per_")
     ? await signin.endSession(homeOf(call), idToken)
     : undefined;
@@ -187,21 +184,18 @@ function homeOf({ headers, services }: Call): string | undefined {
 }
 
 /** A new session in the place of the one that the browser may have: an id from before a login never lives on. */
-function openSession(
+async function openSession(
   call: Call,
   whose: { person: string } | { token: string },
-): { id: string; cookie: string } {
+): Promise<{ id: string; cookie: string }> {
   const { services, headers } = call;
-  const { sessions, tokens, publicUrl } = services;
+  const { sessions, publicUrl } = services;
   const secure = isSecure(headers, publicUrl);
   const old = sessions.find(readCookie(headers, "skald", secure) ?? "");
   const { id, cookie } = sessions.open(whose, { address: call.address, agent: headers["user-agent"] ?? "" });
   if (old) sessions.close(old.id);
-  tokens.audit({
-    principal: "person" in whose ? whose.person : whose.token,
-    action: "session.open",
-    detail: id,
-  });
+  const principal = "person" in whose ? whose.person : whose.token;
+  await call.services.audit.note({ ...entryOf(call, "session.open", { detail: id }), principal });
   return { id, cookie: setCookie("skald", cookie, secure, Math.floor(sessions.lifeMs / 1000)) };
 }
 

@@ -10,6 +10,7 @@ import {
 } from "../protocol/people-wire.ts";
 import { knownDb } from "./people-routes.ts";
 import { iso } from "./point.ts";
+import { noted } from "./noted.ts";
 import { json, type Call, type Route } from "./route.ts";
 import { isSecure } from "./session-cookie.ts";
 
@@ -27,7 +28,7 @@ export const invitationRoutes: readonly Route[] = [
     access: "db.admin",
     body: { types: { "application/json": InvitationRequest } },
     answers: { 201: { description: "Made.", types: { "application/json": InvitationMade } } },
-    handle: (call) => {
+    handle: async (call) => {
       const db = knownDb(call);
       const { role, expires_in, uses, note } = call.body.value as z.infer<typeof InvitationRequest>;
       const { services, principal } = call;
@@ -38,12 +39,7 @@ export const invitationRoutes: readonly Route[] = [
         note,
       });
       const { id } = invitation;
-      services.tokens.audit({
-        principal: principal.id,
-        action: "invitation.create",
-        db,
-        detail: `${id} ${role}`,
-      });
+      await noted(call, "invitation.create", { detail: `${id} ${role}` });
       return json(201, { ...shown(invitation), url: `${originOf(call)}/_/#/invite/${secret}` }, NO_STORE);
     },
   },
@@ -67,16 +63,11 @@ export const invitationRoutes: readonly Route[] = [
     tag,
     access: "db.admin",
     answers: { 204: { description: "Revoked." } },
-    handle: (call) => {
+    handle: async (call) => {
       const db = knownDb(call);
       const id = call.params["id"] as string;
       call.services.people.invitations.revoke(db, id);
-      call.services.tokens.audit({
-        principal: call.principal.id,
-        action: "invitation.revoke",
-        db,
-        detail: id,
-      });
+      await noted(call, "invitation.revoke", { detail: id });
       return { status: 204 };
     },
   },
@@ -92,16 +83,11 @@ export const invitationRoutes: readonly Route[] = [
     answers: {
       200: { description: "What the person is now.", types: { "application/json": InvitationAccepted } },
     },
-    handle: ({ services, principal, body }) => {
+    handle: async (call) => {
+      const { services, principal, body } = call;
       const { secret } = body.value as z.infer<typeof InvitationAccept>;
       const { db, role, changed, invitation } = services.people.invitations.accept(secret, principal.id);
-      if (changed)
-        services.tokens.audit({
-          principal: principal.id,
-          action: "invitation.accept",
-          db,
-          detail: `${invitation} ${role}`,
-        });
+      if (changed) await noted(call, "invitation.accept", { db, detail: `${invitation} ${role}` });
       return json(200, { db_id: db, role, changed }, NO_STORE);
     },
   },

@@ -10,6 +10,7 @@ import {
   RoleRequest,
 } from "../protocol/people-wire.ts";
 import { iso } from "./point.ts";
+import { noted } from "./noted.ts";
 import { json, type Call, type Route } from "./route.ts";
 
 const tag = "people";
@@ -35,11 +36,11 @@ export const peopleRoutes: readonly Route[] = [
     access: "admin.people",
     body: { types: { "application/json": PersonChange } },
     answers: person,
-    handle: (call) => {
+    handle: async (call) => {
       const id = call.params["person"] as string;
       const wanted = call.body.value as z.infer<typeof PersonChange>;
       const after = call.services.people.change(id, wanted);
-      note(
+      await note(
         call,
         "person.change",
         `${id} ${JSON.stringify({ admin: wanted.admin, disabled: wanted.disabled })}`,
@@ -56,10 +57,10 @@ export const peopleRoutes: readonly Route[] = [
     tag,
     access: "admin.people",
     answers: { 204: { description: "Gone." } },
-    handle: (call) => {
+    handle: async (call) => {
       const id = call.params["person"] as string;
       call.services.people.remove(id);
-      note(call, "person.delete", id);
+      await note(call, "person.delete", id);
       return { status: 204 };
     },
   },
@@ -84,13 +85,13 @@ export const peopleRoutes: readonly Route[] = [
     access: "db.admin",
     body: { types: { "application/json": RoleRequest } },
     answers: { 200: { description: "As it is now.", types: { "application/json": MemberInfo } } },
-    handle: (call) => {
+    handle: async (call) => {
       const db = knownDb(call);
       const id = call.params["person"] as string;
       const { role } = call.body.value as z.infer<typeof RoleRequest>;
       const { people } = call.services;
       people.set(db, id, role, call.principal.id);
-      note(call, "role.set", `${id} ${role}`, db);
+      await note(call, "role.set", `${id} ${role}`, db);
       const now = people.roles(db).find((one) => one.person.id === id);
       if (!now) throw new SkaldError("PERSON_NOT_FOUND", "No person has this id.");
       return json(200, member(now), NO_STORE);
@@ -105,11 +106,11 @@ export const peopleRoutes: readonly Route[] = [
     tag,
     access: "db.admin",
     answers: { 204: { description: "Gone." } },
-    handle: (call) => {
+    handle: async (call) => {
       const db = knownDb(call);
       const id = call.params["person"] as string;
       call.services.people.set(db, id, null, call.principal.id);
-      note(call, "role.remove", id, db);
+      await note(call, "role.remove", id, db);
       return { status: 204 };
     },
   },
@@ -123,8 +124,8 @@ export function knownDb({ services, params }: Call): string {
   return db;
 }
 
-function note({ services, principal }: Call, action: string, detail: string, db?: string): void {
-  services.tokens.audit({ principal: principal.id, action, detail, ...(db === undefined ? {} : { db }) });
+function note(call: Call, action: string, detail: string, db?: string): Promise<boolean> {
+  return noted(call, action, { detail, ...(db === undefined ? {} : { db }) });
 }
 
 function shown({ services }: Call, one: Person): z.infer<typeof PersonInfo> {

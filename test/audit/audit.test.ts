@@ -14,9 +14,9 @@ import { tempDir } from "../support/temp-dir.ts";
 class Clock implements World {
   time = Date.parse("2026-11-22T02:00:00.000Z");
   readonly timers = new Set<() => void>();
-  readonly random = realWorld.random;
-  readonly soon = realWorld.soon;
-  readonly monotonic = realWorld.monotonic;
+  readonly random = (bytes: number): Uint8Array => realWorld.random(bytes);
+  readonly soon = (work: () => void): void => realWorld.soon(work);
+  readonly monotonic = (): number => realWorld.monotonic();
   now(): number {
     return this.time;
   }
@@ -271,10 +271,10 @@ describe("when the log takes nothing", () => {
   test("an entry that got in although the log said no is not there twice", async () => {
     const made = make();
     await made.audit.note(entry("before"));
-    const { writeOwn } = made.engine;
+    const writeOwn = made.engine.writeOwn.bind(made.engine);
     // The append is durable, and the answer is lost.
     made.engine.writeOwn = async (...args) => {
-      await writeOwn.apply(made.engine, args);
+      await writeOwn(...args);
       throw new SkaldError("STORAGE_FAILED", "The disk did not say whether it has it.");
     };
     expect(await made.audit.note(entry("once"))).toBe(true);
