@@ -77,10 +77,11 @@ export function keyAt(time: number): string {
 
 /** Names for entries: none is given twice, not by an earlier or later run either. */
 export function entryNames(world: World): (time: number) => string {
-  const run = Buffer.from(world.random(5)).toString("hex");
+  let run: string | undefined;
   let last = 0;
   let number = 0;
   return (time) => {
+    run ??= Buffer.from(world.random(5)).toString("hex");
     number = time === last ? number + 1 : 0;
     last = time;
     return `${keyAt(time)}-${String(MOST_IN_A_MS - number).padStart(6, "0")}-${run}`;
