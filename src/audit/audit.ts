@@ -83,7 +83,10 @@ export class Audit {
     }
     const { request_id: _, detail: __, ...rest } = entry;
     // Under a key of its own it stands for many addresses.
-    this.#sums.set(key, { entry: key === action ? { principal: "several", action } : rest, count: key === action ? 1 : 0 });
+    this.#sums.set(key, {
+      entry: key === action ? { principal: "several", action } : rest,
+      count: key === action ? 1 : 0,
+    });
     this.#endSums ??= this.#world.timer(SUM_MS, () => this.#noteSums());
     if (key !== action) void this.note(entry);
   }

@@ -108,9 +108,7 @@ export const InvitationMade = InvitationInfo.extend({
   }),
 }).meta({ id: "InvitationMade" });
 export const InvitationList = z.object({ invitations: z.array(InvitationInfo) });
-export const InvitationAccept = z
-  .strictObject({ secret: z.string() })
-  .meta({ id: "InvitationAccept" });
+export const InvitationAccept = z.strictObject({ secret: z.string() }).meta({ id: "InvitationAccept" });
 export const InvitationAccepted = z
   .object({
     db_id: z.string(),

@@ -165,7 +165,6 @@ const PUBLIC: Readonly<Record<string, number>> = {
   "/": 404,
   "/_": 308,
   "/_utils": 308,
-  "/_/:file": 404,
 };
 
 const guarded = ALL.filter(({ route }) => route.access !== "public");

@@ -36,12 +36,15 @@ afterAll(async () => {
   await Promise.all(running.map((stop) => stop()));
 });
 
+/** One test shows more credentials that do not hold than an address may in a minute. */
+const UNHURRIED = { SKALD_RATE_REFUSED: "0", SKALD_RATE_SIGN_IN: "0" };
+
 /** Starts `skald serve` on a free port and waits until it listens. Ends it after the tests of the file. */
 export async function startServer(dir: string, options: ServerOptions = {}): Promise<SkaldServer> {
   const child = spawn(
     process.execPath,
     [BIN, "serve", "--dir", dir, "--port", "0", ...(options.args ?? [])],
-    { stdio: ["ignore", "ignore", "pipe"], env: cleanEnv(options.env) },
+    { stdio: ["ignore", "ignore", "pipe"], env: cleanEnv({ ...UNHURRIED, ...options.env }) },
   );
   const exited = once(child, "exit") as Promise<[number | null]>;
   const stop = async (signal: NodeJS.Signals = "SIGTERM"): Promise<number | null> => {
