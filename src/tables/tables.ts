@@ -172,12 +172,13 @@ export class Tables {
 
   /**
    * Runs work while nothing else writes to the file; one at a time. The file holds what was committed when its turn
-   * came; a further commit of `work` itself it holds after `work` is done.
+   * came; a further commit of `work` itself it holds after `work` is done. `behind` commits it may lack: for work
+   * that finds out what those changed.
    */
-  alone<T>(work: (place: Place) => Promise<T>): Promise<T> {
+  alone<T>(work: (place: Place) => Promise<T>, behind = 0): Promise<T> {
     return this.#queued(async () => {
       const { seq } = this.#db.log.head();
-      if ((this.#place?.seq ?? -1) < seq) await this.#batch();
+      if ((this.#place?.seq ?? -1) < (this.#place ? seq - behind : seq)) await this.#batch();
       return work(this.#place as Place);
     });
   }
