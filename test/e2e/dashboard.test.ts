@@ -3,7 +3,7 @@ import { chromium, type Browser } from "playwright-core";
 import { requires } from "../support/requires.ts";
 import { startServer, type SkaldServer } from "../support/skald-process.ts";
 import { tempDir } from "../support/temp-dir.ts";
-import { health, invite, mintAndRevoke, snapshots, travelBack } from "./dashboard/office.ts";
+import { audit, health, invite, mintAndRevoke, snapshots, travelBack } from "./dashboard/office.ts";
 import { editTogether } from "./dashboard/editing.ts";
 import { branchAndMerge, followFeed, runAndWatch, subscribe, syncByUrl } from "./dashboard/workbench.ts";
 import { createDb, importMovies, providerOf, signIn, signInAs, signOut } from "./dashboard/frame.ts";
@@ -86,6 +86,7 @@ requires("chromium")("the dashboard, from logging in to logging out", () => {
       return theirs;
     }),
   );
+  step("one reads in the audit log what was done", () => audit(walk));
   step("one sees how the server is", () => health(walk));
   step("one signs out", () => signOut(walk));
 

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { afterLogin } from "../../src/ui/after-login.ts";
+import { afterLogin, cameBackFor, tellable } from "../../src/ui/after-login.ts";
 import { sparkline, timesOf } from "../../src/ui/databases.ts";
 import { bytes, duration, relative } from "../../src/ui/format.ts";
 import { mayOn, type Me } from "../../src/ui/permissions.ts";
@@ -60,6 +60,22 @@ test("after signing in one only ever gets to a place of the dashboard", () => {
     "#/login",
   ])
     expect(afterLogin(other)).toBe("#/");
+});
+
+test("an invitation's secret stays in its tab while one signs in elsewhere, and is found again once", () => {
+  const kept = new Map<string, string>();
+  const tab = {
+    getItem: (key: string) => kept.get(key) ?? null,
+    setItem: (key: string, value: string) => void kept.set(key, value),
+    removeItem: (key: string) => void kept.delete(key),
+  };
+  expect(tellable("#/db/a", tab)).toBe("#/db/a");
+  expect(cameBackFor("#/", tab)).toBeUndefined();
+  expect(tellable("#/invite/skaldinv_x", tab)).toBe("#/");
+  expect(cameBackFor("#/", tab)).toBe("#/invite/skaldinv_x");
+  expect(cameBackFor("#/", tab)).toBeUndefined();
+  tellable("#/invite/skaldinv_x", tab);
+  expect(cameBackFor("#/db/a", tab)).toBeUndefined();
 });
 
 test("numbers read as people write them", () => {
