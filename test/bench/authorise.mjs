@@ -4,10 +4,13 @@ import path from "node:path";
 import { Capabilities } from "../../dist/auth/capabilities.js";
 import { tokenProvider } from "../../dist/auth/credential-provider.js";
 import { allows } from "../../dist/auth/policy.js";
+import { People } from "../../dist/auth/people.js";
+import { Sessions } from "../../dist/auth/sessions.js";
 import { Tokens } from "../../dist/auth/tokens.js";
 import { Vigil } from "../../dist/auth/vigil.js";
 import { identify } from "../../dist/http/identify.js";
 import { Lease } from "../../dist/http/lease.js";
+import { Rates } from "../../dist/http/rates.js";
 import { signerOf } from "../../dist/ids/ed25519.js";
 import { encodeUcan, ucanCid } from "../../dist/ids/ucan.js";
 import { realWorld } from "../../dist/world.js";
@@ -20,7 +23,7 @@ const CONNECTIONS = 32;
 /**
  * Who a request is from, whether it may do what it asks, and the watch over it for as long as it runs, by processor
  * time, beside that of a server which answers a read of one document: what is judged is the part of the one in the
- * other. Many credentials take turns, as they do on a server, so that none is always at hand.
+ * other. Many credentials take turns, as they do on a server, so that none is always at hand. The counting of requests by the minute is part of it.
  */
 export async function run({ dir, quick, profile }) {
   const folder = path.join(dir, "authorise");
@@ -31,14 +34,17 @@ export async function run({ dir, quick, profile }) {
   const file = path.join(folder, "service.sqlite");
   const tokens = new Tokens(file);
   const capabilities = new Capabilities(file, { secret: () => tokens.secret("did") });
+  const people = new People(file, {});
+  const sessions = new Sessions(file, { idleMs: 3_600_000, lifeMs: 86_400_000 });
   try {
     const rounds = quick ? 3 : 7;
     const each = quick ? 100_000 : 300_000;
     const kinds = {
       "a known token": knownTokens(tokens, 100),
       "a known UCAN of two links": chains(capabilities, 100),
+      "a person's session": knownSessions(people, sessions, 100),
     };
-    const services = { providers: [tokenProvider(tokens), capabilities], tickets: undefined };
+    const services = { providers: [tokenProvider(tokens), capabilities], people, sessions, tokens };
     const vigil = new Vigil(realWorld);
     const note = `${rounds} rounds of ${each}, 100 of a kind; a read of one document over HTTP`;
     const rows = Object.entries(kinds).map(([work, requests]) => {
@@ -72,19 +78,33 @@ export async function run({ dir, quick, profile }) {
     );
     return rows;
   } finally {
+    sessions.end();
+    people.close();
     capabilities.close();
     tokens.close();
   }
 }
 
 const ROUTE = { method: "GET", path: "/db/:db/docs/:collection/:key" };
+const NO_MORE_THAN = 1e12;
+const rates = new Rates({
+  rateTotal: NO_MORE_THAN,
+  rateToken: NO_MORE_THAN,
+  rateAddress: NO_MORE_THAN,
+  rateRefused: NO_MORE_THAN,
+  rateSignIn: NO_MORE_THAN,
+});
 const RES = { once: () => {}, headersSent: false };
 
 function authorise(req, services, vigil) {
+  const now = realWorld.monotonic();
+  rates.enter("192.0.2.1", ROUTE.path, now);
   const identity = identify(req, { services, ambient: undefined }, undefined);
   if (!allows(identity.principal, "doc.read", "notes", "a/1")) throw new Error("it is not allowed");
   const lease = new Lease(ROUTE, "", req, RES, realWorld);
   lease.begin(identity, vigil);
+  rates.know(identity.principal.id, now);
+  rates.headers(identity.principal.id, "192.0.2.1", ROUTE.path, now);
   lease.over();
 }
 
@@ -112,6 +132,21 @@ function knownTokens(tokens, count) {
   return Array.from({ length: count }, (_, i) =>
     request(`Bearer ${tokens.create({ label: `t${i}`, scopes }).token}`),
   );
+}
+
+function knownSessions(people, sessions, count) {
+  return Array.from({ length: count }, (_, i) => {
+    const { id } = people.seen({ issuer: "https://id.example", sub: `s${i}`, claims: {} });
+    people.set("notes", id, "viewer");
+    const { cookie } = sessions.open({ person: id }, { address: "192.0.2.1", agent: "bench" });
+    const bytes = Buffer.from(`skald=${cookie}`, "latin1");
+    return {
+      method: "GET",
+      get headers() {
+        return { cookie: bytes.toString("latin1"), host: "127.0.0.1:7600", "sec-fetch-site": "same-origin" };
+      },
+    };
+  });
 }
 
 const key = (name) => signerOf(createHash("sha256").update(name).digest());
