@@ -109,16 +109,16 @@ export const tokenRoutes: readonly Route[] = [
         maker: { id: principal.id, subject: principal.subject },
         ...(expires === undefined ? {} : { expires: expires === null ? null : expiry(expires) }),
       });
-      await keptOrRevoked(call, "token.rotate", record);
+      await keptOrRevoked(call, "token.rotate", record, `${id} to `);
       return json(201, { ...tokenInfo(record), token }, UNKEPT);
     },
   },
 ];
 
 /** No token without its entry in the audit log. Throws what keeps the entry from being written. */
-async function keptOrRevoked(call: Call, action: string, record: TokenRecord): Promise<void> {
+async function keptOrRevoked(call: Call, action: string, record: TokenRecord, before = ""): Promise<void> {
   try {
-    await call.services.audit.must(entryOf(call, action, { detail: detailOf(record) }));
+    await call.services.audit.must(entryOf(call, action, { detail: before + detailOf(record) }));
   } catch (error) {
     call.services.tokens.revoke(record.id);
     throw error;
