@@ -42,7 +42,9 @@ export function transportSecurity(
 
 /**
  * What a page of ours may, on top of `ALWAYS`: scripts and styles of files that are served from here, requests to
- * here, and nothing else. `connect-src 'self'` takes WebSockets to the same host in browsers of today.
+ * here, and nothing else; there is no inline script or style. `connect-src 'self'` takes WebSockets to the same host in
+ * browsers of today. What is put into the page as markup has to come from Svelte's compiled templates: everything else
+ * throws.
  */
 export const PAGE_HEADERS: Readonly<Record<string, string>> = {
   "content-security-policy": [
@@ -50,9 +52,7 @@ export const PAGE_HEADERS: Readonly<Record<string, string>> = {
     "script-src 'self'",
     "style-src 'self'",
     "img-src 'self' data:",
-    "font-src 'self'",
     "connect-src 'self'",
-    "manifest-src 'self'",
     "form-action 'self'",
     "base-uri 'none'",
     "frame-ancestors 'none'",

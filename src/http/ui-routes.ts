@@ -4,6 +4,7 @@ import { SkaldError } from "../errors.ts";
 import { sha256Hex } from "../ids/hash.ts";
 import { notModified } from "./etag.ts";
 import type { Answer, Call, Route } from "./route.ts";
+import { PAGE_HEADERS } from "./security-headers.ts";
 
 /**
  * The dashboard: files that `src/ui/build.mjs` made, each also compressed beforehand, given out as they are. They
@@ -19,23 +20,6 @@ const TYPES: Readonly<Record<string, string>> = {
   ".css": "text/css; charset=utf-8",
   ".svg": "image/svg+xml",
 };
-
-/**
- * Scripts and styles are files of ours alone; there is no inline script or style, and nothing goes elsewhere. What
- * is put into the page as markup has to come from Svelte's compiled templates: everything else throws.
- */
-const PAGE_POLICY = [
-  "default-src 'none'",
-  "script-src 'self'",
-  "style-src 'self'",
-  "img-src 'self' data:",
-  "connect-src 'self'",
-  "form-action 'self'",
-  "base-uri 'none'",
-  "frame-ancestors 'none'",
-  "require-trusted-types-for 'script'",
-  "trusted-types svelte-trusted-html",
-].join("; ");
 
 export const uiRoutes: readonly Route[] = [
   {
@@ -124,9 +108,7 @@ function give(call: Call, name: string): Answer {
   const { bytes, etag } = read(form === "" ? name : `${name}.${form}`);
   const headers = {
     "content-type": type,
-    "content-security-policy": PAGE_POLICY,
-    "cross-origin-opener-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    ...PAGE_HEADERS,
     vary: "accept-encoding",
     etag,
     ...(name === "index.html" ? {} : { "cache-control": "public, max-age=31536000, immutable" }),

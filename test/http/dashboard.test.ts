@@ -18,7 +18,7 @@ describe("the dashboard's page", () => {
     expect(page.status).toBe(200);
     expect(page.headers).toMatchObject({
       "content-type": "text/html; charset=utf-8",
-      "cache-control": "no-cache",
+      "cache-control": "private, no-cache",
       "x-content-type-options": "nosniff",
       "referrer-policy": "no-referrer",
       "cross-origin-opener-policy": "same-origin",
