@@ -7,6 +7,7 @@ import Sequencer from "@jest/test-sequencer";
 const LONGEST = [
   "limits",
   "faults/power-cut",
+  "e2e/dashboard",
   "faults/kill",
   "faults/nth-call",
   "sync/schedules",
