@@ -278,7 +278,7 @@ const property = (read: Real["read"]) =>
 describe("a db", () => {
   test("answers as its model does, whatever is done to it in whatever order", async () => {
     await fc.assert(property(honest), {
-      numRuns: Number(process.env["SKALD_TEST_RUNS"] ?? 25),
+      numRuns: Number(process.env["SKALD_TEST_RUNS"] ?? 15),
       seed: seedOf(),
     });
   }, 1_200_000);

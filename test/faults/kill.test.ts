@@ -7,7 +7,7 @@ import { seedOf, seeded, startWriter } from "../support/fault-process.ts";
 import { Ledger, addressesIn, findingsIn } from "../support/ledger.ts";
 import { tempDir } from "../support/temp-dir.ts";
 
-const CYCLES = Number(process.env["SKALD_TEST_CYCLES"] ?? 30);
+const CYCLES = Number(process.env["SKALD_TEST_CYCLES"] ?? 20);
 const root = tempDir();
 
 describe("a process that is killed while it writes", () => {

@@ -8,7 +8,7 @@ import { findingsIn } from "../support/ledger.ts";
 import { tempDir } from "../support/temp-dir.ts";
 
 const SCRIPT = path.resolve(import.meta.dirname, "../support/merge-kill.mjs");
-const KILLS = Number(process.env["SKALD_TEST_RUNS"] ?? 2);
+const KILLS = Number(process.env["SKALD_TEST_RUNS"] ?? 1);
 const DOCS = 60;
 /** Three commits of this size are more than one commit of a merge brings. */
 const LARGE = 3_500_000;

@@ -6,7 +6,7 @@ import { requires } from "../support/requires.ts";
 import { tempDir } from "../support/temp-dir.ts";
 
 /** Runs of each workload; SKALD_TEST_FAULTS has another sum of them, or "all". */
-const SHARES = { life: 40, recovery: 15, older: 5, service: 10, projection: 10 } as const;
+const SHARES = { life: 30, recovery: 10, older: 4, service: 8, projection: 8 } as const;
 const SUM = Object.values(SHARES).reduce((sum, share) => sum + share, 0);
 const asked = process.env["SKALD_TEST_FAULTS"];
 const FACTOR = asked === undefined ? 1 : asked === "all" ? Number.POSITIVE_INFINITY : Number(asked) / SUM;

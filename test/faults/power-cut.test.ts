@@ -14,7 +14,7 @@ import {
 import { requires } from "../support/requires.ts";
 import { memoryDir } from "../support/temp-dir.ts";
 
-const CI_STATES = 1_500;
+const CI_STATES = 800;
 const STATES = Number(process.env["SKALD_TEST_STATES"] ?? CI_STATES);
 /** A long hunt records more seeds instead of looking at one trace more often. */
 const SEEDS = Math.ceil(STATES / CI_STATES);

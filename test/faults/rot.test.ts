@@ -17,7 +17,7 @@ import { ask, questionsOf, type Question } from "../support/rot-answers.ts";
 import { tempDir } from "../support/temp-dir.ts";
 
 const root = tempDir();
-const FLIPS = Number(process.env["SKALD_TEST_FLIPS"] ?? 50);
+const FLIPS = Number(process.env["SKALD_TEST_FLIPS"] ?? 30);
 const dir = path.join(root, "data");
 const folder = path.join(dir, "dbs", "rot");
 const open = (options: Partial<EngineOptions> = {}): Engine => {

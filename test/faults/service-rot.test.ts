@@ -8,7 +8,7 @@ import { seedOf, seeded } from "../support/fault-process.ts";
 import { tempDir } from "../support/temp-dir.ts";
 
 const root = tempDir();
-const FLIPS = Number(process.env["SKALD_TEST_FLIPS"] ?? 50);
+const FLIPS = Number(process.env["SKALD_TEST_FLIPS"] ?? 30);
 const DBS = ["notes-0", "notes-1", "notes-2", "notes-3"];
 const SCOPES = ["notes-0:doc.read", "notes-1:doc.write:pages/", "*:doc.read"];
 

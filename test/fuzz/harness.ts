@@ -42,7 +42,7 @@ export interface Tally {
 }
 
 /** `SKALD_TEST_FUZZ` times the figures of the targets; CI has half of them. */
-export const FACTOR = Number(process.env["SKALD_TEST_FUZZ"] ?? 0.15);
+export const FACTOR = Number(process.env["SKALD_TEST_FUZZ"] ?? 0.1);
 
 /** CPU time that one input may take on a main thread. */
 export const MOST_MS = 50;

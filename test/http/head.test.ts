@@ -67,7 +67,7 @@ test("a key is followed by another, which verify tells of", async () => {
   const from = keys[0]?.did;
   const rotated = await ask("POST", `${API}/keys/rotate`);
   const to = rotated.json["to"] as string;
-  expect(rotated.json).toEqual({ from, to, dbs: ["notes"] });
+  expect(rotated.json).toEqual({ from, to, dbs: ["_audit", "notes"] });
   expect((await ask("GET", `${API}/keys`)).json).toMatchObject({
     signs: true,
     keys: [

@@ -9,7 +9,7 @@ import { mutate, seeded, subjects } from "../support/change-mutations.ts";
 
 const PROBE = fileURLToPath(new URL("../support/automerge-probe.mjs", import.meta.url));
 // `SKALD_TEST_FUZZ` times the figure of CI; then each run has a seed of its own.
-const FACTOR = Number(process.env["SKALD_TEST_FUZZ"] ?? 0.5);
+const FACTOR = Number(process.env["SKALD_TEST_FUZZ"] ?? 0.3);
 const CASES = 2_000 * Math.max(1, FACTOR);
 const SEED = FACTOR > 1 ? seedOf() : 20_260;
 const DEADLINE_MS = 30_000;

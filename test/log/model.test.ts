@@ -30,7 +30,7 @@ afterAll(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
-const RUNS = Number(process.env["SKALD_TEST_RUNS"] ?? 100);
+const RUNS = Number(process.env["SKALD_TEST_RUNS"] ?? 60);
 let run = 0;
 
 interface Real {

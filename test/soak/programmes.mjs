@@ -9,7 +9,10 @@ const ROOT = path.resolve(fileURLToPath(new URL("../..", import.meta.url)));
 export const PROGRAMMES = {
   "power-cut": { tests: ["test/faults/power-cut"], env: { SKALD_TEST_STATES: "1000000" } },
   "nth-call": { tests: ["test/faults/nth-call"], env: { SKALD_TEST_FAULTS: "5000", SKALD_TEST_DISK: "1" } },
-  "sign-in": { tests: ["test/http/sign-in-"], env: { SKALD_TEST_HOSTILE: "all" } },
+  "sign-in": {
+    tests: ["test/http/sign-in-hostile", "test/http/sign-in-canaries"],
+    env: { SKALD_TEST_HOSTILE: "all" },
+  },
   rot: { tests: ["test/faults/rot"], env: { SKALD_TEST_FLIPS: "20000" } },
   // Draws by itself where it begins: a seed asks it for that one alone.
   simulation: { tests: ["test/simulation"], env: { SKALD_TEST_SEEDS: "10000" }, draws: true },

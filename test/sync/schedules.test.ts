@@ -5,7 +5,7 @@ import { LogNode, openShared, realSync, type SharedLog } from "./nodes.ts";
 import { runSchedule } from "./schedule.ts";
 
 /** `SKALD_TEST_SCHEDULES` for another number of schedules, `SKALD_TEST_SEED` for one of them. */
-const COUNT = Number(process.env["SKALD_TEST_SCHEDULES"] ?? 300);
+const COUNT = Number(process.env["SKALD_TEST_SCHEDULES"] ?? 150);
 const FIRST = 1;
 
 // A minute of processor time; more where a variable asks for more.

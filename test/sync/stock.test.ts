@@ -238,7 +238,7 @@ test("with gossip a client learns when what it wrote is durable, and what others
 });
 
 /** `SKALD_TEST_DOCUMENTS=1000` for as many as it is promised for. */
-const DOCUMENTS = Number(process.env["SKALD_TEST_DOCUMENTS"] ?? 60);
+const DOCUMENTS = Number(process.env["SKALD_TEST_DOCUMENTS"] ?? 40);
 test("many documents of one client are found by another that knows only their URLs, and then forgotten", async () => {
   const one = stockClient("2.5", root);
   const made = Array.from({ length: DOCUMENTS }, (_, n) => one.repo.create<Note>({ n }));
