@@ -34,7 +34,7 @@ export async function run({ dir, quick, profile }) {
   const file = path.join(folder, "service.sqlite");
   const tokens = new Tokens(file);
   const capabilities = new Capabilities(file, { secret: () => tokens.secret("did") });
-  const people = new People(file, {});
+  const people = new People(file, { adminClaim: true });
   const sessions = new Sessions(file, { idleMs: 3_600_000, lifeMs: 86_400_000 });
   try {
     const rounds = quick ? 3 : 7;
@@ -136,8 +136,7 @@ function knownTokens(tokens, count) {
 
 function knownSessions(people, sessions, count) {
   return Array.from({ length: count }, (_, i) => {
-    const { id } = people.seen({ issuer: "https://id.example", sub: `s${i}`, claims: {} });
-    people.set("notes", id, "viewer");
+    const { id } = people.seen({ issuer: "https://id.example", sub: `s${i}`, claims: {}, admin: true });
     const { cookie } = sessions.open({ person: id }, { address: "192.0.2.1", agent: "bench" });
     const bytes = Buffer.from(`skald=${cookie}`, "latin1");
     return {
