@@ -194,7 +194,10 @@ async function openSession(
   const old = sessions.find(readCookie(headers, "skald", secure) ?? "");
   const { id, cookie } = sessions.open(whose, { address: call.address, agent: headers["user-agent"] ?? "" });
   if (old) sessions.close(old.id);
-  const principal = "person" in whose ? whose.person : whose.token;
+  const principal =
+    "person" in whose
+      ? (services.people.principal(whose.person) ?? whose.person)
+      : (services.tokens.live(whose.token) ?? whose.token);
   await call.services.audit.note({ ...entryOf(call, "session.open", { detail: id }), principal });
   return { id, cookie: setCookie("skald", cookie, secure, Math.floor(sessions.lifeMs / 1000)) };
 }
